@@ -1,0 +1,1 @@
+//! An HTTP client for APIs, and a declarative REST source over it.

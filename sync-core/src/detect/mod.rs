@@ -1,0 +1,67 @@
+//! Whether an incoming row differs from what is known, and in which fields.
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Change, FieldSet, StreamSpec};
+
+/// What a detector remembers of a row: a version, a hash, or the hashes of its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub Box<[u8]>);
+
+/// What a detector says about a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nothing is known of this key.
+    Created,
+    /// It differs, in these columns.
+    Updated {
+        /// The columns that differ; `None` when the detector cannot tell which.
+        fields: Option<FieldSet>,
+    },
+    /// It is a delete.
+    Deleted,
+    /// It does not differ.
+    Unchanged,
+    /// It is a change of our own coming back.
+    Echo,
+}
+
+/// How a sink may decide by itself whether a stored row differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Difference {
+    /// By comparing every declared column.
+    #[default]
+    Content,
+    /// By comparing the version column alone: cheaper, and only as honest as the source's versions.
+    Version,
+}
+
+/// Says whether a change differs from what is known.
+///
+/// # The specification
+///
+/// *Pure.* The same arguments give the same answer, in every process and release; no time, no randomness, no I/O.
+///
+/// *Sound.* `detect(c, Some(&fingerprint(c)))` is `Unchanged` for every upsert `c`. A difference in a declared column that the
+/// detector looks at is never `Unchanged`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `ChangeDetector`",
+    note = "see `sync_core::detect` for the three that exist"
+)]
+pub trait ChangeDetector: Debug + Send + Sync {
+    /// What to remember of this change.
+    fn fingerprint(&self, stream: &StreamSpec, change: &Change<'_>) -> Fingerprint;
+
+    /// Whether the change differs from what is known of its key.
+    fn detect(&self, stream: &StreamSpec, change: &Change<'_>, known: Option<&Fingerprint>) -> Verdict;
+
+    /// What a sink may evaluate for it while it writes. `None` means that the engine must read back and ask.
+    fn guard(&self) -> Option<Difference> {
+        None
+    }
+}

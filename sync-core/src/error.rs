@@ -1,0 +1,291 @@
+//! One error for the whole library: what went wrong, whether to try again, and what an operator should do.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::state::FencingToken;
+
+/// The result of everything in this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What kind of thing went wrong. [`ErrorKind::remedy`] says what an operator should do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The host asked for something that cannot work: a bad option, a missing capability, a bad name.
+    Config,
+    /// The other side does not accept our credentials.
+    Unauthorized,
+    /// The other side knows us and says no.
+    Forbidden,
+    /// The position we hold no longer exists at the other side: start over with a full run.
+    Gone,
+    /// The other side asks us to slow down.
+    Throttled,
+    /// The other side, or the way to it, is down or too slow for the moment.
+    Unavailable,
+    /// The other side answered with something that cannot be read.
+    Malformed,
+    /// A row is not acceptable to the target, whoever tries it and however often.
+    Data,
+    /// Somebody else changed the row between our reading and our writing.
+    Conflict,
+    /// A newer holder of the same lease has taken over, or the lease is held by somebody else.
+    Fenced,
+    /// The target has no room left.
+    Full,
+    /// The shape of the source or the target is not what was declared.
+    Schema,
+    /// A safety limit was reached: endless paging, oversize body, too many rejected rows.
+    Limit,
+    /// The host asked us to stop.
+    Cancelled,
+    /// A promise inside this library was broken.
+    Internal,
+}
+
+impl ErrorKind {
+    /// What an operator should do about an error of this kind.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Config => "correct the configuration that the message names; nothing was read or written",
+            Self::Unauthorized => "check or renew the credentials, then run again",
+            Self::Forbidden => "grant the account the right that the message names",
+            Self::Gone => "run once with the option `full`; the saved position is no longer valid at the source",
+            Self::Throttled => "wait; the next run starts by itself after the time the source asked for",
+            Self::Unavailable => {
+                "check that the other side is up and reachable; the next run continues where this one stopped"
+            }
+            Self::Malformed => "look at the sample in the message; the source does not answer as declared",
+            Self::Data => "look at the dead letters, correct the rows or the declaration, and replay them",
+            Self::Conflict => "run again; another writer changed the same rows meanwhile",
+            Self::Fenced => {
+                "nothing, if another process took this work over; otherwise give each process its own owner name"
+            }
+            Self::Full => "free space at the target, then run again",
+            Self::Schema => "compare the difference in the message with the declaration, and correct one of the two",
+            Self::Limit => "raise the limit in the message if it is too low; otherwise repair the source",
+            Self::Cancelled => "run again; the next run continues where this one stopped",
+            Self::Internal => "report this as a defect, with the message and the log",
+        }
+    }
+
+    /// A short lower-case name, stable over releases, for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Gone => "gone",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Malformed => "malformed",
+            Self::Data => "data",
+            Self::Conflict => "conflict",
+            Self::Fenced => "fenced",
+            Self::Full => "full",
+            Self::Schema => "schema",
+            Self::Limit => "limit",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Whether the same call may succeed later. Only the engine acts on it: adapters never retry by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Retry {
+    /// It will fail again in the same way.
+    #[default]
+    Never,
+    /// Try again with growing pauses.
+    Backoff,
+    /// Try again, but not before this much time has passed (the source said so).
+    After(Duration),
+    /// It was tried as often as the policy allows.
+    Exhausted,
+}
+
+/// An error: kind, retry advice, what was being done, and the cause.
+///
+/// Messages start lower-case and name the thing at fault; they never hold a secret or the value of a row.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    retry: Retry,
+    ambiguous: bool,
+    message: Cow<'static, str>,
+    context: Vec<(&'static str, String)>,
+    fenced_by: Option<FencingToken>,
+    row: Option<RowAt>,
+    cause: Option<Cause>,
+}
+
+/// The change of a write unit that an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowAt {
+    /// The position of the step in the unit.
+    pub step: usize,
+    /// The position of the change in the step.
+    pub row: usize,
+}
+
+impl Error {
+    /// An error of this kind with a message that names the thing at fault. It says [`Retry::Never`] unless told otherwise.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                retry: Retry::Never,
+                ambiguous: false,
+                message: message.into(),
+                context: Vec::new(),
+                fenced_by: None,
+                row: None,
+                cause: None,
+            }),
+        }
+    }
+
+    /// The host asked for something that cannot work.
+    pub fn config(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// The other side is down for the moment; retried with growing pauses.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message).with_retry(Retry::Backoff)
+    }
+
+    /// A row is not acceptable to the target.
+    pub fn data(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Data, message)
+    }
+
+    /// The other side's answer cannot be read.
+    pub fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Malformed, message)
+    }
+
+    /// A promise inside this library was broken.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// Another holder with a higher token has taken over.
+    pub fn fenced(by: FencingToken, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(ErrorKind::Fenced, message);
+        error.inner.fenced_by = Some(by);
+        error
+    }
+
+    /// Says whether the same call may succeed later.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.inner.retry = retry;
+        self
+    }
+
+    /// Says that the effect may have happened although the call failed (a lost reply).
+    #[must_use]
+    pub fn ambiguous(mut self) -> Self {
+        self.inner.ambiguous = true;
+        self
+    }
+
+    /// Adds what was being done: a name and an id, never a value of a row.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.inner.context.push((key, value.to_string()));
+        self
+    }
+
+    /// Names the one change of the unit that is at fault, so that the engine need not search for it.
+    #[must_use]
+    pub fn at_row(mut self, step: usize, row: usize) -> Self {
+        self.inner.row = Some(RowAt { step, row });
+        self
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
+        self.inner.cause = Some(cause.into());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retry(&self) -> Retry {
+        self.inner.retry
+    }
+
+    /// Whether the effect may have happened although the call failed.
+    pub fn is_ambiguous(&self) -> bool {
+        self.inner.ambiguous
+    }
+
+    /// The change of the unit that is at fault, where the sink could tell.
+    pub fn row(&self) -> Option<RowAt> {
+        self.inner.row
+    }
+
+    /// The token that fenced us, where the other side could tell.
+    pub fn fenced_by(&self) -> Option<FencingToken> {
+        self.inner.fenced_by
+    }
+
+    /// The message alone, without context and cause.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// What was being done, as names and ids.
+    pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.inner.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)?;
+        for (index, (key, value)) in self.inner.context.iter().enumerate() {
+            let open = if index == 0 { " [" } else { ", " };
+            write!(f, "{open}{key}: {value}")?;
+        }
+        if !self.inner.context.is_empty() {
+            f.write_str("]")?;
+        }
+        if let Some(cause) = &self.inner.cause {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} error ({:?}", self.inner.kind.name(), self.inner.retry)?;
+        if self.inner.ambiguous {
+            f.write_str(", ambiguous")?;
+        }
+        write!(f, "): {self}; remedy: {}", self.inner.kind.remedy())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.cause.as_deref().map(|cause| cause as _)
+    }
+}

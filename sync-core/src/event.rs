@@ -1,0 +1,1 @@
+//! What happened, as data: everything that shows progress listens here.

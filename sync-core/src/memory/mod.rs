@@ -1,0 +1,1 @@
+//! An in-memory source, sink and state store: for tests, docs and simulation.

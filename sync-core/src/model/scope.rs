@@ -1,0 +1,95 @@
+//! What a position belongs to, and which rows a listing covers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Value;
+
+/// A durable part of a feed with a cursor of its own, such as an account or a shard. A date slice is not one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partition(String);
+
+impl Partition {
+    /// The part of this name. The empty name is the only part of a feed that has no parts.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which of a scope's two ways of reading a position belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// The position that runs follow day by day.
+    #[default]
+    Live,
+    /// A backfill of this name. It has a position of its own and never touches the live one.
+    Backfill(String),
+    /// A listing that looks for deleted rows. It never touches the live position.
+    Reconcile,
+}
+
+/// What one checkpoint belongs to: a feed of a pipeline, one of its partitions, and the lane.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The feed's name.
+    pub feed: String,
+    /// The part of the feed.
+    pub partition: Partition,
+    /// Live, or one backfill.
+    pub lane: Lane,
+}
+
+impl fmt::Display for Scope {
+    /// `pipeline/feed@partition#lane`: unique for a scope, since each part is escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", escape(&self.pipeline), escape(&self.feed))?;
+        if !self.partition.0.is_empty() {
+            write!(f, "@{}", escape(&self.partition.0))?;
+        }
+        match &self.lane {
+            Lane::Live => Ok(()),
+            Lane::Backfill(name) => write!(f, "#{}", escape(name)),
+            Lane::Reconcile => f.write_str("##reconcile"),
+        }
+    }
+}
+
+fn escape(part: &str) -> String {
+    let mut out = String::with_capacity(part.len());
+    for c in part.chars() {
+        if matches!(c, '/' | '@' | '#' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Which rows of a stream a complete listing covers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RowScope {
+    /// Every row of the stream.
+    #[default]
+    All,
+    /// The rows whose column lies in a half-open range: `from` belongs to it, `until` does not.
+    Range {
+        /// The column that is compared.
+        column: String,
+        /// The first value inside; `None` is no lower bound.
+        from: Option<Value>,
+        /// The first value outside; `None` is no upper bound.
+        until: Option<Value>,
+    },
+}

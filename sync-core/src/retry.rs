@@ -1,0 +1,1 @@
+//! How often and how long to try again.

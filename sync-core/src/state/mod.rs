@@ -1,0 +1,101 @@
+//! What must survive a restart: leases, checkpoints, the run log and dead letters.
+
+mod checkpoint;
+mod dead_letter;
+mod lease;
+mod run_log;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::Result;
+use crate::model::Scope;
+
+pub use checkpoint::{Advance, Checkpoint, OpenStage, StageName};
+pub use dead_letter::{DeadLetter, LetterBody, LetterId, LetterKind, LetterQuery};
+pub use lease::{FencingToken, Lease};
+pub use run_log::{RunId, RunQuery, RunRecord, RunStatus};
+
+/// Keeps what must survive a restart.
+///
+/// # The specification
+///
+/// *Leases.* [`StateStore::acquire`] gives a lease to one owner at a time. Its token is higher than every token given
+/// before under that name, and at least `floor`. The *same* owner acquires again at once, with a higher token: an owner
+/// name belongs to one living process, so a second claim means that the first process is gone. Expiry is judged by the
+/// store's clock alone.
+///
+/// *Atomicity.* [`StateStore::record`] writes all entries or none, and only while the lease is the newest under its
+/// name, even if its time has run out.
+///
+/// *Durability.* What `record` has returned for survives a crash.
+///
+/// *Repetition.* Entries have ids: recording the same entry twice leaves one.
+#[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `StateStore`",
+    note = "`sync_core::memory::MemoryStore` keeps state in memory; `sync_store_sql` keeps it in SQL"
+)]
+pub trait StateStore: Debug + Send + Sync {
+    /// Takes the lease of this name for `ttl`.
+    ///
+    /// # Errors
+    /// `Fenced`, naming the other owner and until when, while another owner holds it.
+    async fn acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease>;
+
+    /// Holds the lease for its `ttl` from now.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else has acquired it since.
+    async fn renew(&self, lease: &Lease) -> Result<()>;
+
+    /// Gives the lease back. A lease that was taken over is left alone.
+    async fn release(&self, lease: &Lease) -> Result<()>;
+
+    /// Writes all entries or none.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else has acquired the lease since.
+    async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()>;
+
+    /// The checkpoint of a scope.
+    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>>;
+
+    /// Until when a scope must not be read, if so.
+    async fn hold(&self, scope: &Scope) -> Result<Option<DateTime<Utc>>>;
+
+    /// Dead letters, oldest first, a page at a time.
+    async fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>>;
+
+    /// Run records, newest first, a page at a time.
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>>;
+}
+
+/// Something to keep.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Entry {
+    /// How far a scope has got, where the store keeps its checkpoint.
+    Checkpoint {
+        /// The scope.
+        scope: Scope,
+        /// The new checkpoint; refused when its token or sequence does not hold.
+        advance: Advance,
+    },
+    /// A row that could not be applied.
+    DeadLetter(DeadLetter),
+    /// A dead letter was dealt with.
+    Resolved(LetterId),
+    /// What a run did, under its run id and scope; a later record of the same replaces it.
+    Run(RunRecord),
+    /// A scope must not be read before this instant; `None` lifts it.
+    Hold {
+        /// The scope.
+        scope: Scope,
+        /// Until when.
+        until: Option<DateTime<Utc>>,
+    },
+}

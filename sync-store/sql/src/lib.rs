@@ -1,0 +1,1 @@
+//! State in SQL: checkpoints, run log, dead letters, leases.

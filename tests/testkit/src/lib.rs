@@ -1,0 +1,1 @@
+//! What an adapter author uses to prove an adapter.
