@@ -1,0 +1,64 @@
+//! What becomes of a row, decided before anything is written.
+
+use std::cmp::Ordering;
+
+use super::table::Held;
+use crate::detect::Difference;
+use crate::model::{Op, Outcome, StreamSpec, Value, ValueRef};
+use crate::sink::{Guard, WriteMode};
+
+/// What a write or a publish asks of every row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) mode: WriteMode,
+    pub(super) guard: Guard,
+    pub(super) difference: Difference,
+}
+
+impl Rules {
+    /// What becomes of an incoming row. Only `Created`, `Updated` and `Deleted` write.
+    pub(super) fn outcome(self, stream: &StreamSpec, existing: Option<&Held>, op: Op, values: &[Value]) -> Outcome {
+        let Some(existing) = existing else {
+            return if op == Op::Delete { Outcome::Unchanged } else { Outcome::Created };
+        };
+        if self.mode == WriteMode::InsertOnly {
+            return Outcome::Existing;
+        }
+        if op == Op::Upsert && !self.differs(stream, existing, values) {
+            return Outcome::Unchanged;
+        }
+        match (admits(self.guard, stream, &existing.values, op, values), self.guard) {
+            (false, Guard::Never) => Outcome::Existing,
+            (false, _) => Outcome::Stale,
+            (true, _) if op == Op::Delete => Outcome::Deleted,
+            (true, _) => Outcome::Updated,
+        }
+    }
+
+    /// A row that was marked as missing and is named again always differs: the mark goes.
+    fn differs(self, stream: &StreamSpec, existing: &Held, values: &[Value]) -> bool {
+        existing.missing_since.is_some()
+            || match (self.difference, stream.version_index()) {
+                (Difference::Version, Some(version)) => existing.values[version] != values[version],
+                _ => existing.values != values,
+            }
+    }
+}
+
+/// The version among these values; none is the lowest.
+pub(super) fn version<'v>(stream: &StreamSpec, values: &'v [Value]) -> ValueRef<'v> {
+    stream.version_index().map_or(ValueRef::Null, |index| values[index].as_ref())
+}
+
+fn admits(guard: Guard, stream: &StreamSpec, existing: &[Value], op: Op, incoming: &[Value]) -> bool {
+    let versions = version(stream, incoming).total_cmp(version(stream, existing));
+    match guard {
+        Guard::Always => true,
+        Guard::NotOlder => versions != Ordering::Less,
+        Guard::Newer => {
+            versions.then_with(|| if op == Op::Delete { Ordering::Greater } else { incoming.cmp(existing) })
+                == Ordering::Greater
+        }
+        Guard::Never => false,
+    }
+}
