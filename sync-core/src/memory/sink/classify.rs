@@ -1,10 +1,10 @@
 //! What becomes of a row, decided before anything is written.
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::table::Held;
 use crate::detect::Difference;
-use crate::model::{Op, Outcome, StreamSpec, Value, ValueRef};
+use crate::model::{Changes, Mark, Op, Outcome, Rows, StreamSpec, Value, ValueRef};
 use crate::sink::{Guard, WriteMode};
 
 /// What a write or a publish asks of every row.
@@ -50,15 +50,10 @@ pub(super) fn version<'v>(stream: &StreamSpec, values: &'v [Value]) -> ValueRef<
     stream.version_index().map_or(ValueRef::Null, |index| values[index].as_ref())
 }
 
+/// Asks the one reading of guards that all sinks share. Values that fit no row are let through: the write refuses them.
 fn admits(guard: Guard, stream: &StreamSpec, existing: &[Value], op: Op, incoming: &[Value]) -> bool {
-    let versions = version(stream, incoming).total_cmp(version(stream, existing));
-    match guard {
-        Guard::Always => true,
-        Guard::NotOlder => versions != Ordering::Less,
-        Guard::Newer => {
-            versions.then_with(|| if op == Op::Delete { Ordering::Greater } else { incoming.cmp(existing) })
-                == Ordering::Greater
-        }
-        Guard::Never => false,
-    }
+    let mut rows = Rows::new(Arc::clone(stream.schema()));
+    let fits = [existing, incoming].into_iter().try_for_each(|values| rows.push(values.iter().map(Value::as_ref)));
+    let changes = Changes::marked(rows, vec![Mark::default(), Mark { op, ..Mark::default() }]);
+    fits.is_err() || guard.admits(stream, changes.at(0).row(), changes.at(1))
 }
