@@ -5,6 +5,11 @@ use std::fmt::Debug;
 use crate::model::{Change, Key, Row, StreamSpec, Value};
 use crate::sink::Guard;
 
+mod guard;
+mod order;
+
+pub use order::{order, order_changes, order_with_origin};
+
 /// Two states of one row that meet.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
