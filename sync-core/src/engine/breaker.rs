@@ -53,5 +53,10 @@ impl Strain {
 }
 
 fn tripped(what: String) -> Error {
-    Error::new(ErrorKind::Limit, format!("{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters"))
+    Error::new(
+        ErrorKind::Limit,
+        format!(
+            "{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters"
+        ),
+    )
 }

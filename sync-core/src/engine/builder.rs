@@ -149,18 +149,30 @@ impl EngineBuilder {
     /// `Config`, naming the pipeline and stream at fault and what to do.
     pub fn build(self) -> Result<Engine> {
         if self.settings.lease_ttl < Duration::from_millis(30) {
-            return Err(Error::config("the lease time is below 30 ms: it must be long enough to be renewed three times"));
+            return Err(Error::config(
+                "the lease time is below 30 ms: it must be long enough to be renewed three times",
+            ));
         }
         let mut pipelines = BTreeMap::new();
         for pipeline in self.pipelines {
             pipeline.check()?;
             let name = pipeline.name.clone();
             if pipelines.insert(name.clone(), Arc::new(pipeline)).is_some() {
-                return Err(Error::config("two pipelines have the same name; their checkpoints would overwrite each other").with("pipeline", name));
+                return Err(Error::config(
+                    "two pipelines have the same name; their checkpoints would overwrite each other",
+                )
+                .with("pipeline", name));
             }
         }
         let owner = self.owner.unwrap_or_else(|| format!("engine-{:016x}", split_mix(self.clock.random())));
-        let inner = Inner { store: self.store, clock: self.clock, pipelines, listeners: self.listeners, owner, settings: self.settings };
+        let inner = Inner {
+            store: self.store,
+            clock: self.clock,
+            pipelines,
+            listeners: self.listeners,
+            owner,
+            settings: self.settings,
+        };
         Ok(Engine { inner: Arc::new(inner) })
     }
 }

@@ -36,5 +36,9 @@ pub fn guarantee(source: SourceCapabilities, sink: SinkCapabilities) -> Guarante
         return Guarantee::AtMostOnce;
     }
     let resumes = source.cursor != CursorKind::None && source.cursor != CursorKind::Inclusive;
-    if sink.idempotent || (sink.atomic_checkpoint && resumes) { Guarantee::EffectivelyOnce } else { Guarantee::AtLeastOnce }
+    if sink.idempotent || (sink.atomic_checkpoint && resumes) {
+        Guarantee::EffectivelyOnce
+    } else {
+        Guarantee::AtLeastOnce
+    }
 }

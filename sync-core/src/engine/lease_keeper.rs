@@ -21,9 +21,12 @@ pub(super) async fn keep(store: &dyn StateStore, clock: &dyn Clock, lease: &Leas
             Err(error) if error.kind() == ErrorKind::Fenced => return error,
             Err(error) => {
                 if clock.elapsed().saturating_sub(renewed) >= lease.ttl / 2 {
-                    return Error::new(ErrorKind::Fenced, "the lease could not be renewed in time, so this run stops by itself")
-                        .with("lease", &lease.name)
-                        .caused_by(error);
+                    return Error::new(
+                        ErrorKind::Fenced,
+                        "the lease could not be renewed in time, so this run stops by itself",
+                    )
+                    .with("lease", &lease.name)
+                    .caused_by(error);
                 }
                 pause = (lease.ttl / 12).max(Duration::from_millis(1));
             }

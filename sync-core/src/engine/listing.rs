@@ -16,7 +16,8 @@ impl ScopeRun<'_> {
         }
         if self.infers_deletes() {
             if !self.pipeline.sink.capabilities().staging {
-                return Err(Error::config("finding deleted rows needs a sink that stages a listing").with("sink", self.pipeline.sink.name()));
+                return Err(Error::config("finding deleted rows needs a sink that stages a listing")
+                    .with("sink", self.pipeline.sink.name()));
             }
             self.open_stage(rows, false, self.lists_keys_only());
         } else {
@@ -28,13 +29,18 @@ impl ScopeRun<'_> {
     /// A listing is over. What it does not name is dealt with only when it is proven complete (P19).
     pub(super) async fn end_listing(&mut self, rows: RowScope, complete: bool, resume: Option<Cursor>) -> Result<()> {
         if std::mem::take(&mut self.open_listing) {
-            return self.settle(Vec::new(), Checkpoint { cursor: resume, ..self.checkpoint.clone() }, Vec::new()).await.map(drop);
+            return self
+                .settle(Vec::new(), Checkpoint { cursor: resume, ..self.checkpoint.clone() }, Vec::new())
+                .await
+                .map(drop);
         }
         let Some(stage) = self.checkpoint.stage.clone() else {
-            return Err(Error::malformed("the source ended a listing that it did not begin").with("source", self.pipeline.source.name()));
+            return Err(Error::malformed("the source ended a listing that it did not begin")
+                .with("source", self.pipeline.source.name()));
         };
         if stage.rows != rows {
-            return Err(Error::malformed("the source ended another listing than it began").with("source", self.pipeline.source.name()));
+            return Err(Error::malformed("the source ended another listing than it began")
+                .with("source", self.pipeline.source.name()));
         }
         if stage.keys_only && !complete {
             // Keys of a broken listing tell nothing: the next run lists again.
@@ -71,7 +77,11 @@ impl ScopeRun<'_> {
                 })
             })
             .collect();
-        let steps = if self.options.dry_run { std::mem::take(&mut self.rehearsed).into_iter().chain(steps).collect() } else { steps };
+        let steps = if self.options.dry_run {
+            std::mem::take(&mut self.rehearsed).into_iter().chain(steps).collect()
+        } else {
+            steps
+        };
         let next = Checkpoint { cursor: resume, stage: None, ..self.checkpoint.clone() };
         let settled = self.settle(steps, next, Vec::new()).await?;
         let tally = without_staged(settled.tally);
@@ -97,7 +107,10 @@ impl ScopeRun<'_> {
     /// Forgets what is staged.
     pub(super) async fn discard_stage(&mut self) -> Result<()> {
         let Some(stage) = self.checkpoint.stage.clone() else { return Ok(()) };
-        let discard = |stream: &std::sync::Arc<crate::StreamSpec>| Step::Discard { stage: stage.stage.clone(), stream: std::sync::Arc::clone(stream) };
+        let discard = |stream: &std::sync::Arc<crate::StreamSpec>| Step::Discard {
+            stage: stage.stage.clone(),
+            stream: std::sync::Arc::clone(stream),
+        };
         let steps = self.feed.streams().iter().map(discard).collect();
         let next = Checkpoint { cursor: None, stage: None, ..self.checkpoint.clone() };
         self.rehearsed.clear();
@@ -110,7 +123,9 @@ impl ScopeRun<'_> {
 
     /// Whether rows that a listing does not name are dealt with.
     fn infers_deletes(&self) -> bool {
-        let replaces = |stream: &std::sync::Arc<crate::StreamSpec>| matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
+        let replaces = |stream: &std::sync::Arc<crate::StreamSpec>| {
+            matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow)
+        };
         self.options.mode == Mode::Reconcile || self.feed.streams().iter().any(replaces)
     }
 }

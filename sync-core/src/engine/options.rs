@@ -126,10 +126,12 @@ impl RunOptions {
 
     pub(crate) fn check(&self) -> Result<()> {
         match &self.mode {
-            Mode::Reconcile if self.new_only => {
-                Err(Error::config("a reconcile looks for rows that are gone and cannot be limited to new rows: leave out `new_only`"))
+            Mode::Reconcile if self.new_only => Err(Error::config(
+                "a reconcile looks for rows that are gone and cannot be limited to new rows: leave out `new_only`",
+            )),
+            Mode::Backfill { name, .. } if name.is_empty() => {
+                Err(Error::config("a backfill needs a name, so that it can continue after a restart"))
             }
-            Mode::Backfill { name, .. } if name.is_empty() => Err(Error::config("a backfill needs a name, so that it can continue after a restart")),
             _ => Ok(()),
         }
     }

@@ -142,7 +142,9 @@ impl Pipeline {
 
     /// Refuses what cannot work, before anything is read.
     pub(super) fn check(&self) -> Result<()> {
-        self.check_pair().and_then(|()| self.streams.iter().try_for_each(|stream| self.check_stream(stream))).map_err(|error| error.with("pipeline", &self.name))
+        self.check_pair()
+            .and_then(|()| self.streams.iter().try_for_each(|stream| self.check_stream(stream)))
+            .map_err(|error| error.with("pipeline", &self.name))
     }
 
     fn check_pair(&self) -> Result<()> {
@@ -155,9 +157,12 @@ impl Pipeline {
         }
         let given = self.guarantee();
         if given < self.demand {
-            return Err(Error::config(format!("this source and this sink deliver {given}, and {} is demanded", self.demand))
-                .with("source", self.source.name())
-                .with("sink", self.sink.name()));
+            return Err(Error::config(format!(
+                "this source and this sink deliver {given}, and {} is demanded",
+                self.demand
+            ))
+            .with("source", self.source.name())
+            .with("sink", self.sink.name()));
         }
         Ok(())
     }
@@ -166,14 +171,19 @@ impl Pipeline {
     pub(super) fn check_stream(&self, stream: &StreamSpec) -> Result<()> {
         stream.check()?;
         let sink = self.sink.capabilities();
-        let wrong = |text: String| Err(Error::config(text).with("stream", stream.name()).with("sink", self.sink.name()));
+        let wrong =
+            |text: String| Err(Error::config(text).with("stream", stream.name()).with("sink", self.sink.name()));
         if let Some(policy) = &self.policy
             && policy.needs_version()
             && stream.version_column().is_none()
         {
-            return wrong(format!("{policy:?} decides by version, and the stream declares none: add `.version(\"updated_at\")` or choose another policy"));
+            return wrong(format!(
+                "{policy:?} decides by version, and the stream declares none: add `.version(\"updated_at\")` or choose another policy"
+            ));
         }
-        if self.detector.as_ref().is_some_and(|detector| detector.guard() == Some(Difference::Version)) && stream.version_column().is_none() {
+        if self.detector.as_ref().is_some_and(|detector| detector.guard() == Some(Difference::Version))
+            && stream.version_column().is_none()
+        {
             return wrong("the detector compares versions, and the stream declares none: add `.version(\"updated_at\")` or choose another detector".to_owned());
         }
         match stream.writes() {
@@ -187,7 +197,9 @@ impl Pipeline {
             _ => {}
         }
         if (self.guard(stream).is_none() || self.difference().is_none()) && !sink.read_back {
-            return wrong("the policy or the detector must see what is stored, and this sink cannot read back".to_owned());
+            return wrong(
+                "the policy or the detector must see what is stored, and this sink cannot read back".to_owned(),
+            );
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 /// A bug to plant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "planted-bugs"), expect(dead_code, reason = "planted by simulations alone"))]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "planted by simulations alone"))]
 #[non_exhaustive]
 pub enum Bug {
     /// Rows of one key within a batch are all written, in whatever order.

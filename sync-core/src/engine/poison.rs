@@ -73,7 +73,10 @@ impl ScopeRun<'_> {
     /// Where a sink can neither name the row nor rehearse: halves are written for good, which is safe by key.
     async fn write_by_halves(&mut self, steps: Vec<Step>, flags: &mut Flags) -> Result<Tally> {
         if !self.pipeline.sink.capabilities().idempotent {
-            return Err(Error::data("a row is not accepted, and this sink cannot tell which without doubling the others").with("sink", self.pipeline.sink.name()));
+            return Err(Error::data(
+                "a row is not accepted, and this sink cannot tell which without doubling the others",
+            )
+            .with("sink", self.pipeline.sink.name()));
         }
         let mut tally = Tally::new();
         let mut waiting = vec![(0, row_count(&steps))];
@@ -120,7 +123,8 @@ impl ScopeRun<'_> {
     fn skip_staged(&self, steps: &mut [Step], error: &Error, values: &[Value]) -> Result<DeadLetter> {
         let step = error.row().and_then(|at| steps.get_mut(at.step));
         let Some(Step::Publish(publish)) = step else {
-            return Err(Error::internal("the sink blames a staged row of a step that publishes nothing").with("sink", self.pipeline.sink.name()));
+            return Err(Error::internal("the sink blames a staged row of a step that publishes nothing")
+                .with("sink", self.pipeline.sink.name()));
         };
         let key = Key::new(publish.stream.key_indices().into_iter().map(|column| values[column].clone()));
         publish.skip.push(key.clone());
@@ -132,7 +136,12 @@ impl ScopeRun<'_> {
         let (stream, changes) = match steps.get(at.0) {
             Some(Step::Write(write)) => (&write.stream, &write.changes),
             Some(Step::Stage(stage)) => (&stage.stream, &stage.changes),
-            _ => return Err(Error::internal(format!("the sink blames row {} of step {}, which has none: {error}", at.1, at.0))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "the sink blames row {} of step {}, which has none: {error}",
+                    at.1, at.0
+                )));
+            }
         };
         if at.1 >= changes.len() {
             return Err(Error::internal(format!("the sink blames row {} of {}: {error}", at.1, changes.len())));

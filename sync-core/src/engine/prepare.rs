@@ -42,7 +42,8 @@ pub(super) fn prepare(batch: Batch, pipeline: &Pipeline, planted: Planted) -> Pr
     prepared.dropped.add(Outcome::Rejected, prepared.rejects.len() as u64);
     for run in batch.runs {
         let changes = prepared.filter(pipeline, &run.stream, run.changes);
-        let changes = if planted.has(Bug::NoDedupe) { changes } else { prepared.dedupe(pipeline, &run.stream, changes) };
+        let changes =
+            if planted.has(Bug::NoDedupe) { changes } else { prepared.dedupe(pipeline, &run.stream, changes) };
         if !changes.is_empty() {
             prepared.writes.push((run.stream, changes));
         }
@@ -70,7 +71,11 @@ impl Prepared {
             return changes;
         }
         self.ascending = false;
-        let guard = pipeline.guard(stream).unwrap_or(if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Always });
+        let guard = pipeline.guard(stream).unwrap_or(if stream.version_column().is_some() {
+            Guard::NotOlder
+        } else {
+            Guard::Always
+        });
         let mut order: Vec<usize> = (0..changes.len()).collect();
         order.sort_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key));
         let mut kept = Vec::with_capacity(order.len());
@@ -79,7 +84,7 @@ impl Prepared {
             for &later in &same_key[1..] {
                 let incoming = changes.at(later);
                 let plain_delete = incoming.op() == Op::Delete && stream.version_of(incoming.row()).is_none();
-                if plain_delete || guard.admits(stream, changes.rows().row(stays), &incoming) {
+                if plain_delete || guard.admits(stream, changes.rows().row(stays), incoming) {
                     stays = later;
                 }
             }
@@ -100,5 +105,8 @@ fn ascends(rows: &Rows, key: &[usize]) -> bool {
 }
 
 fn compare(a: Row<'_>, b: Row<'_>, key: &[usize]) -> Ordering {
-    key.iter().map(|&column| a.at(column).total_cmp(b.at(column))).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    key.iter()
+        .map(|&column| a.at(column).total_cmp(b.at(column)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
 }

@@ -42,7 +42,13 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
-    pub(super) fn start(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, run: &RunId, scope: &Scope, request: ReadRequest) -> Self {
+    pub(super) fn start(
+        inner: &Arc<Inner>,
+        pipeline: &Arc<Pipeline>,
+        run: &RunId,
+        scope: &Scope,
+        request: ReadRequest,
+    ) -> Self {
         let (out, batches) = mpsc::channel(64);
         let reader = Reader {
             inner: Arc::clone(inner),
@@ -63,7 +69,10 @@ impl ReadAhead {
 
     /// The next thing that comes.
     pub(super) async fn next(&mut self) -> Fetched {
-        self.batches.recv().await.unwrap_or_else(|| Fetched::Failed(Error::internal("the source panicked while reading")))
+        self.batches
+            .recv()
+            .await
+            .unwrap_or_else(|| Fetched::Failed(Error::internal("the source panicked while reading")))
     }
 }
 
@@ -144,7 +153,8 @@ impl Reader {
             }
         }
         if inside {
-            return Err(Error::unavailable("the source ended in the middle of a group").with("source", self.pipeline.source.name()));
+            return Err(Error::unavailable("the source ended in the middle of a group")
+                .with("source", self.pipeline.source.name()));
         }
         Ok(Fetched::End)
     }

@@ -14,16 +14,25 @@ use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuery) -> Result<Ledger> {
     if !pipeline.sink.capabilities().guards {
-        return Err(Error::config("this sink cannot tell older rows from newer ones, so a replay might overwrite newer ones")
-            .with("sink", pipeline.sink.name())
-            .with("pipeline", &pipeline.name));
+        return Err(Error::config(
+            "this sink cannot tell older rows from newer ones, so a replay might overwrite newer ones",
+        )
+        .with("sink", pipeline.sink.name())
+        .with("pipeline", &pipeline.name));
     }
-    let streams: Vec<Arc<StreamSpec>> = pipeline.source.feeds().await?.iter().flat_map(|feed| feed.streams().to_vec()).collect();
-    let scope = Scope { pipeline: pipeline.name.clone(), feed: "dead letters".to_owned(), partition: Partition::default(), lane: Lane::Replay };
+    let streams: Vec<Arc<StreamSpec>> =
+        pipeline.source.feeds().await?.iter().flat_map(|feed| feed.streams().to_vec()).collect();
+    let scope = Scope {
+        pipeline: pipeline.name.clone(),
+        feed: "dead letters".to_owned(),
+        partition: Partition::default(),
+        lane: Lane::Replay,
+    };
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     let (lease, mut checkpoint) = claim(inner, pipeline, &scope, home).await?;
     let mut ledger = Ledger::default();
-    let mut query = LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
+    let mut query =
+        LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
     let outcome = async {
         loop {
             let letters = inner.store.dead_letters(&query).await?;
@@ -42,7 +51,9 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                         inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
                         checkpoint.seq += 1;
                     }
-                    Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Malformed | ErrorKind::Config) => {
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Data | ErrorKind::Malformed | ErrorKind::Config) =>
+                    {
                         ledger.outcomes.add(Outcome::Rejected, 1);
                     }
                     Err(error) => return Err(error),
@@ -63,10 +74,9 @@ async fn write(
     letter: &DeadLetter,
     advance: Option<&Advance>,
 ) -> Result<Outcome> {
-    let stream = streams
-        .iter()
-        .find(|stream| stream.name() == letter.stream)
-        .ok_or_else(|| Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream))?;
+    let stream = streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
+        Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
+    })?;
     pipeline.sink.prepare(stream).await?;
     let changes = changes(pipeline, stream, letter)?;
     let write = Write {
@@ -81,7 +91,9 @@ async fn write(
     let steps = [Step::Write(write)];
     let report = pipeline.sink.apply(&WriteUnit { scope, steps: &steps, advance, intent: Intent::Commit }).await?;
     let outcome = report.tally().iter().next().map(|(outcome, _)| outcome);
-    outcome.ok_or_else(|| Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name()))
+    outcome.ok_or_else(|| {
+        Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name())
+    })
 }
 
 fn changes(pipeline: &Pipeline, stream: &StreamSpec, letter: &DeadLetter) -> Result<Changes> {
@@ -89,7 +101,9 @@ fn changes(pipeline: &Pipeline, stream: &StreamSpec, letter: &DeadLetter) -> Res
         LetterBody::Record(record) => pipeline.source.revive(stream, record).map(Changes::upserts),
         LetterBody::Row { op, values } => {
             let mut rows = Rows::new(Arc::clone(stream.schema()));
-            let value_of = |name: &str| values.iter().find(|(column, _)| column == name).map_or(ValueRef::Null, |(_, value)| value.as_ref());
+            let value_of = |name: &str| {
+                values.iter().find(|(column, _)| column == name).map_or(ValueRef::Null, |(_, value)| value.as_ref())
+            };
             rows.push(stream.schema().fields().iter().map(|field| value_of(field.name())))?;
             Ok(Changes::marked(rows, vec![Mark { op: *op, ..Mark::default() }]))
         }

@@ -81,7 +81,9 @@ impl Report {
         }
         let status = self.status;
         let first = self.scopes.into_iter().find_map(|scope| scope.error);
-        Err(first.unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run is {status}"))).with("pipeline", self.pipeline))
+        Err(first
+            .unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run is {status}")))
+            .with("pipeline", self.pipeline))
     }
 }
 
@@ -129,10 +131,21 @@ impl fmt::Display for Report {
                 writeln!(f, "{}: {error}; {}", name(scope), error.kind().remedy())?;
             }
             if scope.ledger.count(Outcome::Withheld) > 0 {
-                writeln!(f, "{}: {} deletes were withheld; run again with `confirm_deletes` if they are right", name(scope), scope.ledger.count(Outcome::Withheld))?;
+                writeln!(
+                    f,
+                    "{}: {} deletes were withheld; run again with `confirm_deletes` if they are right",
+                    name(scope),
+                    scope.ledger.count(Outcome::Withheld)
+                )?;
             }
             if scope.late > 0 {
-                writeln!(f, "{}: {} rows came late, by up to {:.0} s", name(scope), scope.late, scope.lateness.as_secs_f64())?;
+                writeln!(
+                    f,
+                    "{}: {} rows came late, by up to {:.0} s",
+                    name(scope),
+                    scope.late,
+                    scope.lateness.as_secs_f64()
+                )?;
             }
         }
         Ok(())

@@ -42,7 +42,8 @@ impl ScopeRun<'_> {
                 && self.must_resolve(&write.stream, write.mode)
             {
                 let columns = write.stream.key_indices();
-                let keys: Vec<_> = write.changes.iter().map(|change| (write.stream.name().to_owned(), change.key(&columns))).collect();
+                let keys: Vec<_> =
+                    write.changes.iter().map(|change| (write.stream.name().to_owned(), change.key(&columns))).collect();
                 if keys.iter().any(|key| seen.contains(key)) {
                     parts.push(Vec::new());
                     seen.clear();
@@ -58,7 +59,8 @@ impl ScopeRun<'_> {
 
     /// Decides every row that the sink cannot decide by itself.
     pub(super) async fn resolve(&self, steps: &[Step]) -> Result<Resolved> {
-        let undecided = |step: &Step| matches!(step, Step::Write(write) if self.must_resolve(&write.stream, write.mode));
+        let undecided =
+            |step: &Step| matches!(step, Step::Write(write) if self.must_resolve(&write.stream, write.mode));
         if !steps.iter().any(undecided) {
             return Ok(Resolved::default());
         }
@@ -66,7 +68,9 @@ impl ScopeRun<'_> {
         let mut decided_steps = Vec::with_capacity(steps.len());
         for step in steps {
             match step {
-                Step::Write(write) if undecided(step) => decided_steps.push(Step::Write(self.resolve_write(write, &mut resolved).await?)),
+                Step::Write(write) if undecided(step) => {
+                    decided_steps.push(Step::Write(self.resolve_write(write, &mut resolved).await?))
+                }
                 other => decided_steps.push(other.clone()),
             }
         }
@@ -80,7 +84,8 @@ impl ScopeRun<'_> {
         let keys: Vec<Key> = write.changes.iter().map(|change| change.key(&columns)).collect();
         let stored = self.pipeline.sink.stored(stream, &keys).await?;
         if stored.len() != keys.len() {
-            return Err(Error::internal(format!("asked for {} stored rows, got {}", keys.len(), stored.len())).with("sink", self.pipeline.sink.name()));
+            return Err(Error::internal(format!("asked for {} stored rows, got {}", keys.len(), stored.len()))
+                .with("sink", self.pipeline.sink.name()));
         }
         let mut rows = Vec::new();
         let mut marks = Vec::new();
@@ -96,15 +101,36 @@ impl ScopeRun<'_> {
                 Decision::Park(reason) => {
                     resolved.decided.add(Outcome::Parked, 1);
                     let body = body_of(stream, &change);
-                    resolved.parked.push(letter(&self.scope, stream.name(), Some(key.clone()), LetterKind::Parked, reason, body, self.inner.clock.now()));
+                    resolved.parked.push(letter(
+                        &self.scope,
+                        stream.name(),
+                        Some(key.clone()),
+                        LetterKind::Parked,
+                        reason,
+                        body,
+                        self.inner.clock.now(),
+                    ));
                 }
             }
         }
         let changes = Changes::marked(rows_of(stream, &rows)?, marks);
-        Ok(Write { stream: stream.clone(), changes, mode: WriteMode::Upsert, guard: Guard::Always, difference: Difference::Content, expect })
+        Ok(Write {
+            stream: std::sync::Arc::clone(stream),
+            changes,
+            mode: WriteMode::Upsert,
+            guard: Guard::Always,
+            difference: Difference::Content,
+            expect,
+        })
     }
 
-    fn decide(&self, stream: &StreamSpec, key: &Key, change: &Change<'_>, stored: Option<Vec<Value>>) -> Result<Decision> {
+    fn decide(
+        &self,
+        stream: &StreamSpec,
+        key: &Key,
+        change: &Change<'_>,
+        stored: Option<Vec<Value>>,
+    ) -> Result<Decision> {
         let Some(stored) = stored else {
             return Ok(match change.op() {
                 Op::Delete => Decision::Leave(Outcome::Unchanged),
@@ -121,8 +147,10 @@ impl ScopeRun<'_> {
             return Ok(Decision::Leave(outcome));
         }
         let take = || Decision::Write(incoming.to_values(), incoming.op(), Expect::Row(stored.clone()));
-        if let Some(guard) = self.pipeline.policy.as_ref().map_or_else(|| self.pipeline.guard(stream), |policy| policy.guard()) {
-            return Ok(match guard.admits(stream, existing, &incoming) {
+        if let Some(guard) =
+            self.pipeline.policy.as_ref().map_or_else(|| self.pipeline.guard(stream), |policy| policy.guard())
+        {
+            return Ok(match guard.admits(stream, existing, incoming) {
                 true => take(),
                 false if guard == Guard::Never => Decision::Leave(Outcome::Existing),
                 false => Decision::Leave(Outcome::Stale),
@@ -142,7 +170,13 @@ impl ScopeRun<'_> {
     fn fill_in(&self, change: &Change<'_>, existing: Row<'_>) -> Result<Rows> {
         let mut rows = Rows::new(std::sync::Arc::clone(existing.schema()));
         let fields = change.fields().filter(|_| change.op() == Op::Upsert);
-        let value = |column: usize| if fields.is_none_or(|fields| fields.contains(column)) { change.row().at(column) } else { existing.at(column) };
+        let value = |column: usize| {
+            if fields.is_none_or(|fields| fields.contains(column)) {
+                change.row().at(column)
+            } else {
+                existing.at(column)
+            }
+        };
         rows.push((0..existing.schema().width()).map(value))?;
         Ok(rows)
     }

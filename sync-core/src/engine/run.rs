@@ -64,12 +64,22 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
 fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
     let source = pipeline.source.capabilities();
     let sink = pipeline.sink.capabilities();
-    let wrong = |text: &'static str, who: &str| Err(Error::config(text).with("pipeline", &pipeline.name).with("adapter", who));
+    let wrong =
+        |text: &'static str, who: &str| Err(Error::config(text).with("pipeline", &pipeline.name).with("adapter", who));
     match &options.mode {
-        Mode::Reconcile if source.listing == Listing::None => wrong("this source cannot list all that it has, so rows that are gone cannot be told from rows that are missing", pipeline.source.name()),
-        Mode::Reconcile if !sink.staging => wrong("a reconcile needs a sink that stages a listing", pipeline.sink.name()),
-        Mode::Backfill { .. } if !source.ranges => wrong("this source cannot read a range; a full run reads everything", pipeline.source.name()),
-        _ if options.dry_run && !sink.rehearsal => wrong("this sink cannot rehearse, so a dry run would write", pipeline.sink.name()),
+        Mode::Reconcile if source.listing == Listing::None => wrong(
+            "this source cannot list all that it has, so rows that are gone cannot be told from rows that are missing",
+            pipeline.source.name(),
+        ),
+        Mode::Reconcile if !sink.staging => {
+            wrong("a reconcile needs a sink that stages a listing", pipeline.sink.name())
+        }
+        Mode::Backfill { .. } if !source.ranges => {
+            wrong("this source cannot read a range; a full run reads everything", pipeline.source.name())
+        }
+        _ if options.dry_run && !sink.rehearsal => {
+            wrong("this sink cannot rehearse, so a dry run would write", pipeline.sink.name())
+        }
         _ => Ok(()),
     }
 }
@@ -79,24 +89,36 @@ async fn feeds(inner: &Inner, pipeline: &Pipeline) -> Result<Vec<Feed>> {
     let offered = with_retries(inner, || pipeline.source.feeds()).await?;
     let mut feeds = Vec::new();
     for feed in offered {
-        let wanted: Vec<_> =
-            feed.streams().iter().filter(|offered| pipeline.streams.is_empty() || pipeline.streams.iter().any(|stream| stream.name() == offered.name())).map(Arc::clone).collect();
+        let wanted: Vec<_> = feed
+            .streams()
+            .iter()
+            .filter(|offered| {
+                pipeline.streams.is_empty() || pipeline.streams.iter().any(|stream| stream.name() == offered.name())
+            })
+            .map(Arc::clone)
+            .collect();
         for stream in &wanted {
             pipeline.check_stream(stream).map_err(|error| error.with("pipeline", &pipeline.name))?;
             if let Some(declared) = pipeline.streams.iter().find(|declared| declared.name() == stream.name())
                 && declared != stream
             {
-                return Err(Error::config("the pipeline and the source declare this stream differently: give both the same declaration")
-                    .with("stream", stream.name())
-                    .with("pipeline", &pipeline.name));
+                return Err(Error::config(
+                    "the pipeline and the source declare this stream differently: give both the same declaration",
+                )
+                .with("stream", stream.name())
+                .with("pipeline", &pipeline.name));
             }
         }
         if !wanted.is_empty() {
             feeds.push(Feed::new(feed.name(), wanted));
         }
     }
-    if let Some(missing) = pipeline.streams.iter().find(|stream| feeds.iter().all(|feed| feed.stream(stream.name()).is_none())) {
-        return Err(Error::config("the source offers no such stream").with("stream", missing.name()).with("source", pipeline.source.name()));
+    if let Some(missing) =
+        pipeline.streams.iter().find(|stream| feeds.iter().all(|feed| feed.stream(stream.name()).is_none()))
+    {
+        return Err(Error::config("the source offers no such stream")
+            .with("stream", missing.name())
+            .with("source", pipeline.source.name()));
     }
     let place = |feed: &Feed| pipeline.streams.iter().position(|stream| feed.stream(stream.name()).is_some());
     feeds.sort_by_key(place);
@@ -113,7 +135,14 @@ fn scope_of(pipeline: &Pipeline, feed: &Feed, partition: Partition, mode: &Mode)
 }
 
 /// Runs one scope to its end and never fails: what goes wrong is in its report.
-async fn run_scope(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: &RunOptions, run: &RunId, scope: Scope, feed: Feed) -> ScopeReport {
+async fn run_scope(
+    inner: &Arc<Inner>,
+    pipeline: &Arc<Pipeline>,
+    options: &RunOptions,
+    run: &RunId,
+    scope: Scope,
+    feed: Feed,
+) -> ScopeReport {
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
     let mut books = Books::default();
     let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, started, &mut books).await;
@@ -143,7 +172,8 @@ async fn run_scope(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: &RunOp
         metrics::counter!("sync_rows_total", "pipeline" => pipeline.name.clone(), "feed" => report.scope.feed.clone(), "outcome" => outcome.name()).increment(rows);
     }
     metrics::counter!("sync_fetched_rows_total", "pipeline" => pipeline.name.clone(), "feed" => report.scope.feed.clone()).increment(report.ledger.fetched);
-    metrics::counter!("sync_scope_runs_total", "pipeline" => pipeline.name.clone(), "status" => status.name()).increment(1);
+    metrics::counter!("sync_scope_runs_total", "pipeline" => pipeline.name.clone(), "status" => status.name())
+        .increment(1);
     inner.tell(&Event::ScopeFinished {
         run: run.clone(),
         scope: report.scope.clone(),
@@ -173,7 +203,10 @@ async fn attempt_scope(
         && until > inner.clock.now()
     {
         inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
-        let error = Error::new(ErrorKind::Throttled, format!("the source asked to be left alone until {until}; `force` runs all the same"));
+        let error = Error::new(
+            ErrorKind::Throttled,
+            format!("the source asked to be left alone until {until}; `force` runs all the same"),
+        );
         return Ok(Ending::Held(error, std::time::Duration::ZERO));
     }
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
@@ -183,8 +216,17 @@ async fn attempt_scope(
         let (lease, checkpoint) = claim(inner, pipeline, scope, home).await?;
         (Some(lease), checkpoint)
     };
-    let mut scope_run = ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, lease.clone(), home, checkpoint);
-    let record = |status, finished, ledger, error| RunRecord { run: run.clone(), scope: scope.clone(), status, started, finished, ledger, error };
+    let mut scope_run =
+        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, lease.clone(), home, checkpoint);
+    let record = |status, finished, ledger, error| RunRecord {
+        run: run.clone(),
+        scope: scope.clone(),
+        status,
+        started,
+        finished,
+        ledger,
+        error,
+    };
     let ended = async {
         scope_run.record(&[Entry::Run(record(RunStatus::Running, None, scope_run.books.ledger, None))]).await?;
         guarded(inner, options, lease.as_ref(), &mut scope_run).await
@@ -219,7 +261,12 @@ async fn attempt_scope(
 
 /// Follows the scope while the lease holds and nobody asks to stop; past the deadline the last unit is dropped, which
 /// rolls it back.
-async fn guarded(inner: &Inner, options: &RunOptions, lease: Option<&Lease>, scope_run: &mut ScopeRun<'_>) -> Result<Ending> {
+async fn guarded(
+    inner: &Inner,
+    options: &RunOptions,
+    lease: Option<&Lease>,
+    scope_run: &mut ScopeRun<'_>,
+) -> Result<Ending> {
     let lost = async {
         match lease {
             Some(lease) => lease_keeper::keep(&*inner.store, &*inner.clock, lease).await,
@@ -241,11 +288,17 @@ async fn guarded(inner: &Inner, options: &RunOptions, lease: Option<&Lease>, sco
 }
 
 /// Takes the lease, and claims the scope where its checkpoint is kept.
-pub(super) async fn claim(inner: &Inner, pipeline: &Pipeline, scope: &Scope, home: Home) -> Result<(Lease, Checkpoint)> {
+pub(super) async fn claim(
+    inner: &Inner,
+    pipeline: &Pipeline,
+    scope: &Scope,
+    home: Home,
+) -> Result<(Lease, Checkpoint)> {
     let name = scope.to_string();
     let mut floor = FencingToken::default();
     loop {
-        let lease = with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;
+        let lease =
+            with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;
         let opened = match home {
             Home::Sink => with_retries(inner, || pipeline.sink.open(scope, lease.token)).await,
             Home::Store => with_retries(inner, || inner.store.checkpoint(scope)).await,
@@ -253,7 +306,9 @@ pub(super) async fn claim(inner: &Inner, pipeline: &Pipeline, scope: &Scope, hom
         match opened {
             Ok(checkpoint) => return Ok((lease, checkpoint.unwrap_or_default())),
             // The store has lost its memory: the sink knows a higher token than the store has given.
-            Err(error) if let Some(higher) = floor_after(&error, lease.token).filter(|higher| *higher > floor) => floor = higher,
+            Err(error) if let Some(higher) = floor_after(&error, lease.token).filter(|higher| *higher > floor) => {
+                floor = higher
+            }
             Err(error) => {
                 // The first error tells more than one of giving back.
                 let _ = inner.store.release(&lease).await;
@@ -296,4 +351,3 @@ fn worst(scopes: &[ScopeReport], cancelled: bool) -> RunStatus {
         () => RunStatus::Completed,
     }
 }
-

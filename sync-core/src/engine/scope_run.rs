@@ -203,11 +203,13 @@ impl<'a> ScopeRun<'a> {
             self.discard_stage().await?;
         }
         let from = if afresh { None } else { self.checkpoint.cursor.clone() };
-        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(match &self.options.mode {
-            Mode::Reconcile => Reading::Listing,
-            Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
-            Mode::Full | Mode::Incremental => Reading::Changes,
-        });
+        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
+            match &self.options.mode {
+                Mode::Reconcile => Reading::Listing,
+                Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
+                Mode::Full | Mode::Incremental => Reading::Changes,
+            },
+        );
         request.first_load = empty;
         self.may_sort = empty
             && !self.options.dry_run
@@ -216,7 +218,9 @@ impl<'a> ScopeRun<'a> {
             && self.pipeline.source.capabilities().order != RowOrder::Key
             && self.pipeline.sink.capabilities().staging
             && self.feed.streams().iter().all(|stream| {
-                stream.writes() == Disposition::Upsert && self.pipeline.guard(stream).is_some() && self.pipeline.difference().is_some()
+                stream.writes() == Disposition::Upsert
+                    && self.pipeline.guard(stream).is_some()
+                    && self.pipeline.difference().is_some()
             });
         Ok(request)
     }
@@ -250,7 +254,11 @@ impl<'a> ScopeRun<'a> {
             stage.staged += gathered.rows as u64;
         }
         self.books.ledger.fetched += gathered.records;
-        let letters = gathered.rejects.iter().map(|reject| poison::letter_of_reject(&self.scope, reject, self.inner.clock.now())).collect();
+        let letters = gathered
+            .rejects
+            .iter()
+            .map(|reject| poison::letter_of_reject(&self.scope, reject, self.inner.clock.now()))
+            .collect();
         let steps = self.steps(gathered.writes);
         if self.options.dry_run && next.stage.is_some() {
             self.books.staged += gathered.rows as u64;
@@ -276,10 +284,13 @@ impl<'a> ScopeRun<'a> {
         let staged = tally.count(Outcome::Staged);
         self.books.staged += staged;
         if staged > 0 {
-            tally = tally.iter().filter(|(outcome, _)| *outcome != Outcome::Staged).fold(Tally::new(), |mut rest, (outcome, rows)| {
-                rest.add(outcome, rows);
-                rest
-            });
+            tally = tally.iter().filter(|(outcome, _)| *outcome != Outcome::Staged).fold(
+                Tally::new(),
+                |mut rest, (outcome, rows)| {
+                    rest.add(outcome, rows);
+                    rest
+                },
+            );
         }
         if self.inner.settings.planted.has(Bug::LedgerBySubtraction) {
             let created = tally.count(Outcome::Created);
@@ -348,7 +359,8 @@ impl<'a> ScopeRun<'a> {
         if self.checkpoint.stage.as_ref().is_some_and(|stage| stage.first_load) {
             self.publish_first_load().await?;
         } else if self.checkpoint.stage.is_some() {
-            return Err(Error::malformed("the source began a listing and did not end it").with("source", self.pipeline.source.name()));
+            return Err(Error::malformed("the source began a listing and did not end it")
+                .with("source", self.pipeline.source.name()));
         }
         let side_lane = self.scope.lane != crate::model::Lane::Live;
         if side_lane && self.checkpoint.cursor.is_some() && !self.options.dry_run {

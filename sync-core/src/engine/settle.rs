@@ -25,7 +25,12 @@ struct Written {
 impl ScopeRun<'_> {
     /// Writes the steps and moves the checkpoint, all or nothing, trying again as the policy allows. Rows that the
     /// sink does not accept go to the dead letters first, so that the position never passes a row that is nowhere.
-    pub(super) async fn settle(&mut self, steps: Vec<Step>, next: Checkpoint, letters: Vec<DeadLetter>) -> Result<Settled> {
+    pub(super) async fn settle(
+        &mut self,
+        steps: Vec<Step>,
+        next: Checkpoint,
+        letters: Vec<DeadLetter>,
+    ) -> Result<Settled> {
         let rejected = letters.len();
         self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(false, rejected))?;
         self.bury(letters).await?;
@@ -33,7 +38,11 @@ impl ScopeRun<'_> {
         let mut parts = self.split_for_resolution(steps);
         let last = parts.pop().unwrap_or_default();
         for part in parts {
-            let stay = Checkpoint { cursor: self.checkpoint.cursor.clone(), frontier: self.checkpoint.frontier, ..next.clone() };
+            let stay = Checkpoint {
+                cursor: self.checkpoint.cursor.clone(),
+                frontier: self.checkpoint.frontier,
+                ..next.clone()
+            };
             settled.tally += self.settle_part(part, &stay).await?;
         }
         settled.tally += self.settle_part(last, &next).await?;
@@ -56,7 +65,12 @@ impl ScopeRun<'_> {
                         self.measure_lateness(&steps, reports);
                     }
                     tally += written.tally;
-                    self.inner.tell(&Event::Applied { run: self.run.clone(), scope: self.scope.clone(), seq: self.checkpoint.seq, tally });
+                    self.inner.tell(&Event::Applied {
+                        run: self.run.clone(),
+                        scope: self.scope.clone(),
+                        seq: self.checkpoint.seq,
+                        tally,
+                    });
                     return Ok(tally);
                 }
                 Err(error) => error,
@@ -87,7 +101,8 @@ impl ScopeRun<'_> {
         let resolved = self.resolve(steps).await?;
         self.bury(resolved.parked).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
-        let mut written = if self.options.dry_run { self.rehearse(steps).await? } else { self.commit(steps, next).await? };
+        let mut written =
+            if self.options.dry_run { self.rehearse(steps).await? } else { self.commit(steps, next).await? };
         written.tally += resolved.decided;
         if resolved.steps.is_some() {
             // The steps that were written are not the ones that were given.
@@ -133,10 +148,13 @@ impl ScopeRun<'_> {
             return Err(error);
         }
         // The reply was lost: the checkpoint tells whether the unit was applied, and what became of its rows.
-        let stored = self.pipeline.sink.open(&self.scope, advance.token).await.map_err(|unknown| unknown.ambiguous())?;
+        let stored =
+            self.pipeline.sink.open(&self.scope, advance.token).await.map_err(|unknown| unknown.ambiguous())?;
         match stored {
             Some(stored) if stored.seq == advance.next.seq => Ok(Written { tally: stored.tally, reports: None }),
-            Some(stored) if stored.seq > advance.next.seq => Err(Error::fenced(advance.token, "the scope has moved on without us")),
+            Some(stored) if stored.seq > advance.next.seq => {
+                Err(Error::fenced(advance.token, "the scope has moved on without us"))
+            }
             _ if passed_already => Err(error),
             _ => Err(error.with_retry(Retry::Backoff)),
         }
@@ -216,4 +234,3 @@ pub(super) fn floor_after(error: &Error, token: FencingToken) -> Option<FencingT
     let by = error.fenced_by()?;
     (error.kind() == ErrorKind::Fenced && by >= token).then(|| FencingToken(by.0 + 1))
 }
-

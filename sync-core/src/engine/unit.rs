@@ -70,7 +70,11 @@ impl Gathered {
             return true;
         }
         let (last, first) = (ours.rows().row(ours.len() - 1), theirs.rows().row(0));
-        let order = stream.key_indices().into_iter().map(|column| last.at(column).total_cmp(first.at(column))).find(|order| order.is_ne());
+        let order = stream
+            .key_indices()
+            .into_iter()
+            .map(|column| last.at(column).total_cmp(first.at(column)))
+            .find(|order| order.is_ne());
         order.is_some_and(std::cmp::Ordering::is_lt)
     }
 }
