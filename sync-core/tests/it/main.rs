@@ -1,0 +1,3 @@
+//! What the core promises, over in-memory adapters.
+
+mod engine;
