@@ -140,7 +140,10 @@ async fn unordered_rows_of_a_first_load_are_staged_and_published_at_once() {
 #[tokio::test]
 async fn a_reconcile_deletes_what_a_complete_listing_does_not_name() {
     for listing in [Listing::Keys, Listing::Rows] {
-        let world = World::with(MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(listing), MemorySink::new());
+        let world = World::with(
+            MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(listing),
+            MemorySink::new(),
+        );
         world.fill(60);
         world.run().await;
         for id in 1..=5 {
@@ -149,7 +152,11 @@ async fn a_reconcile_deletes_what_a_complete_listing_does_not_name() {
         let missed = world.run().await;
         assert_eq!(count(&missed, Outcome::Deleted), 0, "a feed by version shows no deletes");
         let report = world.engine().run_with("shop", RunOptions::reconcile()).await.unwrap();
-        assert_eq!((report.status, count(&report, Outcome::Deleted)), (RunStatus::Completed, 5), "{listing:?} {report}");
+        assert_eq!(
+            (report.status, count(&report, Outcome::Deleted)),
+            (RunStatus::Completed, 5),
+            "{listing:?} {report}"
+        );
         assert_eq!(report.ledger().absent, 5);
         world.assert_in_step();
     }
@@ -157,7 +164,10 @@ async fn a_reconcile_deletes_what_a_complete_listing_does_not_name() {
 
 #[tokio::test]
 async fn a_mass_delete_is_withheld_until_it_is_confirmed() {
-    let world = World::with(MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(Listing::Keys), MemorySink::new());
+    let world = World::with(
+        MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(Listing::Keys),
+        MemorySink::new(),
+    );
     world.fill(60);
     world.run().await;
     for id in 1..=11 {
@@ -176,7 +186,8 @@ async fn a_mass_delete_is_withheld_until_it_is_confirmed() {
 
 #[tokio::test]
 async fn an_empty_listing_does_not_empty_the_target() {
-    let world = World::with(MemorySource::of([orders()]).feeding(Feeding::Version).listing(Listing::Rows), MemorySink::new());
+    let world =
+        World::with(MemorySource::of([orders()]).feeding(Feeding::Version).listing(Listing::Rows), MemorySink::new());
     world.fill(40);
     world.run().await;
     for id in 1..=40 {
@@ -227,7 +238,12 @@ async fn too_many_rejected_rows_stop_the_run() {
     for id in 1..=300 {
         world.source.spoil("orders", &Key::new([id]), "no longer a number");
     }
-    let engine = Engine::builder(world.store.clone()).owner("test").breaker(Breaker::default()).pipeline(world.pipeline()).build().unwrap();
+    let engine = Engine::builder(world.store.clone())
+        .owner("test")
+        .breaker(Breaker::default())
+        .pipeline(world.pipeline())
+        .build()
+        .unwrap();
     let report = engine.run("shop").await.unwrap();
     assert_eq!(report.status, RunStatus::Failed, "{report}");
     assert!(report.to_string().contains("in a row"), "{report}");
@@ -287,14 +303,17 @@ async fn a_sink_without_checkpoints_is_followed_through_the_store() {
 #[tokio::test]
 async fn what_cannot_work_is_refused_before_anything_is_read() {
     let world = World::new();
-    let refuse = |pipeline: Pipeline| Engine::builder(world.store.clone()).pipeline(pipeline).build().unwrap_err().to_string();
+    let refuse =
+        |pipeline: Pipeline| Engine::builder(world.store.clone()).pipeline(pipeline).build().unwrap_err().to_string();
     let unversioned = StreamSpec::new("plain").key(["id"]);
     let lww = world.pipeline().stream(unversioned).policy(sync_core::conflict::LastWriteWins);
     assert!(refuse(lww).contains(".version("), "last-write-wins without versions");
     let weak = Pipeline::new("weak", world.source.clone(), MemorySink::with_capabilities(SinkCapabilities::default()));
     assert!(refuse(weak.demand(Guarantee::EffectivelyOnce)).contains("demanded"));
     let append = StreamSpec::new("log").text("line").disposition(Disposition::Append);
-    let doubling = Pipeline::new("log", world.source.clone(), MemorySink::with_capabilities(SinkCapabilities::idempotent())).stream(append);
+    let doubling =
+        Pipeline::new("log", world.source.clone(), MemorySink::with_capabilities(SinkCapabilities::idempotent()))
+            .stream(append);
     assert!(refuse(doubling).contains("double"));
     assert_eq!(world.source.requests(), 0);
 }
