@@ -29,8 +29,10 @@ pub(super) struct Strain {
 }
 
 impl Strain {
-    /// Counts rows in the order they came: accepted ones, and rejected ones among them.
+    /// Counts rows in the order they came: accepted ones, and rejected ones among them. Accepted ones alone never stop a
+    /// run: they may be durable already.
     pub(super) fn note(&mut self, breaker: &Breaker, rows: impl IntoIterator<Item = bool>) -> Result<()> {
+        let before = self.rejected;
         for accepted in rows {
             self.rows += 1;
             if accepted {
@@ -45,7 +47,7 @@ impl Strain {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share of a row count needs no more than 52 bits")]
         let share = self.rejected as f64 / self.rows.max(1) as f64;
-        if self.rows >= breaker.after && share > breaker.share {
+        if self.rejected > before && self.rows >= breaker.after && share > breaker.share {
             return Err(tripped(format!("{} of {} rows were rejected", self.rejected, self.rows)));
         }
         Ok(())

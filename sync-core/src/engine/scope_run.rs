@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
+use tracing::Instrument;
 
 use super::Inner;
 use super::breaker::Strain;
@@ -268,7 +269,8 @@ impl<'a> ScopeRun<'a> {
             return Ok(());
         }
         let acknowledged = gathered.cursor;
-        let settled = self.settle(steps, next, letters).await?;
+        let span = tracing::debug_span!("batch", seq = self.checkpoint.seq + 1, rows = gathered.rows);
+        let settled = self.settle(steps, next, letters).instrument(span).await?;
         self.books.ledger.outcomes += gathered.dropped;
         self.count(settled.tally, gathered.records);
         if let Some(cursor) = acknowledged
