@@ -130,11 +130,12 @@ impl Reader {
             let batch = batch?;
             inside = batch.boundary == Boundary::Inside;
             match &batch.boundary {
-                Boundary::Resume(cursor) | Boundary::Ends { resume: Some(cursor), .. } => {
-                    request.from = Some(cursor.clone());
-                    attempts.reset(self.inner.clock.elapsed());
-                }
-                Boundary::Inside | Boundary::Begins(_) | Boundary::Ends { resume: None, .. } => {}
+                Boundary::Resume(cursor) => request.from = Some(cursor.clone()),
+                Boundary::Ends { resume, .. } => request.from = resume.clone(),
+                Boundary::Inside | Boundary::Begins(_) => {}
+            }
+            if matches!(batch.boundary, Boundary::Resume(_) | Boundary::Ends { .. }) {
+                attempts.reset(self.inner.clock.elapsed());
             }
             self.inner.tell(&Event::Fetched {
                 run: self.run.clone(),
