@@ -1,0 +1,3 @@
+//! What `sync-core` promises, tested from outside, in one binary.
+
+mod laws;
