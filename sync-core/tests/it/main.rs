@@ -1,3 +1,5 @@
-//! What `sync-core` promises, tested from outside, in one binary.
+//! What the core promises, tested from outside: its laws, and the engine over in-memory adapters.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod engine;
 mod laws;
