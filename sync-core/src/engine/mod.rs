@@ -17,6 +17,7 @@ mod prepare;
 mod read_ahead;
 mod replay;
 mod report;
+mod report_table;
 mod resolve;
 mod run;
 mod scope_run;

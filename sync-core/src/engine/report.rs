@@ -1,12 +1,11 @@
 //! What a run did, for people and for programs.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::ledger::Ledger;
-use crate::model::{Outcome, Scope};
+use crate::model::Scope;
 use crate::state::{RunId, RunStatus};
 use crate::{Error, Result};
 
@@ -71,6 +70,12 @@ impl Report {
         self.scopes.iter().map(|scope| scope.requests).sum()
     }
 
+    /// How many rows were fetched a second, over the whole run.
+    pub fn rows_per_second(&self) -> u64 {
+        let micros = self.elapsed.as_micros().max(1);
+        u64::try_from(u128::from(self.ledger().fetched) * 1_000_000 / micros).unwrap_or(u64::MAX)
+    }
+
     /// `Ok` when the run completed.
     ///
     /// # Errors
@@ -93,61 +98,4 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> std::result:
 
 fn text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     error.as_ref().map(ToString::to_string).serialize(serializer)
-}
-
-impl fmt::Display for Report {
-    /// A table: a line for each scope, a sum, and below it what needs attention.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = self.ledger();
-        let always = [Outcome::Created, Outcome::Updated, Outcome::Unchanged];
-        let shown: Vec<Outcome> =
-            Outcome::ALL.into_iter().filter(|outcome| always.contains(outcome) || sum.count(*outcome) > 0).collect();
-        let name = |scope: &ScopeReport| {
-            let text = scope.scope.to_string();
-            text.strip_prefix(&format!("{}/", self.pipeline)).map_or(text.clone(), str::to_owned)
-        };
-        let width = self.scopes.iter().map(|scope| name(scope).chars().count()).chain([5]).max().unwrap_or(5);
-        write!(f, "{:<width$}  {:>10}", "", "fetched")?;
-        for outcome in &shown {
-            write!(f, " {:>10}", outcome.name())?;
-        }
-        writeln!(f, " {:>9}  status", "seconds")?;
-        let mut line = |label: &str, ledger: &Ledger, elapsed: Duration, status: RunStatus| {
-            write!(f, "{label:<width$}  {:>10}", ledger.fetched)?;
-            for outcome in &shown {
-                write!(f, " {:>10}", ledger.count(*outcome))?;
-            }
-            writeln!(f, " {:>9.3}  {status}", elapsed.as_secs_f64())
-        };
-        for scope in &self.scopes {
-            line(&name(scope), &scope.ledger, scope.elapsed, scope.status)?;
-        }
-        line("total", &sum, self.elapsed, self.status)?;
-        if self.dry_run {
-            writeln!(f, "dry run: nothing was written")?;
-        }
-        for scope in &self.scopes {
-            if let Some(error) = &scope.error {
-                writeln!(f, "{}: {error}; {}", name(scope), error.kind().remedy())?;
-            }
-            if scope.ledger.count(Outcome::Withheld) > 0 {
-                writeln!(
-                    f,
-                    "{}: {} deletes were withheld; run again with `confirm_deletes` if they are right",
-                    name(scope),
-                    scope.ledger.count(Outcome::Withheld)
-                )?;
-            }
-            if scope.late > 0 {
-                writeln!(
-                    f,
-                    "{}: {} rows came late, by up to {:.0} s",
-                    name(scope),
-                    scope.late,
-                    scope.lateness.as_secs_f64()
-                )?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -33,9 +33,11 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
             if options.mode == Mode::Reconcile
                 && let Some(keyless) = feed.streams().iter().find(|stream| stream.key_columns().is_empty())
             {
-                return Err(Error::config("a stream without key cannot be reconciled: nothing tells which rows are gone")
-                    .with("stream", keyless.name())
-                    .with("pipeline", &pipeline.name));
+                return Err(Error::config(
+                    "a stream without key cannot be reconciled: nothing tells which rows are gone",
+                )
+                .with("stream", keyless.name())
+                .with("pipeline", &pipeline.name));
             }
             let partitions = with_retries(inner, || pipeline.source.partitions(&feed)).await?;
             let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
