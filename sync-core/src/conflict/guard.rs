@@ -15,7 +15,7 @@ impl Guard {
     /// * [`Guard::NotOlder`] lets a version through that is equal or higher; a row without version is the lowest. A
     ///   delete *without* version passes: many sources cannot version a delete, hand it over in the order it happened, and a
     ///   delete that never wins would keep rows for ever.
-    /// * [`Guard::Newer`] lets through what stands higher in [`order_changes`](super::order_changes). There a delete
+    /// * [`Guard::Newer`] lets through what stands higher in [`order_changes`]. There a delete
     ///   without version is the lowest, or replicas could not agree.
     pub fn admits(self, stream: &StreamSpec, existing: Row<'_>, incoming: Change<'_>) -> bool {
         match self {

@@ -42,8 +42,17 @@ pub(super) fn by_version(stream: &StreamSpec, a: Row<'_>, b: Row<'_>) -> Orderin
 }
 
 fn by_content(a: Row<'_>, b: Row<'_>) -> Ordering {
-    let differing = a.values().zip(b.values()).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
-    differing.unwrap_or(Ordering::Equal)
+    by_value(a.values(), b.values())
+}
+
+/// Orders two lists of values: the first pair that differs decides.
+pub(super) fn by_value<'a>(a: impl Iterator<Item = ValueRef<'a>>, b: impl Iterator<Item = ValueRef<'a>>) -> Ordering {
+    a.zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// The higher of two values.
+pub(super) fn higher<'a>(a: ValueRef<'a>, b: ValueRef<'a>) -> ValueRef<'a> {
+    if b.total_cmp(a).is_gt() { b } else { a }
 }
 
 pub(super) fn is_delete(change: Change<'_>) -> bool {
