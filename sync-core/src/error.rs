@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::Value;
 use crate::state::FencingToken;
 
 /// The result of everything in this library.
@@ -125,6 +126,7 @@ struct Inner {
     context: Vec<(&'static str, String)>,
     fenced_by: Option<FencingToken>,
     row: Option<RowAt>,
+    staged: Option<Vec<Value>>,
     cause: Option<Cause>,
 }
 
@@ -149,6 +151,7 @@ impl Error {
                 context: Vec::new(),
                 fenced_by: None,
                 row: None,
+                staged: None,
                 cause: None,
             }),
         }
@@ -214,6 +217,14 @@ impl Error {
         self
     }
 
+    /// Keeps the values of the one staged row that is at fault, in schema order: for its dead letter, never for a message.
+    #[must_use]
+    pub fn with_staged_row(mut self, step: usize, values: Vec<Value>) -> Self {
+        self.inner.row = Some(RowAt { step, row: 0 });
+        self.inner.staged = Some(values);
+        self
+    }
+
     /// Keeps the error that caused this one.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
@@ -239,6 +250,11 @@ impl Error {
     /// The change of the unit that is at fault, where the sink could tell.
     pub fn row(&self) -> Option<RowAt> {
         self.inner.row
+    }
+
+    /// The values of the one staged row that is at fault, where a publish could tell.
+    pub fn staged_row(&self) -> Option<&[Value]> {
+        self.inner.staged.as_deref()
     }
 
     /// The token that fenced us, where the other side could tell.

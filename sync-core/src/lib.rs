@@ -21,6 +21,7 @@ pub mod typed;
 pub use clock::{Clock, SystemClock};
 pub use conflict::ConflictPolicy;
 pub use detect::ChangeDetector;
+pub use engine::{Engine, Pipeline, Report, RunOptions};
 pub use error::{Error, ErrorKind, Result, Retry, RowAt};
 pub use ledger::Ledger;
 pub use model::{Batch, Boundary, Changes, Cursor, Feed, Key, Rows, Schema, Scope, StreamSpec, Value, ValueRef};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::detect::Difference;
 use crate::model::{Absent, Changes, Key, Outcome, RowScope, Scope, StreamSpec, Tally, Value};
 use crate::state::{Advance, Checkpoint, FencingToken, StageName};
 use crate::{Error, Result};
@@ -92,6 +93,46 @@ pub trait Sink: Debug + Send + Sync {
     }
 }
 
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: Sink + ?Sized> Sink for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        (**self).apply(unit).await
+    }
+
+    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+        (**self).open(scope, token).await
+    }
+
+    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
+        (**self).checkpoint(scope).await
+    }
+
+    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+        (**self).prepare(stream).await
+    }
+
+    async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
+        (**self).stored(stream, keys).await
+    }
+
+    async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
+        (**self).count(stream, rows).await
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        (**self).capabilities()
+    }
+
+    async fn check(&self) -> Result<()> {
+        (**self).check().await
+    }
+}
+
 /// What is applied together: some steps, and how far the scope has got with them.
 #[derive(Debug)]
 pub struct WriteUnit<'a> {
@@ -145,6 +186,8 @@ pub struct Write {
     pub mode: WriteMode,
     /// When an incoming row may replace an existing one.
     pub guard: Guard,
+    /// When an incoming row counts as different from an existing one.
+    pub difference: Difference,
     /// Compare-and-set: what must be stored for each change, or the whole unit fails with `Conflict`. Empty or one each.
     pub expect: Vec<Expect>,
 }
@@ -213,10 +256,14 @@ pub struct Publish {
     pub most: MostDeletes,
     /// When a staged row may replace an existing one.
     pub guard: Guard,
+    /// When a staged row counts as different from an existing one.
+    pub difference: Difference,
     /// What an existing row means.
     pub mode: WriteMode,
     /// Whether the stage holds only keys: then nothing is written, and rows the target lacks are counted as missing.
     pub keys_only: bool,
+    /// Keys that are left out, since their rows went to the dead letters.
+    pub skip: Vec<Key>,
 }
 
 /// How many rows a publish may remove: a listing that lost its tail must not empty a table (P19).

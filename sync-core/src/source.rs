@@ -1,6 +1,7 @@
 //! The reading side: what an adapter implements to bring changes in.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -83,6 +84,46 @@ pub trait Source: Debug + Send + Sync {
         let _ = (stream, record);
         Err(Error::config("this source cannot read a rejected record again; correct the row at the source, and it comes with the next run")
             .with("source", self.name()))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: Source + ?Sized> Source for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn feeds(&self) -> Result<Vec<Feed>> {
+        (**self).feeds().await
+    }
+
+    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        (**self).read(request)
+    }
+
+    fn capabilities(&self) -> SourceCapabilities {
+        (**self).capabilities()
+    }
+
+    async fn check(&self) -> Result<()> {
+        (**self).check().await
+    }
+
+    async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {
+        (**self).partitions(feed).await
+    }
+
+    async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {
+        (**self).estimate(request).await
+    }
+
+    async fn acknowledge(&self, receipt: &Receipt) -> Result<()> {
+        (**self).acknowledge(receipt).await
+    }
+
+    fn revive(&self, stream: &StreamSpec, record: &[u8]) -> Result<crate::model::Rows> {
+        (**self).revive(stream, record)
     }
 }
 

@@ -1,9 +1,34 @@
 //! Which of two states of a row stays.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use crate::model::{Change, Key, Row, StreamSpec, Value};
+use crate::model::{Change, Key, Row, StreamSpec, Value, ValueRef};
 use crate::sink::Guard;
+
+mod addition;
+mod counters;
+mod decide;
+mod existing_wins;
+mod field_last_write_wins;
+mod field_merge;
+mod guard;
+mod incoming_wins;
+mod last_write_wins;
+mod newer_wins;
+mod order;
+mod park;
+
+pub use counters::Counters;
+pub use decide::{Decide, decide};
+pub use existing_wins::ExistingWins;
+pub use field_last_write_wins::FieldLastWriteWins;
+pub use field_merge::FieldMerge;
+pub use incoming_wins::IncomingWins;
+pub use last_write_wins::LastWriteWins;
+pub use newer_wins::NewerWins;
+pub use order::{order, order_changes, order_with_origin};
+pub use park::Park;
 
 /// Two states of one row that meet.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +58,30 @@ impl<'a> Conflict<'a> {
         self.base = Some(base);
         self
     }
+
+    /// What this guard decides.
+    fn by_guard(&self, guard: Guard) -> Resolution {
+        if guard.admits(self.stream, self.existing, self.incoming) {
+            Resolution::TakeIncoming
+        } else {
+            Resolution::KeepExisting
+        }
+    }
+
+    /// This row, said as plainly as possible: one of the two sides where it equals one.
+    fn merged(&self, row: &[ValueRef<'_>]) -> Resolution {
+        if row.iter().copied().eq(self.existing.values()) {
+            Resolution::KeepExisting
+        } else if row.iter().copied().eq(self.incoming.row().values()) {
+            Resolution::TakeIncoming
+        } else {
+            Resolution::Merge(row.iter().map(|&value| value.to_owned()).collect())
+        }
+    }
 }
+
+/// Why a row that a host's policy has put together is not used: it has not one value for each column.
+const MISSHAPEN: &str = "the policy gave a merged row that has not one value for each column";
 
 /// What a policy decides.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,10 +130,30 @@ pub trait ConflictPolicy: Debug + Send + Sync {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
+impl<P: ConflictPolicy + ?Sized> ConflictPolicy for Arc<P> {
+    fn resolve(&self, conflict: &Conflict<'_>) -> Resolution {
+        P::resolve(self, conflict)
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        P::guard(self)
+    }
+
+    fn claim(&self) -> Claim {
+        P::claim(self)
+    }
+
+    fn needs_version(&self) -> bool {
+        P::needs_version(self)
+    }
+}
+
 /// What a policy promises about the order of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Claim {
-    /// Any order gives the same final row: replicas need no referee.
+    /// Any order gives the same final row: replicas need no referee. Where rows are deleted, that takes a target that keeps
+    /// deletes as tombstones.
     Convergent,
     /// One place must decide.
     Coordinated,

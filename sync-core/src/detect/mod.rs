@@ -4,9 +4,20 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Change, FieldSet, StreamSpec};
+use crate::model::{Change, FieldSet, Op, Row, StreamSpec};
 
-/// What a detector remembers of a row: a version, a hash, or the hashes of its fields.
+mod by_field;
+mod by_hash;
+mod by_version;
+mod content_hash;
+mod own_origin;
+
+pub use by_field::ByField;
+pub use by_hash::ByHash;
+pub use by_version::ByVersion;
+use own_origin::OwnOrigin;
+
+/// What a detector remembers of a row: a version, a hash, or the hashes of its fields. An empty one says that the row was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub Box<[u8]>);
@@ -37,8 +48,19 @@ pub enum Difference {
     /// By comparing every declared column.
     #[default]
     Content,
-    /// By comparing the version column alone: cheaper, and only as honest as the source's versions.
+    /// By comparing the version column alone: cheaper, and only as honest as the source's versions. An incoming row without a
+    /// version is compared by content.
     Version,
+}
+
+impl Difference {
+    /// Whether an incoming row differs from the one that exists under its key: one reading of it for every sink.
+    pub fn between(self, stream: &StreamSpec, existing: Row<'_>, incoming: Row<'_>) -> bool {
+        match (self, stream.version_of(incoming)) {
+            (Self::Version, Some(version)) => stream.version_of(existing) != Some(version),
+            _ => existing != incoming,
+        }
+    }
 }
 
 /// Says whether a change differs from what is known.
@@ -63,5 +85,25 @@ pub trait ChangeDetector: Debug + Send + Sync {
     /// What a sink may evaluate for it while it writes. `None` means that the engine must read back and ask.
     fn guard(&self) -> Option<Difference> {
         None
+    }
+}
+
+/// What all detectors share: echoes, deletes and unknown keys. `difference` says how the change differs from what is known:
+/// not at all, or in these fields where they can be told.
+fn verdict(
+    own: &OwnOrigin,
+    change: &Change<'_>,
+    known: Option<&Fingerprint>,
+    difference: impl FnOnce(&Fingerprint) -> Option<Option<FieldSet>>,
+) -> Verdict {
+    if own.made(change) {
+        return Verdict::Echo;
+    }
+    if change.op() == Op::Delete {
+        return Verdict::Deleted;
+    }
+    match known.filter(|known| !known.0.is_empty()) {
+        None => Verdict::Created,
+        Some(known) => difference(known).map_or(Verdict::Unchanged, |fields| Verdict::Updated { fields }),
     }
 }

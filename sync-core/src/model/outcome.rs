@@ -18,7 +18,7 @@ pub enum Outcome {
     Unchanged,
     /// It was removed (or marked as removed, where the stream says so).
     Deleted,
-    /// The same key came again with a higher version.
+    /// The same key came again with a higher version, or comes again because its listing begins anew.
     Duplicate,
     /// The host's filter left it out.
     Filtered,

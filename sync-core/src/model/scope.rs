@@ -34,6 +34,8 @@ pub enum Lane {
     Backfill(String),
     /// A listing that looks for deleted rows. It never touches the live position.
     Reconcile,
+    /// Dead letters that are tried again.
+    Replay,
 }
 
 /// What one checkpoint belongs to: a feed of a pipeline, one of its partitions, and the lane.
@@ -60,6 +62,7 @@ impl fmt::Display for Scope {
             Lane::Live => Ok(()),
             Lane::Backfill(name) => write!(f, "#{}", escape(name)),
             Lane::Reconcile => f.write_str("##reconcile"),
+            Lane::Replay => f.write_str("##replay"),
         }
     }
 }

@@ -6,6 +6,7 @@ mod lease;
 mod run_log;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,6 +73,42 @@ pub trait StateStore: Debug + Send + Sync {
 
     /// Run records, newest first, a page at a time.
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>>;
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<T: StateStore + ?Sized> StateStore for Arc<T> {
+    async fn acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
+        (**self).acquire(name, owner, ttl, floor).await
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<()> {
+        (**self).renew(lease).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        (**self).release(lease).await
+    }
+
+    async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        (**self).record(lease, entries).await
+    }
+
+    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
+        (**self).checkpoint(scope).await
+    }
+
+    async fn hold(&self, scope: &Scope) -> Result<Option<DateTime<Utc>>> {
+        (**self).hold(scope).await
+    }
+
+    async fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>> {
+        (**self).dead_letters(query).await
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>> {
+        (**self).runs(query).await
+    }
 }
 
 /// Something to keep.

@@ -1,0 +1,46 @@
+//! What may be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Brings a small HTTP API into a SQLite database, and shows what was new.
+///
+/// Run it twice: the second run finds that nothing moved. Run it with `--mutate 5`: exactly five rows arrive.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Serve this folder of JSON Lines files, one table a file, instead of the generated sample
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// The database to fill; it is created where there is none
+    #[arg(long, value_name = "PATH", default_value = "quickstart.db")]
+    pub(crate) db: PathBuf,
+
+    /// Change this many rows at the source before the run
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) mutate: usize,
+
+    /// Print the report as one JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_declaration_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_has_to_be_said() {
+        let args = Args::parse_from(["quickstart"]);
+        assert_eq!((args.data, args.db, args.mutate, args.json), (None, "quickstart.db".into(), 0, false));
+    }
+}

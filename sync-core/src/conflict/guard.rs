@@ -1,0 +1,31 @@
+//! What each guard lets through: one reading of it for every sink.
+
+use crate::model::{Change, Row, StreamSpec};
+use crate::sink::Guard;
+
+use super::order::{by_version, is_delete, order_changes};
+
+impl Guard {
+    /// Whether a change may replace the row that exists under its key.
+    ///
+    /// It says nothing about difference: a sink that finds both rows equal counts the change as unchanged and need not
+    /// ask. Where no row exists there is nothing to guard.
+    ///
+    /// * [`Guard::Always`] lets everything through, [`Guard::Never`] nothing.
+    /// * [`Guard::NotOlder`] lets a version through that is equal or higher; a row without version is the lowest. A
+    ///   delete *without* version passes: many sources cannot version a delete, hand it over in the order it happened, and a
+    ///   delete that never wins would keep rows for ever.
+    /// * [`Guard::Newer`] lets through what stands higher in [`order_changes`](super::order_changes). There a delete
+    ///   without version is the lowest, or replicas could not agree.
+    pub fn admits(self, stream: &StreamSpec, existing: Row<'_>, incoming: Change<'_>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::NotOlder => {
+                let unversioned_delete = is_delete(incoming) && stream.version_of(incoming.row()).is_none();
+                unversioned_delete || by_version(stream, incoming.row(), existing).is_ge()
+            }
+            Self::Newer => order_changes(stream, incoming, Change::upsert(existing)).is_gt(),
+            Self::Never => false,
+        }
+    }
+}

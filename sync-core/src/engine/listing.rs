@@ -1,0 +1,139 @@
+//! Complete listings: staged out of sight, published at once, and only then is anything inferred from absence.
+
+use super::options::Mode;
+use super::scope_run::ScopeRun;
+use crate::event::Event;
+use crate::model::{Absent, Cursor, Disposition, Key, Outcome, RowScope, Tally};
+use crate::sink::{Guard, MostDeletes, Publish, Step};
+use crate::state::{Checkpoint, OpenStage, StageName};
+use crate::{Error, Result};
+
+impl ScopeRun<'_> {
+    /// A listing of this scope begins. One that was interrupted before starts over.
+    pub(super) async fn begin_listing(&mut self, rows: RowScope) -> Result<()> {
+        if self.checkpoint.stage.is_some() {
+            self.discard_stage().await?;
+        }
+        if self.infers_deletes() {
+            if !self.pipeline.sink.capabilities().staging {
+                return Err(Error::config("finding deleted rows needs a sink that stages a listing")
+                    .with("sink", self.pipeline.sink.name()));
+            }
+            self.open_stage(rows, false, self.lists_keys_only());
+        } else {
+            self.open_listing = true;
+        }
+        Ok(())
+    }
+
+    /// A listing is over. What it does not name is dealt with only when it is proven complete (P19).
+    pub(super) async fn end_listing(&mut self, rows: RowScope, complete: bool, resume: Option<Cursor>) -> Result<()> {
+        if std::mem::take(&mut self.open_listing) {
+            return self
+                .settle(Vec::new(), Checkpoint { cursor: resume, ..self.checkpoint.clone() }, Vec::new())
+                .await
+                .map(drop);
+        }
+        let Some(stage) = self.checkpoint.stage.clone() else {
+            return Err(Error::malformed("the source ended a listing that it did not begin")
+                .with("source", self.pipeline.source.name()));
+        };
+        if stage.rows != rows {
+            return Err(Error::malformed("the source ended another listing than it began")
+                .with("source", self.pipeline.source.name()));
+        }
+        if stage.keys_only && !complete {
+            // Keys of a broken listing tell nothing: the next run lists again.
+            return self.discard_stage().await;
+        }
+        self.publish(&stage, complete, resume).await
+    }
+
+    /// The rows of a first load, staged because they came unordered, become visible in key order.
+    pub(super) async fn publish_first_load(&mut self) -> Result<()> {
+        match self.checkpoint.stage.clone() {
+            Some(stage) => self.publish(&stage, false, self.checkpoint.cursor.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn publish(&mut self, stage: &OpenStage, infer: bool, resume: Option<Cursor>) -> Result<()> {
+        let steps: Vec<Step> = self
+            .feed
+            .streams()
+            .iter()
+            .map(|stream| {
+                Step::Publish(Publish {
+                    stage: stage.stage.clone(),
+                    stream: std::sync::Arc::clone(stream),
+                    rows: stage.rows.clone(),
+                    absent: if infer { stream.when_absent().clone() } else { Absent::Keep },
+                    most: if self.options.confirm_deletes { MostDeletes::Any } else { self.pipeline.most_deletes },
+                    guard: self.pipeline.guard(stream).unwrap_or(Guard::Always),
+                    difference: self.pipeline.difference().unwrap_or_default(),
+                    mode: self.write_mode(stream),
+                    keys_only: stage.keys_only,
+                    skip: Vec::<Key>::new(),
+                })
+            })
+            .collect();
+        let steps = if self.options.dry_run {
+            std::mem::take(&mut self.rehearsed).into_iter().chain(steps).collect()
+        } else {
+            steps
+        };
+        let next = Checkpoint { cursor: resume, stage: None, ..self.checkpoint.clone() };
+        let settled = self.settle(steps, next, Vec::new()).await?;
+        let tally = without_staged(settled.tally);
+        // A staged row is never a delete, so these two outcomes can only be rows that the listing did not name.
+        self.books.ledger.absent += tally.count(Outcome::Deleted) + tally.count(Outcome::Withheld);
+        self.books.ledger.carried += std::mem::take(&mut self.carried);
+        self.books.staged = 0;
+        self.books.ledger.outcomes += tally;
+        let withheld = tally.count(Outcome::Withheld);
+        if withheld > 0 {
+            self.inner.tell(&Event::Withheld { run: self.run.clone(), scope: self.scope.clone(), rows: withheld });
+        }
+        Ok(())
+    }
+
+    /// From now on rows are staged.
+    pub(super) fn open_stage(&mut self, rows: RowScope, first_load: bool, keys_only: bool) {
+        let scope = blake3::hash(self.scope.to_string().as_bytes());
+        let stage = StageName::new(format!("{}_{}", &scope.to_hex()[..8], self.run));
+        self.checkpoint.stage = Some(OpenStage { stage, rows, staged: 0, first_load, keys_only });
+    }
+
+    /// Forgets what is staged.
+    pub(super) async fn discard_stage(&mut self) -> Result<()> {
+        let Some(stage) = self.checkpoint.stage.clone() else { return Ok(()) };
+        let discard = |stream: &std::sync::Arc<crate::StreamSpec>| Step::Discard {
+            stage: stage.stage.clone(),
+            stream: std::sync::Arc::clone(stream),
+        };
+        let steps = self.feed.streams().iter().map(discard).collect();
+        let next = Checkpoint { cursor: None, stage: None, ..self.checkpoint.clone() };
+        self.rehearsed.clear();
+        self.carried = 0;
+        // They come again with the next listing.
+        let forgotten = std::mem::take(&mut self.books.staged);
+        self.books.ledger.outcomes.add(Outcome::Duplicate, forgotten);
+        self.settle(steps, next, Vec::new()).await.map(drop)
+    }
+
+    /// Whether rows that a listing does not name are dealt with.
+    fn infers_deletes(&self) -> bool {
+        let replaces = |stream: &std::sync::Arc<crate::StreamSpec>| {
+            matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow)
+        };
+        self.options.mode == Mode::Reconcile || self.feed.streams().iter().any(replaces)
+    }
+}
+
+/// In a dry run the stage steps are rehearsed together with the publish, which counts the same rows again.
+fn without_staged(tally: Tally) -> Tally {
+    tally.iter().filter(|(outcome, _)| *outcome != Outcome::Staged).fold(Tally::new(), |mut rest, (outcome, rows)| {
+        rest.add(outcome, rows);
+        rest
+    })
+}

@@ -1,0 +1,287 @@
+//! Finds the rows a sink does not accept, so that the others are written and these go to the dead letters (P15).
+
+use chrono::{DateTime, Utc};
+
+use super::scope_run::ScopeRun;
+use crate::model::{Change, Changes, Key, Op, Outcome, Reject, Rows, Scope, StreamSpec, Tally, Value};
+use crate::sink::{Intent, Step, WriteUnit};
+use crate::state::{DeadLetter, LetterBody, LetterId, LetterKind};
+use crate::{Error, ErrorKind, Result};
+
+impl ScopeRun<'_> {
+    /// Takes the rows out of the steps that the sink does not accept, and buries them; `error` names or hides the first.
+    /// Returns what became of the rows that are out of the steps now.
+    pub(super) async fn isolate(&mut self, steps: &mut Vec<Step>, error: Error) -> Result<Tally> {
+        let rehearses = self.pipeline.sink.capabilities().rehearsal;
+        let mut flags = Flags::new(steps);
+        let mut letters = Vec::new();
+        let mut error = error;
+        loop {
+            if let Some(values) = error.staged_row() {
+                letters.push(self.skip_staged(steps, &error, values)?);
+                break;
+            }
+            let at = match error.row() {
+                Some(at) => (at.step, at.row),
+                None if rehearses => self.find(steps).await?.unwrap_or((0, 0)),
+                None => return self.write_by_halves(std::mem::take(steps), &mut flags).await,
+            };
+            letters.push(self.take_out(steps, at, &error)?);
+            flags.reject(at);
+            // The breaker judges before anything is buried: a changed schema must not drain into the dead letters.
+            self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+            if !rehearses {
+                break;
+            }
+            match self.try_out(steps).await {
+                Ok(()) => break,
+                Err(next) if next.kind() == ErrorKind::Data => error = next,
+                Err(other) => return Err(other),
+            }
+        }
+        self.strain.note(&self.inner.settings.breaker, flags.all())?;
+        let mut tally = Tally::new();
+        tally.add(Outcome::Rejected, letters.len() as u64);
+        self.bury(letters).await?;
+        Ok(tally)
+    }
+
+    async fn try_out(&mut self, steps: &[Step]) -> Result<()> {
+        let resolved = self.resolve(steps).await?;
+        let steps = resolved.steps.as_deref().unwrap_or(steps);
+        let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
+        self.pipeline.sink.apply(&unit).await.map(drop)
+    }
+
+    /// The first row that is not accepted, by rehearsing ever shorter beginnings: log₂ n rehearsals.
+    async fn find(&mut self, steps: &[Step]) -> Result<Option<(usize, usize)>> {
+        let (mut good, mut bad) = (0, row_count(steps));
+        if bad == 0 {
+            return Ok(None);
+        }
+        while bad - good > 1 {
+            let middle = good.midpoint(bad);
+            match self.try_out(&beginning(steps, middle)).await {
+                Ok(()) => good = middle,
+                Err(error) if error.kind() == ErrorKind::Data => bad = middle,
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(place_of(steps, bad - 1))
+    }
+
+    /// Where a sink can neither name the row nor rehearse: halves are written for good, which is safe by key.
+    async fn write_by_halves(&mut self, steps: Vec<Step>, flags: &mut Flags) -> Result<Tally> {
+        if !self.pipeline.sink.capabilities().idempotent {
+            return Err(Error::data(
+                "a row is not accepted, and this sink cannot tell which without doubling the others",
+            )
+            .with("sink", self.pipeline.sink.name()));
+        }
+        let mut tally = Tally::new();
+        let mut waiting = vec![(0, row_count(&steps))];
+        while let Some((from, until)) = waiting.pop() {
+            let part = stretch(&steps, from, until);
+            let unit = WriteUnit { scope: &self.scope, steps: &part, advance: None, intent: Intent::Commit };
+            match self.pipeline.sink.apply(&unit).await {
+                Ok(report) => tally += report.tally(),
+                Err(error) if error.kind() == ErrorKind::Data && until - from > 1 => {
+                    let middle = from.midpoint(until);
+                    waiting.extend([(middle, until), (from, middle)]);
+                }
+                Err(error) if error.kind() == ErrorKind::Data => {
+                    let Some(at) = place_of(&steps, from) else { return Err(error) };
+                    let letter = self.letter(&steps, at, &error)?;
+                    flags.reject(at);
+                    self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+                    self.bury(vec![letter]).await?;
+                    tally.add(Outcome::Rejected, 1);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        self.strain.note(&self.inner.settings.breaker, flags.all())?;
+        Ok(tally)
+    }
+
+    fn take_out(&self, steps: &mut [Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
+        let letter = self.letter(steps, at, error)?;
+        let kept = |changes: &Changes| changes.select((0..changes.len()).filter(|&row| row != at.1));
+        match &mut steps[at.0] {
+            Step::Write(write) => {
+                write.changes = kept(&write.changes);
+                if !write.expect.is_empty() {
+                    write.expect.remove(at.1);
+                }
+            }
+            Step::Stage(stage) => stage.changes = kept(&stage.changes),
+            Step::Publish(_) | Step::Discard { .. } => {}
+        }
+        Ok(letter)
+    }
+
+    fn skip_staged(&self, steps: &mut [Step], error: &Error, values: &[Value]) -> Result<DeadLetter> {
+        let step = error.row().and_then(|at| steps.get_mut(at.step));
+        let Some(Step::Publish(publish)) = step else {
+            return Err(Error::internal("the sink blames a staged row of a step that publishes nothing")
+                .with("sink", self.pipeline.sink.name()));
+        };
+        let key = Key::new(publish.stream.key_indices().into_iter().map(|column| values[column].clone()));
+        publish.skip.push(key.clone());
+        let body = LetterBody::Row { op: Op::Upsert, values: named(&publish.stream, values) };
+        Ok(self.rejected(&publish.stream, Some(key), body, error))
+    }
+
+    fn letter(&self, steps: &[Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
+        let (stream, changes) = match steps.get(at.0) {
+            Some(Step::Write(write)) => (&write.stream, &write.changes),
+            Some(Step::Stage(stage)) => (&stage.stream, &stage.changes),
+            _ => {
+                return Err(Error::internal(format!(
+                    "the sink blames row {} of step {}, which has none: {error}",
+                    at.1, at.0
+                )));
+            }
+        };
+        if at.1 >= changes.len() {
+            return Err(Error::internal(format!("the sink blames row {} of {}: {error}", at.1, changes.len())));
+        }
+        let change = changes.at(at.1);
+        let key = (!stream.key_columns().is_empty()).then(|| change.key(&stream.key_indices()));
+        Ok(self.rejected(stream, key, body_of(stream, &change), error))
+    }
+
+    fn rejected(&self, stream: &StreamSpec, key: Option<Key>, body: LetterBody, error: &Error) -> DeadLetter {
+        letter(&self.scope, stream.name(), key, LetterKind::Rejected, error.to_string(), body, self.inner.clock.now())
+    }
+}
+
+/// The dead letter of a record that could not be read.
+pub(super) fn letter_of_reject(scope: &Scope, reject: &Reject, at: DateTime<Utc>) -> DeadLetter {
+    let body = LetterBody::Record(reject.body.to_vec());
+    letter(scope, reject.stream.name(), reject.key.clone(), LetterKind::Rejected, reject.reason.clone(), body, at)
+}
+
+pub(super) fn letter(
+    scope: &Scope,
+    stream: &str,
+    key: Option<Key>,
+    kind: LetterKind,
+    reason: String,
+    body: LetterBody,
+    at: DateTime<Utc>,
+) -> DeadLetter {
+    let id = LetterId::of(scope, stream, key.as_ref(), &body);
+    DeadLetter { id, scope: scope.clone(), stream: stream.to_owned(), key, kind, reason, body, at }
+}
+
+pub(super) fn body_of(stream: &StreamSpec, change: &Change<'_>) -> LetterBody {
+    LetterBody::Row { op: change.op(), values: named(stream, &change.to_values()) }
+}
+
+fn named(stream: &StreamSpec, values: &[Value]) -> Vec<(String, Value)> {
+    stream.schema().fields().iter().map(|field| field.name().to_owned()).zip(values.iter().cloned()).collect()
+}
+
+/// How many rows the steps hold themselves.
+pub(super) fn row_count(steps: &[Step]) -> usize {
+    steps.iter().map(|step| changes_of(step).map_or(0, Changes::len)).sum()
+}
+
+fn changes_of(step: &Step) -> Option<&Changes> {
+    match step {
+        Step::Write(write) => Some(&write.changes),
+        Step::Stage(stage) => Some(&stage.changes),
+        Step::Publish(_) | Step::Discard { .. } => None,
+    }
+}
+
+/// The step and row at a position, counted over all steps.
+fn place_of(steps: &[Step], position: usize) -> Option<(usize, usize)> {
+    let mut before = 0;
+    for (index, step) in steps.iter().enumerate() {
+        let rows = changes_of(step).map_or(0, Changes::len);
+        if position < before + rows {
+            return Some((index, position - before));
+        }
+        before += rows;
+    }
+    None
+}
+
+fn beginning(steps: &[Step], rows: usize) -> Vec<Step> {
+    stretch(steps, 0, rows)
+}
+
+/// The rows from one position until another, in steps of their own.
+fn stretch(steps: &[Step], from: usize, until: usize) -> Vec<Step> {
+    let mut before = 0;
+    let mut part = Vec::new();
+    for step in steps {
+        let rows = changes_of(step).map_or(0, Changes::len);
+        let inside = from.max(before)..until.min(before + rows);
+        if !inside.is_empty() {
+            let wanted = inside.start - before..inside.end - before;
+            let mut step = step.clone();
+            match &mut step {
+                Step::Write(write) => {
+                    write.changes = write.changes.select(wanted.clone());
+                    if !write.expect.is_empty() {
+                        write.expect = write.expect[wanted].to_vec();
+                    }
+                }
+                Step::Stage(stage) => stage.changes = stage.changes.select(wanted),
+                Step::Publish(_) | Step::Discard { .. } => {}
+            }
+            part.push(step);
+        }
+        before += rows;
+    }
+    part
+}
+
+/// Which rows of a unit were accepted, in the order they came.
+struct Flags {
+    accepted: Vec<bool>,
+    /// For each step, where its remaining rows stood at first.
+    places: Vec<Vec<usize>>,
+    last: usize,
+}
+
+impl Flags {
+    fn new(steps: &[Step]) -> Self {
+        let mut before = 0;
+        let places = steps
+            .iter()
+            .map(|step| {
+                let rows = changes_of(step).map_or(0, Changes::len);
+                before += rows;
+                (before - rows..before).collect()
+            })
+            .collect();
+        Self { accepted: vec![true; before], places, last: 0 }
+    }
+
+    fn reject(&mut self, at: (usize, usize)) {
+        let place = self.places[at.0].remove(at.1);
+        self.accepted[place] = false;
+        self.last = self.last.max(place + 1);
+    }
+
+    fn up_to_last_rejected(&self) -> impl Iterator<Item = bool> + '_ {
+        self.accepted[..self.last].iter().copied()
+    }
+
+    fn all(&self) -> impl Iterator<Item = bool> + '_ {
+        self.accepted.iter().copied()
+    }
+}
+
+/// Rows of one stream from owned values, for places that take rows.
+pub(super) fn rows_of(stream: &StreamSpec, values: &[Vec<Value>]) -> Result<Rows> {
+    let mut rows = Rows::with_capacity(std::sync::Arc::clone(stream.schema()), values.len(), 0);
+    for row in values {
+        rows.push(row.iter().map(Value::as_ref))?;
+    }
+    Ok(rows)
+}

@@ -1,0 +1,112 @@
+//! Gets a batch ready for writing: the host's filter, and one change for each key.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::pipeline::Pipeline;
+use super::planted::{Bug, Planted};
+use crate::model::{Batch, Boundary, Changes, Frontier, Op, Outcome, Reject, Row, Rows, StreamSpec, Tally};
+use crate::sink::Guard;
+
+/// A batch, ready for writing.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Changes by stream, in order; no key stands twice in one of them.
+    pub(super) writes: Vec<(Arc<StreamSpec>, Changes)>,
+    /// What became of the rows that are not among `writes`.
+    pub(super) dropped: Tally,
+    pub(super) rejects: Vec<Reject>,
+    /// Rows and records the source handed over.
+    pub(super) records: u64,
+    /// Whether the keys of every run ascend.
+    pub(super) ascending: bool,
+    pub(super) boundary: Boundary,
+    pub(super) frontier: Option<Frontier>,
+    pub(super) wire_bytes: u64,
+    pub(super) requests: u64,
+}
+
+pub(super) fn prepare(batch: Batch, pipeline: &Pipeline, planted: Planted) -> Prepared {
+    let records = batch.records() as u64;
+    let mut prepared = Prepared {
+        writes: Vec::with_capacity(batch.runs.len()),
+        dropped: Tally::new(),
+        rejects: batch.rejects,
+        records,
+        ascending: true,
+        boundary: batch.boundary,
+        frontier: batch.frontier,
+        wire_bytes: batch.wire_bytes,
+        requests: batch.requests,
+    };
+    prepared.dropped.add(Outcome::Rejected, prepared.rejects.len() as u64);
+    for run in batch.runs {
+        let changes = prepared.filter(pipeline, &run.stream, run.changes);
+        let changes =
+            if planted.has(Bug::NoDedupe) { changes } else { prepared.dedupe(pipeline, &run.stream, changes) };
+        if !changes.is_empty() {
+            prepared.writes.push((run.stream, changes));
+        }
+    }
+    prepared
+}
+
+impl Prepared {
+    fn filter(&mut self, pipeline: &Pipeline, stream: &StreamSpec, changes: Changes) -> Changes {
+        if pipeline.filter.is_none() {
+            return changes;
+        }
+        let kept: Vec<usize> = (0..changes.len()).filter(|&index| pipeline.keeps(stream, &changes.at(index))).collect();
+        if kept.len() == changes.len() {
+            return changes;
+        }
+        self.dropped.add(Outcome::Filtered, (changes.len() - kept.len()) as u64);
+        changes.select(kept)
+    }
+
+    /// Keeps one change for each key: the one that would stay if they were written one after the other.
+    fn dedupe(&mut self, pipeline: &Pipeline, stream: &StreamSpec, changes: Changes) -> Changes {
+        let key = stream.key_indices();
+        if key.is_empty() || ascends(changes.rows(), &key) {
+            return changes;
+        }
+        self.ascending = false;
+        let guard = pipeline.guard(stream).unwrap_or(if stream.version_column().is_some() {
+            Guard::NotOlder
+        } else {
+            Guard::Always
+        });
+        let mut order: Vec<usize> = (0..changes.len()).collect();
+        order.sort_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key));
+        let mut kept = Vec::with_capacity(order.len());
+        for same_key in order.chunk_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key).is_eq()) {
+            let mut stays = same_key[0];
+            for &later in &same_key[1..] {
+                let incoming = changes.at(later);
+                let plain_delete = incoming.op() == Op::Delete && stream.version_of(incoming.row()).is_none();
+                if plain_delete || guard.admits(stream, changes.rows().row(stays), incoming) {
+                    stays = later;
+                }
+            }
+            kept.push(stays);
+        }
+        if kept.len() == changes.len() {
+            return changes;
+        }
+        self.dropped.add(Outcome::Duplicate, (changes.len() - kept.len()) as u64);
+        kept.sort_unstable();
+        changes.select(kept)
+    }
+}
+
+/// Whether the keys strictly ascend: then none stands twice, and a key index takes them fastest.
+fn ascends(rows: &Rows, key: &[usize]) -> bool {
+    (1..rows.len()).all(|index| compare(rows.row(index - 1), rows.row(index), key).is_lt())
+}
+
+fn compare(a: Row<'_>, b: Row<'_>, key: &[usize]) -> Ordering {
+    key.iter()
+        .map(|&column| a.at(column).total_cmp(b.at(column)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}

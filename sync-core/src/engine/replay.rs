@@ -1,0 +1,111 @@
+//! Tries dead letters again, without ever replacing a newer row.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::pipeline::Pipeline;
+use super::run::claim;
+use super::scope_run::Home;
+use crate::ledger::Ledger;
+use crate::model::{Changes, Lane, Mark, Outcome, Partition, Rows, Scope, StreamSpec, ValueRef};
+use crate::sink::{Guard, Intent, Step, Write, WriteMode, WriteUnit};
+use crate::state::{Advance, Checkpoint, DeadLetter, Entry, LetterBody, LetterKind, LetterQuery};
+use crate::{Error, ErrorKind, Result};
+
+pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuery) -> Result<Ledger> {
+    if !pipeline.sink.capabilities().guards {
+        return Err(Error::config(
+            "this sink cannot tell older rows from newer ones, so a replay might overwrite newer ones",
+        )
+        .with("sink", pipeline.sink.name())
+        .with("pipeline", &pipeline.name));
+    }
+    let streams: Vec<Arc<StreamSpec>> =
+        pipeline.source.feeds().await?.iter().flat_map(|feed| feed.streams().to_vec()).collect();
+    let scope = Scope {
+        pipeline: pipeline.name.clone(),
+        feed: "dead letters".to_owned(),
+        partition: Partition::default(),
+        lane: Lane::Replay,
+    };
+    let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
+    let (lease, mut checkpoint) = claim(inner, pipeline, &scope, home).await?;
+    let mut ledger = Ledger::default();
+    let mut query =
+        LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
+    let outcome = async {
+        loop {
+            let letters = inner.store.dead_letters(&query).await?;
+            let Some(last) = letters.last() else { return Ok(()) };
+            query.after = Some(last.id.clone());
+            for letter in &letters {
+                ledger.fetched += 1;
+                let advance = (home == Home::Sink).then(|| Advance {
+                    token: lease.token,
+                    expected: checkpoint.seq,
+                    next: Checkpoint { seq: checkpoint.seq + 1, ..Checkpoint::default() },
+                });
+                match write(pipeline, &scope, &streams, letter, advance.as_ref()).await {
+                    Ok(outcome) => {
+                        ledger.outcomes.add(outcome, 1);
+                        inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
+                        checkpoint.seq += 1;
+                    }
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Data | ErrorKind::Malformed | ErrorKind::Config) =>
+                    {
+                        ledger.outcomes.add(Outcome::Rejected, 1);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    .await;
+    let released = inner.store.release(&lease).await;
+    outcome.and(released).map(|()| ledger)
+}
+
+/// Writes one letter, and says what became of it.
+async fn write(
+    pipeline: &Pipeline,
+    scope: &Scope,
+    streams: &[Arc<StreamSpec>],
+    letter: &DeadLetter,
+    advance: Option<&Advance>,
+) -> Result<Outcome> {
+    let stream = streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
+        Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
+    })?;
+    pipeline.sink.prepare(stream).await?;
+    let changes = changes(pipeline, stream, letter)?;
+    let write = Write {
+        stream: Arc::clone(stream),
+        changes,
+        mode: if stream.key_columns().is_empty() { WriteMode::Append } else { WriteMode::Upsert },
+        // Without versions nobody can tell which is newer: what is there stays.
+        guard: if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Never },
+        difference: crate::detect::Difference::Content,
+        expect: Vec::new(),
+    };
+    let steps = [Step::Write(write)];
+    let report = pipeline.sink.apply(&WriteUnit { scope, steps: &steps, advance, intent: Intent::Commit }).await?;
+    let outcome = report.tally().iter().next().map(|(outcome, _)| outcome);
+    outcome.ok_or_else(|| {
+        Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name())
+    })
+}
+
+fn changes(pipeline: &Pipeline, stream: &StreamSpec, letter: &DeadLetter) -> Result<Changes> {
+    match &letter.body {
+        LetterBody::Record(record) => pipeline.source.revive(stream, record).map(Changes::upserts),
+        LetterBody::Row { op, values } => {
+            let mut rows = Rows::new(Arc::clone(stream.schema()));
+            let value_of = |name: &str| {
+                values.iter().find(|(column, _)| column == name).map_or(ValueRef::Null, |(_, value)| value.as_ref())
+            };
+            rows.push(stream.schema().fields().iter().map(|field| value_of(field.name())))?;
+            Ok(Changes::marked(rows, vec![Mark { op: *op, ..Mark::default() }]))
+        }
+    }
+}

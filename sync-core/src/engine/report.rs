@@ -1,0 +1,101 @@
+//! What a run did, for people and for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ledger::Ledger;
+use crate::model::Scope;
+use crate::state::{RunId, RunStatus};
+use crate::{Error, Result};
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The run.
+    pub run: RunId,
+    /// The pipeline.
+    pub pipeline: String,
+    /// How it ended: the worst of its scopes.
+    pub status: RunStatus,
+    /// Whether it only found out what it would do.
+    pub dry_run: bool,
+    /// What it did in each scope, in the order of the feeds.
+    pub scopes: Vec<ScopeReport>,
+    /// How long it took, seconds.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub elapsed: Duration,
+}
+
+/// What a run did in one scope.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct ScopeReport {
+    /// The scope.
+    pub scope: Scope,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Its books.
+    pub ledger: Ledger,
+    /// Bytes over the wire.
+    pub wire_bytes: u64,
+    /// Requests made, where the source counts them.
+    pub requests: u64,
+    /// Rows that changed before the last run's frontier and were not seen then.
+    pub late: u64,
+    /// How late the latest of them was, seconds.
+    #[serde(rename = "lateness_seconds", serialize_with = "seconds")]
+    pub lateness: Duration,
+    /// How long it took, seconds.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub elapsed: Duration,
+    /// Why it failed, was held or cancelled.
+    #[serde(serialize_with = "text")]
+    pub error: Option<Error>,
+}
+
+impl Report {
+    /// The books of all scopes together.
+    pub fn ledger(&self) -> Ledger {
+        let mut sum = Ledger::default();
+        for scope in &self.scopes {
+            sum += scope.ledger;
+        }
+        sum
+    }
+
+    /// Requests made in all scopes.
+    pub fn requests(&self) -> u64 {
+        self.scopes.iter().map(|scope| scope.requests).sum()
+    }
+
+    /// How many rows were fetched a second, over the whole run.
+    pub fn rows_per_second(&self) -> u64 {
+        let micros = self.elapsed.as_micros().max(1);
+        u64::try_from(u128::from(self.ledger().fetched) * 1_000_000 / micros).unwrap_or(u64::MAX)
+    }
+
+    /// `Ok` when the run completed.
+    ///
+    /// # Errors
+    /// The first error of the run, or that it was cancelled or held.
+    pub fn completed(self) -> Result<()> {
+        if self.status == RunStatus::Completed {
+            return Ok(());
+        }
+        let status = self.status;
+        let first = self.scopes.into_iter().find_map(|scope| scope.error);
+        Err(first
+            .unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run is {status}")))
+            .with("pipeline", self.pipeline))
+    }
+}
+
+fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    error.as_ref().map(ToString::to_string).serialize(serializer)
+}

@@ -1,0 +1,281 @@
+//! The table of a report: as narrow as its numbers allow, columns of zeros left out.
+
+use std::fmt::{self, Write as _};
+
+use super::report::{Report, ScopeReport};
+use crate::ledger::Ledger;
+use crate::model::Outcome;
+use crate::state::RunStatus;
+
+/// The width of the terminal we count on, and of the longest name we show whole, in characters.
+const WIDTH: usize = 100;
+const NAME_WIDTH: usize = 32;
+/// Spaces between columns.
+const GAP: usize = 2;
+/// What is shown even where it is zero.
+const ALWAYS: [&str; 4] = ["fetched", "created", "updated", "unchanged"];
+
+impl fmt::Display for Report {
+    /// A line for each scope and a sum, a line on speed, and below them what needs attention.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = self.ledger();
+        let ledgers: Vec<&Ledger> = self.scopes.iter().map(|scope| &scope.ledger).chain([&sum]).collect();
+        let names: Vec<String> =
+            self.scopes.iter().map(|scope| shortened(&self.name_of(scope))).chain(["total".to_owned()]).collect();
+        let name_width =
+            names.iter().map(|name| name.chars().count()).chain(["stream".len()]).max().unwrap_or_default();
+        for block in blocks(&columns(&sum, &ledgers), WIDTH - name_width) {
+            let rule = name_width + block.iter().map(Column::space).sum::<usize>();
+            write_line(f, "stream", name_width, block, |column| column.label)?;
+            for (line, name) in names.iter().enumerate() {
+                if line + 1 == names.len() {
+                    writeln!(f, "{}", "─".repeat(rule))?;
+                }
+                write_line(f, name, name_width, block, |column| &column.cells[line])?;
+            }
+            writeln!(f)?;
+        }
+        write!(
+            f,
+            "{} rows in {:.2} s: {} rows/s",
+            grouped(sum.fetched),
+            self.elapsed.as_secs_f64(),
+            grouped(self.rows_per_second())
+        )?;
+        match self.requests() {
+            0 => {}
+            1 => write!(f, ", 1 request to the source")?,
+            requests => write!(f, ", {} requests to the source", grouped(requests))?,
+        }
+        if self.status != RunStatus::Completed {
+            write!(f, "\nthe run is {}", self.status)?;
+        }
+        if self.dry_run {
+            write!(f, "\ndry run: nothing was written")?;
+        }
+        self.scopes.iter().try_for_each(|scope| self.write_remarks(f, scope))
+    }
+}
+
+impl Report {
+    /// What a reader calls a scope: its name without the pipeline's, which is the same in every line.
+    fn name_of(&self, scope: &ScopeReport) -> String {
+        let whole = scope.scope.to_string();
+        let prefix = format!("{}/", self.pipeline);
+        whole.strip_prefix(&prefix).unwrap_or(&whole).to_owned()
+    }
+
+    fn write_remarks(&self, f: &mut fmt::Formatter<'_>, scope: &ScopeReport) -> fmt::Result {
+        let name = self.name_of(scope);
+        if let Some(error) = &scope.error {
+            write!(f, "\n{name}: {error}\n  what to do: {}", error.kind().remedy())?;
+        }
+        let withheld = scope.ledger.count(Outcome::Withheld);
+        if withheld > 0 {
+            write!(
+                f,
+                "\n{name}: {} deletes were withheld; if they are right, run again and confirm them",
+                grouped(withheld)
+            )?;
+        }
+        let rejected = scope.ledger.count(Outcome::Rejected);
+        if rejected > 0 {
+            write!(
+                f,
+                "\n{name}: {} rows are among the dead letters; look at them, mend them, and replay them",
+                grouped(rejected)
+            )?;
+        }
+        if scope.late > 0 {
+            write!(
+                f,
+                "\n{name}: {} rows came late, by up to {:.0} s",
+                grouped(scope.late),
+                scope.lateness.as_secs_f64()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// One label with its counts for each line.
+struct Column {
+    label: &'static str,
+    cells: Vec<String>,
+    width: usize,
+}
+
+impl Column {
+    fn of(label: &'static str, counts: impl Iterator<Item = u64>) -> Self {
+        let cells: Vec<String> = counts.map(grouped).collect();
+        let width = cells.iter().map(String::len).chain([label.len()]).max().unwrap_or_default();
+        Self { label, cells, width }
+    }
+
+    /// The room it takes, with the gap before it.
+    fn space(&self) -> usize {
+        self.width + GAP
+    }
+}
+
+/// The columns that say something.
+fn columns(sum: &Ledger, ledgers: &[&Ledger]) -> Vec<Column> {
+    let column = |label: &'static str, count: &dyn Fn(&Ledger) -> u64| {
+        (count(sum) > 0 || ALWAYS.contains(&label))
+            .then(|| Column::of(label, ledgers.iter().map(|ledger| count(ledger))))
+    };
+    let came_in = [
+        column("fetched", &|ledger| ledger.fetched),
+        column("absent", &|ledger| ledger.absent),
+        column("carried", &|ledger| ledger.carried),
+    ];
+    let became =
+        Outcome::ALL.into_iter().map(|outcome| column(outcome.name(), &move |ledger: &Ledger| ledger.count(outcome)));
+    came_in.into_iter().chain(became).flatten().collect()
+}
+
+/// Splits the columns so that each block fits into the width.
+fn blocks(columns: &[Column], width: usize) -> Vec<&[Column]> {
+    let mut blocks = Vec::new();
+    let mut start = 0;
+    let mut taken = 0;
+    for (place, column) in columns.iter().enumerate() {
+        if taken + column.space() > width && place > start {
+            blocks.push(&columns[start..place]);
+            (start, taken) = (place, 0);
+        }
+        taken += column.space();
+    }
+    blocks.push(&columns[start..]);
+    blocks
+}
+
+fn write_line<'a>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    name_width: usize,
+    columns: &'a [Column],
+    cell: impl Fn(&'a Column) -> &'a str,
+) -> fmt::Result {
+    let mut line = format!("{name:<name_width$}");
+    for column in columns {
+        write!(line, "{:>width$}", cell(column), width = column.space())?;
+    }
+    writeln!(f, "{}", line.trim_end())
+}
+
+/// The name, cut where it is too long.
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= NAME_WIDTH {
+        return name.to_owned();
+    }
+    name.chars().take(NAME_WIDTH - 1).chain(['…']).collect()
+}
+
+/// `1234567` → `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::model::{Lane, Partition, Scope, Tally};
+    use crate::state::RunId;
+
+    fn scope(name: &str, fetched: u64, outcomes: &[(Outcome, u64)]) -> ScopeReport {
+        let mut tally = Tally::new();
+        outcomes.iter().for_each(|&(outcome, rows)| tally.add(outcome, rows));
+        ScopeReport {
+            scope: Scope {
+                pipeline: "shop".into(),
+                feed: name.into(),
+                partition: Partition::default(),
+                lane: Lane::Live,
+            },
+            status: RunStatus::Completed,
+            ledger: Ledger { fetched, outcomes: tally, ..Ledger::default() },
+            wire_bytes: 0,
+            requests: 617,
+            late: 0,
+            lateness: Duration::ZERO,
+            elapsed: Duration::from_millis(250),
+            error: None,
+        }
+    }
+
+    fn report(scopes: Vec<ScopeReport>) -> Report {
+        Report {
+            run: RunId::new(DateTime::UNIX_EPOCH, 1),
+            pipeline: "shop".into(),
+            status: RunStatus::Completed,
+            dry_run: false,
+            scopes,
+            elapsed: Duration::from_millis(500),
+        }
+    }
+
+    #[test]
+    fn numbers_stand_under_their_labels_with_the_sum_below() {
+        let album = scope("album", 12_340, &[(Outcome::Created, 12_300), (Outcome::Unchanged, 40)]);
+        let text = report(vec![album, scope("track", 3, &[(Outcome::Created, 3)])]).to_string();
+        let expected = "\
+stream  fetched  created  updated  unchanged
+album    12,340   12,300        0         40
+track         3        3        0          0
+────────────────────────────────────────────
+total    12,343   12,303        0         40
+
+12,343 rows in 0.50 s: 24,686 rows/s, 1,234 requests to the source";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn columns_of_zeros_are_left_out_but_for_the_four_that_everyone_looks_for() {
+        let text = report(vec![scope("track", 3, &[(Outcome::Created, 3)])]).to_string();
+        assert!(text.starts_with("stream  fetched  created  updated  unchanged\n"), "{text}");
+        assert!(!text.contains("deleted"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_however_much_there_is_to_say() {
+        let all: Vec<(Outcome, u64)> = Outcome::ALL.into_iter().map(|outcome| (outcome, 1_234_567_890)).collect();
+        let text = report(vec![scope("ein_wirklich_außergewöhnlich_langer_name", 1, &all)]).to_string();
+        let table = text.split_once(" rows in ").map_or(text.as_str(), |(table, _)| table);
+        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(Outcome::ALL.into_iter().all(|outcome| table.matches(outcome.name()).count() == 1), "{text}");
+    }
+
+    #[test]
+    fn what_needs_attention_stands_below_the_table() {
+        let mut stuck = scope("track", 5, &[(Outcome::Withheld, 2), (Outcome::Rejected, 3)]);
+        stuck.error = Some(crate::Error::unavailable("the shop does not answer"));
+        let text = report(vec![stuck]).to_string();
+        for part in [
+            "track: the shop does not answer",
+            "what to do:",
+            "2 deletes were withheld",
+            "3 rows are among the dead letters",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let grouping = [0, 999, 1000, 123_456, 1_234_567].map(grouped);
+        assert_eq!(grouping, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+}

@@ -1,0 +1,385 @@
+//! The run loop: follows one scope from its checkpoint to the source's present end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::select;
+use tracing::Instrument;
+
+use super::Inner;
+use super::breaker::Strain;
+use super::options::{Mode, RunOptions};
+use super::pipeline::{FirstLoad, Pipeline};
+use super::planted::Bug;
+use super::poison;
+use super::read_ahead::{Fetched, ReadAhead};
+use super::unit::Gathered;
+use crate::ledger::Ledger;
+use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
+use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
+use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
+use crate::state::{Checkpoint, FencingToken, Lease, RunId};
+use crate::{Error, Result};
+
+/// Where a scope's checkpoint is kept: one place, chosen by what the sink can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In the sink, in the same transaction as the rows.
+    Sink,
+    /// In the state store, after the rows.
+    Store,
+}
+
+/// How following a scope ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Done,
+    Cancelled,
+    Held(Error, Duration),
+}
+
+/// One run of one scope.
+#[derive(Debug)]
+pub(super) struct ScopeRun<'a> {
+    pub(super) inner: &'a Arc<Inner>,
+    pub(super) pipeline: &'a Arc<Pipeline>,
+    pub(super) options: &'a RunOptions,
+    pub(super) run: &'a RunId,
+    pub(super) scope: Scope,
+    pub(super) feed: Feed,
+    /// `None` on a dry run, which must leave no trace.
+    pub(super) lease: Option<Lease>,
+    pub(super) home: Home,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) books: Books,
+    pub(super) strain: Strain,
+    /// A listing that writes as it goes, since nothing is inferred from what it does not name.
+    pub(super) open_listing: bool,
+    /// What a dry run of a listing keeps until the listing ends.
+    pub(super) rehearsed: Vec<Step>,
+    /// Rows that earlier runs have staged.
+    pub(super) carried: u64,
+    frontier_before: Option<Timestamp>,
+    may_sort: bool,
+}
+
+/// What one run of one scope counts.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) ledger: Ledger,
+    /// Rows this run has staged and not published yet.
+    pub(super) staged: u64,
+    pub(super) wire_bytes: u64,
+    pub(super) requests: u64,
+    pub(super) late: u64,
+    pub(super) lateness: Duration,
+}
+
+impl<'a> ScopeRun<'a> {
+    #[expect(clippy::too_many_arguments, reason = "made in one place, from what a run is made of")]
+    pub(super) fn new(
+        inner: &'a Arc<Inner>,
+        pipeline: &'a Arc<Pipeline>,
+        options: &'a RunOptions,
+        run: &'a RunId,
+        scope: Scope,
+        feed: Feed,
+        lease: Option<Lease>,
+        home: Home,
+        checkpoint: Checkpoint,
+    ) -> Self {
+        let frontier_before = checkpoint.frontier.map(|frontier| frontier.at);
+        let carried = checkpoint.stage.as_ref().map_or(0, |stage| stage.staged);
+        Self {
+            inner,
+            pipeline,
+            options,
+            run,
+            scope,
+            feed,
+            lease,
+            home,
+            checkpoint,
+            books: Books::default(),
+            strain: Strain::default(),
+            open_listing: false,
+            rehearsed: Vec::new(),
+            carried,
+            frontier_before,
+            may_sort: false,
+        }
+    }
+
+    pub(super) fn token(&self) -> FencingToken {
+        self.lease.as_ref().map_or(FencingToken::default(), |lease| lease.token)
+    }
+
+    /// Follows the scope until the source has no more for now. Rows still staged at the end are in the ledger too,
+    /// so that it balances however the run ends.
+    pub(super) async fn follow(&mut self) -> Result<Ending> {
+        let ending = self.follow_to_end().await;
+        self.abandon();
+        ending
+    }
+
+    async fn follow_to_end(&mut self) -> Result<Ending> {
+        let request = self.begin().await?;
+        let mut reader = ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request);
+        let (mut closed, mut open) = (Gathered::new(), Gathered::new());
+        loop {
+            let ready = if closed.rows < self.inner.settings.unit_rows { reader.ready() } else { None };
+            let fetched = match ready {
+                Some(fetched) => fetched,
+                None => {
+                    self.flush(std::mem::replace(&mut closed, Gathered::new())).await?;
+                    select! {
+                        biased;
+                        () = self.options.cancel.cancelled() => return Ok(Ending::Cancelled),
+                        fetched = reader.next() => fetched,
+                    }
+                }
+            };
+            match fetched {
+                Fetched::Batch(batch, permit) => {
+                    self.books.wire_bytes += batch.wire_bytes;
+                    self.books.requests += batch.requests;
+                    let boundary = batch.boundary.clone();
+                    open.add(*batch, permit);
+                    match boundary {
+                        Boundary::Inside => open.release(),
+                        Boundary::Resume(cursor) => {
+                            open.cursor = Some(cursor);
+                            closed.absorb(std::mem::replace(&mut open, Gathered::new()));
+                        }
+                        Boundary::Begins(rows) => {
+                            closed.absorb(std::mem::replace(&mut open, Gathered::new()));
+                            self.flush(std::mem::replace(&mut closed, Gathered::new())).await?;
+                            self.begin_listing(rows).await?;
+                        }
+                        Boundary::Ends { scope, complete, resume } => {
+                            closed.absorb(std::mem::replace(&mut open, Gathered::new()));
+                            self.flush(std::mem::replace(&mut closed, Gathered::new())).await?;
+                            let complete = complete || self.inner.settings.planted.has(Bug::DeleteFromPartialListing);
+                            self.end_listing(scope, complete, resume).await?;
+                        }
+                    }
+                }
+                Fetched::Rewind => open = Gathered::new(),
+                Fetched::Restart => {
+                    (closed, open) = (Gathered::new(), Gathered::new());
+                    self.restart().await?;
+                }
+                Fetched::Failed(error) => {
+                    self.flush(closed).await?;
+                    return Err(error);
+                }
+                Fetched::Held(error, wait) => {
+                    self.flush(closed).await?;
+                    return Ok(Ending::Held(error, wait));
+                }
+                Fetched::End => {
+                    self.flush(closed).await?;
+                    self.finish().await?;
+                    return Ok(Ending::Done);
+                }
+            }
+        }
+    }
+
+    /// Gets target and checkpoint ready, and says what to read.
+    async fn begin(&mut self) -> Result<ReadRequest> {
+        let mut empty = self.checkpoint.cursor.is_none();
+        if !self.options.dry_run {
+            for stream in self.feed.streams() {
+                self.pipeline.sink.prepare(stream).await.map_err(|error| error.with("stream", stream.name()))?;
+                empty = empty && self.pipeline.sink.count(stream, &RowScope::All).await? == Some(0);
+            }
+        }
+        let afresh = match self.options.mode {
+            Mode::Full => true,
+            Mode::Reconcile => self.checkpoint.stage.is_none(),
+            Mode::Incremental | Mode::Backfill { .. } => false,
+        };
+        if afresh && self.checkpoint.stage.is_some() {
+            self.discard_stage().await?;
+        }
+        let from = if afresh { None } else { self.checkpoint.cursor.clone() };
+        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
+            match &self.options.mode {
+                Mode::Reconcile => Reading::Listing,
+                Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
+                Mode::Full | Mode::Incremental => Reading::Changes,
+            },
+        );
+        request.first_load = empty;
+        self.may_sort = empty
+            && !self.options.dry_run
+            && self.checkpoint.stage.is_none()
+            && self.pipeline.first_load == FirstLoad::Auto
+            && self.pipeline.source.capabilities().order != RowOrder::Key
+            && self.pipeline.sink.capabilities().staging
+            && self.feed.streams().iter().all(|stream| {
+                stream.writes() == Disposition::Upsert
+                    && self.pipeline.guard(stream).is_some()
+                    && self.pipeline.difference().is_some()
+            });
+        Ok(request)
+    }
+
+    /// Everything comes again from the beginning: the saved position is no longer valid at the source.
+    async fn restart(&mut self) -> Result<()> {
+        self.inner.tell(&crate::event::Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
+        self.open_listing = false;
+        self.rehearsed.clear();
+        if self.checkpoint.stage.is_some() { self.discard_stage().await } else { Ok(()) }
+    }
+
+    /// Writes what was gathered, as one unit with its checkpoint, and adds it to the books.
+    async fn flush(&mut self, gathered: Gathered) -> Result<()> {
+        let moved = gathered.cursor.is_some() && gathered.cursor != self.checkpoint.cursor;
+        if gathered.is_empty() || (gathered.records == 0 && !moved) {
+            return Ok(());
+        }
+        if self.may_sort && gathered.rows > 0 {
+            self.may_sort = false;
+            if !gathered.ascending {
+                self.open_stage(RowScope::All, true, false);
+            }
+        }
+        let mut next = Checkpoint {
+            cursor: gathered.cursor.clone().or_else(|| self.checkpoint.cursor.clone()),
+            frontier: gathered.frontier.or(self.checkpoint.frontier),
+            ..self.checkpoint.clone()
+        };
+        if let Some(stage) = &mut next.stage {
+            stage.staged += gathered.rows as u64;
+        }
+        self.books.ledger.fetched += gathered.records;
+        let letters = gathered
+            .rejects
+            .iter()
+            .map(|reject| poison::letter_of_reject(&self.scope, reject, self.inner.clock.now()))
+            .collect();
+        let steps = self.steps(gathered.writes);
+        if self.options.dry_run && next.stage.is_some() {
+            self.books.staged += gathered.rows as u64;
+            self.rehearsed.extend(steps);
+            self.books.ledger.outcomes += gathered.dropped;
+            self.checkpoint = next;
+            return Ok(());
+        }
+        let acknowledged = gathered.cursor;
+        let span = tracing::debug_span!("batch", seq = self.checkpoint.seq + 1, rows = gathered.rows);
+        let settled = self.settle(steps, next, letters).instrument(span).await?;
+        self.books.ledger.outcomes += gathered.dropped;
+        self.count(settled.tally, gathered.records);
+        if let Some(cursor) = acknowledged
+            && !self.options.dry_run
+        {
+            self.acknowledge(cursor).await;
+        }
+        Ok(())
+    }
+
+    /// Adds outcomes to the books. Staged rows are not there yet: they are counted when they are published.
+    fn count(&mut self, mut tally: Tally, records: u64) {
+        let staged = tally.count(Outcome::Staged);
+        self.books.staged += staged;
+        if staged > 0 {
+            tally = tally.iter().filter(|(outcome, _)| *outcome != Outcome::Staged).fold(
+                Tally::new(),
+                |mut rest, (outcome, rows)| {
+                    rest.add(outcome, rows);
+                    rest
+                },
+            );
+        }
+        if self.inner.settings.planted.has(Bug::LedgerBySubtraction) {
+            let created = tally.count(Outcome::Created);
+            tally = Tally::new();
+            tally.add(Outcome::Created, created);
+            tally.add(Outcome::Unchanged, records.saturating_sub(created).saturating_sub(staged));
+        }
+        self.books.ledger.outcomes += tally;
+    }
+
+    fn steps(&self, writes: Vec<(Arc<crate::StreamSpec>, crate::Changes)>) -> Vec<Step> {
+        let staging = self.checkpoint.stage.as_ref();
+        writes
+            .into_iter()
+            .map(|(stream, changes)| match staging {
+                Some(open) => Step::Stage(Stage { stage: open.stage.clone(), stream, changes }),
+                None => Step::Write(Write {
+                    mode: self.write_mode(&stream),
+                    guard: self.pipeline.guard(&stream).unwrap_or_default(),
+                    difference: self.pipeline.difference().unwrap_or_default(),
+                    expect: Vec::new(),
+                    stream,
+                    changes,
+                }),
+            })
+            .collect()
+    }
+
+    pub(super) fn write_mode(&self, stream: &crate::StreamSpec) -> WriteMode {
+        match stream.writes() {
+            Disposition::Append => WriteMode::Append,
+            Disposition::InsertOnly => WriteMode::InsertOnly,
+            _ if self.options.new_only => WriteMode::InsertOnly,
+            _ => WriteMode::Upsert,
+        }
+    }
+
+    /// Measures rows that changed before the last run's frontier and only arrive now.
+    pub(super) fn measure_lateness(&mut self, steps: &[Step], reports: &[StepReport]) {
+        let Some(frontier) = self.frontier_before else { return };
+        for (step, report) in steps.iter().zip(reports) {
+            let (Step::Write(write), StepReport::Rows(outcomes)) = (step, report) else { continue };
+            let Some(column) = write.stream.version_index() else { continue };
+            for (row, outcome) in write.changes.rows().iter().zip(outcomes) {
+                if let crate::ValueRef::Timestamp(at) = row.at(column)
+                    && at < frontier
+                    && matches!(outcome, Outcome::Created | Outcome::Updated)
+                {
+                    self.books.late += 1;
+                    let late = Duration::from_micros(frontier.micros().abs_diff(at.micros()));
+                    self.books.lateness = self.books.lateness.max(late);
+                }
+            }
+        }
+    }
+
+    /// Tells the source what is durable. A lost acknowledgement does no harm: the next one covers it.
+    async fn acknowledge(&self, cursor: crate::Cursor) {
+        if let Err(error) = self.pipeline.source.acknowledge(&Receipt::new(self.scope.clone(), cursor)).await {
+            tracing::warn!(%error, "the source did not take the acknowledgement; the next one covers it");
+        }
+    }
+
+    /// The source has no more for now: what is still staged becomes visible, and side lanes are over.
+    async fn finish(&mut self) -> Result<()> {
+        if self.checkpoint.stage.as_ref().is_some_and(|stage| stage.first_load) {
+            self.publish_first_load().await?;
+        } else if self.checkpoint.stage.is_some() {
+            return Err(Error::malformed("the source began a listing and did not end it")
+                .with("source", self.pipeline.source.name()));
+        }
+        let side_lane = self.scope.lane != crate::model::Lane::Live;
+        if side_lane && self.checkpoint.cursor.is_some() && !self.options.dry_run {
+            let next = Checkpoint { cursor: None, ..self.checkpoint.clone() };
+            self.settle(Vec::new(), next, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// The run was dropped in the middle: what it had staged is still staged.
+    pub(super) fn abandon(&mut self) {
+        let staged = std::mem::take(&mut self.books.staged);
+        self.books.ledger.outcomes.add(Outcome::Staged, staged);
+    }
+
+    /// Whether the listing that is read holds only keys.
+    pub(super) fn lists_keys_only(&self) -> bool {
+        self.options.mode == Mode::Reconcile && self.pipeline.source.capabilities().listing == Listing::Keys
+    }
+}

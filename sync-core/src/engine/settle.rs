@@ -1,0 +1,236 @@
+//! Settles a unit: writes it once in effect, whatever fails on the way.
+
+use super::planted::Bug;
+use super::scope_run::{Home, ScopeRun};
+use crate::event::Event;
+use crate::model::Tally;
+use crate::retry::Verdict;
+use crate::sink::{Intent, Step, StepReport, WriteUnit};
+use crate::state::{Advance, Checkpoint, DeadLetter, Entry, FencingToken};
+use crate::{Error, ErrorKind, Result, Retry};
+
+/// What became of a unit.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub(super) tally: Tally,
+}
+
+/// What one try brought.
+struct Written {
+    tally: Tally,
+    /// `None` when the reply was lost and the checkpoint told that the unit was applied.
+    reports: Option<Vec<StepReport>>,
+}
+
+impl ScopeRun<'_> {
+    /// Writes the steps and moves the checkpoint, all or nothing, trying again as the policy allows. Rows that the
+    /// sink does not accept go to the dead letters first, so that the position never passes a row that is nowhere.
+    pub(super) async fn settle(
+        &mut self,
+        steps: Vec<Step>,
+        next: Checkpoint,
+        letters: Vec<DeadLetter>,
+    ) -> Result<Settled> {
+        let rejected = letters.len();
+        self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(false, rejected))?;
+        self.bury(letters).await?;
+        let mut settled = Settled::default();
+        let mut parts = self.split_for_resolution(steps);
+        let last = parts.pop().unwrap_or_default();
+        for part in parts {
+            let stay = Checkpoint {
+                cursor: self.checkpoint.cursor.clone(),
+                frontier: self.checkpoint.frontier,
+                ..next.clone()
+            };
+            settled.tally += self.settle_part(part, &stay).await?;
+        }
+        settled.tally += self.settle_part(last, &next).await?;
+        Ok(settled)
+    }
+
+    async fn settle_part(&mut self, mut steps: Vec<Step>, next: &Checkpoint) -> Result<Tally> {
+        let mut attempts = self.inner.settings.retry.start(self.inner.clock.elapsed());
+        let mut tally = Tally::new();
+        let rows = super::poison::row_count(&steps);
+        let mut refused = false;
+        loop {
+            let tried = self.try_part(&steps, next).await;
+            let error = match tried {
+                Ok(written) => {
+                    if !refused {
+                        self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(true, rows))?;
+                    }
+                    if let Some(reports) = &written.reports {
+                        self.measure_lateness(&steps, reports);
+                    }
+                    tally += written.tally;
+                    self.inner.tell(&Event::Applied {
+                        run: self.run.clone(),
+                        scope: self.scope.clone(),
+                        seq: self.checkpoint.seq,
+                        tally,
+                    });
+                    return Ok(tally);
+                }
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Data && !steps.is_empty() {
+                refused = true;
+                tally += self.isolate(&mut steps, error).await?;
+                continue;
+            }
+            let error = if error.kind() == ErrorKind::Conflict { error.with_retry(Retry::Backoff) } else { error };
+            match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
+                Verdict::Wait(wait) => {
+                    self.inner.tell(&Event::Retrying {
+                        run: self.run.clone(),
+                        scope: self.scope.clone(),
+                        doing: "write",
+                        error: error.to_string(),
+                        wait,
+                    });
+                    self.inner.clock.sleep(wait).await;
+                }
+                Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error.with("scope", &self.scope)),
+            }
+        }
+    }
+
+    async fn try_part(&mut self, steps: &[Step], next: &Checkpoint) -> Result<Written> {
+        let resolved = self.resolve(steps).await?;
+        self.bury(resolved.parked).await?;
+        let steps = resolved.steps.as_deref().unwrap_or(steps);
+        let mut written =
+            if self.options.dry_run { self.rehearse(steps).await? } else { self.commit(steps, next).await? };
+        written.tally += resolved.decided;
+        if resolved.steps.is_some() {
+            // The steps that were written are not the ones that were given.
+            written.reports = None;
+        }
+        Ok(written)
+    }
+
+    async fn rehearse(&self, steps: &[Step]) -> Result<Written> {
+        let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
+        let report = self.pipeline.sink.apply(&unit).await?;
+        Ok(Written { tally: report.tally(), reports: Some(report.steps) })
+    }
+
+    async fn commit(&mut self, steps: &[Step], next: &Checkpoint) -> Result<Written> {
+        let expected = self.checkpoint.seq;
+        let next = Checkpoint { seq: expected + 1, tally: Tally::new(), ..next.clone() };
+        let advance = Advance { token: self.token(), expected, next };
+        if self.inner.settings.planted.has(Bug::CursorFirst) {
+            return self.commit_cursor_first(steps, advance).await;
+        }
+        let written = match self.home {
+            Home::Sink => self.commit_together(steps, &advance).await?,
+            Home::Store => {
+                let written = self.write_apart(steps).await?;
+                self.save_checkpoint(&advance).await?;
+                written
+            }
+        };
+        self.checkpoint = advance.next;
+        Ok(written)
+    }
+
+    /// Rows and checkpoint in one transaction of the sink.
+    async fn commit_together(&self, steps: &[Step], advance: &Advance) -> Result<Written> {
+        let unit = WriteUnit { scope: &self.scope, steps, advance: Some(advance), intent: Intent::Commit };
+        let error = match self.pipeline.sink.apply(&unit).await {
+            Ok(report) => return Ok(Written { tally: report.tally(), reports: Some(report.steps) }),
+            Err(error) => error,
+        };
+        let passed_already = error.kind() == ErrorKind::Fenced && error.fenced_by() == Some(advance.token);
+        if !error.is_ambiguous() && !passed_already {
+            return Err(error);
+        }
+        // The reply was lost: the checkpoint tells whether the unit was applied, and what became of its rows.
+        let stored =
+            self.pipeline.sink.open(&self.scope, advance.token).await.map_err(|unknown| unknown.ambiguous())?;
+        match stored {
+            Some(stored) if stored.seq == advance.next.seq => Ok(Written { tally: stored.tally, reports: None }),
+            Some(stored) if stored.seq > advance.next.seq => {
+                Err(Error::fenced(advance.token, "the scope has moved on without us"))
+            }
+            _ if passed_already => Err(error),
+            _ => Err(error.with_retry(Retry::Backoff)),
+        }
+    }
+
+    /// Rows first; the position follows in the store. A lost reply is only tried again where that does no harm.
+    async fn write_apart(&self, steps: &[Step]) -> Result<Written> {
+        if steps.is_empty() {
+            return Ok(Written { tally: Tally::new(), reports: Some(Vec::new()) });
+        }
+        let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Commit };
+        match self.pipeline.sink.apply(&unit).await {
+            Ok(report) => Ok(Written { tally: report.tally(), reports: Some(report.steps) }),
+            Err(error) if error.is_ambiguous() && !self.pipeline.sink.capabilities().idempotent => {
+                let lost = "rows may have been written, and this sink would double them if they were written again";
+                Err(Error::new(error.kind(), lost).with("sink", self.pipeline.sink.name()).caused_by(error))
+            }
+            Err(error) if error.is_ambiguous() => Err(error.with_retry(Retry::Backoff)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Saves the position in the store, and finds out after a lost reply whether it was saved.
+    async fn save_checkpoint(&self, advance: &Advance) -> Result<()> {
+        let entry = Entry::Checkpoint { scope: self.scope.clone(), advance: advance.clone() };
+        let Err(error) = self.record(&[entry]).await else { return Ok(()) };
+        let stored = self.inner.store.checkpoint(&self.scope).await?;
+        if stored.is_some_and(|stored| stored.seq == advance.next.seq) { Ok(()) } else { Err(error) }
+    }
+
+    /// The planted bug that a simulation must catch: a crash between the two loses rows.
+    async fn commit_cursor_first(&mut self, steps: &[Step], advance: Advance) -> Result<Written> {
+        match self.home {
+            Home::Sink => drop(self.commit_together(&[], &advance).await?),
+            Home::Store => self.save_checkpoint(&advance).await?,
+        }
+        self.checkpoint = advance.next;
+        let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Commit };
+        let report = self.pipeline.sink.apply(&unit).await?;
+        Ok(Written { tally: report.tally(), reports: Some(report.steps) })
+    }
+
+    /// Writes dead letters to the store, before the unit they belong to.
+    pub(super) async fn bury(&self, letters: Vec<DeadLetter>) -> Result<()> {
+        let Some(first) = letters.first() else { return Ok(()) };
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let event = Event::DeadLettered {
+            run: self.run.clone(),
+            scope: self.scope.clone(),
+            rows: letters.len() as u64,
+            reason: first.reason.clone(),
+        };
+        let entries: Vec<Entry> = letters.into_iter().map(Entry::DeadLetter).collect();
+        self.record(&entries).await?;
+        self.inner.tell(&event);
+        Ok(())
+    }
+
+    /// Writes entries to the store, trying again as the policy allows: entries have ids, so repeating does no harm.
+    pub(super) async fn record(&self, entries: &[Entry]) -> Result<()> {
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let mut attempts = self.inner.settings.retry.start(self.inner.clock.elapsed());
+        loop {
+            let Err(error) = self.inner.store.record(lease, entries).await else { return Ok(()) };
+            match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
+                Verdict::Wait(wait) => self.inner.clock.sleep(wait).await,
+                Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Claims a scope at the sink, with a token high enough; after a lost store, tokens start above the sink's.
+pub(super) fn floor_after(error: &Error, token: FencingToken) -> Option<FencingToken> {
+    let by = error.fenced_by()?;
+    (error.kind() == ErrorKind::Fenced && by >= token).then(|| FencingToken(by.0 + 1))
+}
