@@ -90,7 +90,10 @@ impl Client {
         if !self.auth.renew(generation).await? {
             return Err(self.explain(refused, &answer));
         }
-        tracing::debug!(host = self.base.host_str(), "credentials were refused and renewed; the request goes out again");
+        tracing::debug!(
+            host = self.base.host_str(),
+            "credentials were refused and renewed; the request goes out again"
+        );
         let requests = answer.requests;
         answer = self.once(call).await?.0;
         answer.requests += requests;
@@ -105,14 +108,17 @@ impl Client {
     /// # Errors
     /// `Malformed`, naming the host.
     pub(crate) fn check_address(&self, url: &Url) -> Result<()> {
-        let listed = url.host_str().is_some_and(|host| self.allow_hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
+        let listed =
+            url.host_str().is_some_and(|host| self.allow_hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
         if url.origin() == self.base.origin() {
             return Ok(());
         }
         if !listed {
             let host = self.redactor.clean(url.host_str().unwrap_or_default());
-            return Err(Error::malformed("the source leads to another host; allow it with `allow_host` if that is right")
-                .with("host", host));
+            return Err(Error::malformed(
+                "the source leads to another host; allow it with `allow_host` if that is right",
+            )
+            .with("host", host));
         }
         check_literal(url, self.network)
     }
@@ -125,8 +131,11 @@ impl Client {
         let mut clean = url.clone();
         clean.set_fragment(None);
         if let Some(secret) = self.auth.secret_parameter() {
-            let kept: Vec<(String, String)> =
-                url.query_pairs().filter(|(name, _)| name != secret).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+            let kept: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(name, _)| name != secret)
+                .map(|(n, v)| (n.into_owned(), v.into_owned()))
+                .collect();
             if url.query_pairs().count() != kept.len() {
                 clean.set_query(None);
                 if !kept.is_empty() {
@@ -180,7 +189,9 @@ impl Client {
                 return Ok((answer, generation));
             };
             if requests > MOST_REDIRECTS as u64 {
-                return Err(Error::new(ErrorKind::Limit, "the source redirects too often").with("limit", MOST_REDIRECTS));
+                return Err(
+                    Error::new(ErrorKind::Limit, "the source redirects too often").with("limit", MOST_REDIRECTS)
+                );
             }
             url = target;
         }
@@ -190,8 +201,11 @@ impl Client {
     fn redirect(&self, call: &Call, answer: &Answer) -> Result<Option<Url>> {
         let follows = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) && call.method == Method::GET;
         let target = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let Some(target) = target.filter(|_| follows).and_then(|text| answer.url.join(text).ok()) else { return Ok(None) };
-        let listed = target.host_str().is_some_and(|host| self.allow_hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
+        let Some(target) = target.filter(|_| follows).and_then(|text| answer.url.join(text).ok()) else {
+            return Ok(None);
+        };
+        let listed =
+            target.host_str().is_some_and(|host| self.allow_hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
         if !listed {
             return Ok(None);
         }
@@ -206,7 +220,8 @@ impl Client {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         headers.extend(call.headers.clone());
-        let mut request = HttpRequest { method: call.method.clone(), url: url.clone(), headers, body: call.body.clone() };
+        let mut request =
+            HttpRequest { method: call.method.clone(), url: url.clone(), headers, body: call.body.clone() };
         // Credentials stay with the origin they were made for.
         let generation = match url.origin() == self.base.origin() {
             true => self.auth.sign(&mut request).await?,
@@ -216,7 +231,8 @@ impl Client {
         let exchange = async {
             let response = self.transport.send(request).await?;
             if response.headers.len() > self.most_headers {
-                return Err(Error::new(ErrorKind::Limit, "the response has more headers than allowed").with("limit", self.most_headers));
+                return Err(Error::new(ErrorKind::Limit, "the response has more headers than allowed")
+                    .with("limit", self.most_headers));
             }
             let (status, headers) = (response.status, response.headers);
             let body = read_body(&headers, response.body, self.body).await;
@@ -246,7 +262,11 @@ impl Client {
 }
 
 /// The outcome of the work, or an error when it takes too long on this clock.
-pub(crate) async fn within<T>(clock: &dyn Clock, most: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) async fn within<T>(
+    clock: &dyn Clock,
+    most: Duration,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let work = std::pin::pin!(work);
     match select(work, clock.sleep(most)).await {
         Either::Left((outcome, _)) => outcome,

@@ -15,7 +15,9 @@ pub(crate) fn of_status(status: StatusCode) -> Error {
         404 | 405 => Error::config("the source has nothing under this path, or not with this method"),
         410 => Error::new(ErrorKind::Gone, "the source no longer has the position we hold, or the resource itself"),
         400..=499 => Error::config("the source does not accept this request as declared"),
-        300..=399 => Error::config("the source redirects; declare the address it names, or allow its host with `allow_host`"),
+        300..=399 => {
+            Error::config("the source redirects; declare the address it names, or allow its host with `allow_host`")
+        }
         _ => Error::malformed("the source answers with a status that makes no sense here"),
     };
     error.with("status", status.as_u16())

@@ -25,9 +25,7 @@ mod tests {
     #[test]
     fn the_three_forms_name_the_same_instant() {
         let want = DateTime::parse_from_rfc3339("1994-11-06T08:49:37Z").unwrap();
-        for text in
-            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
-        {
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(parse(text), Some(want.into()), "{text}");
         }
         assert_eq!(parse("120"), None);

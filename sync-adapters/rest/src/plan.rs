@@ -105,7 +105,9 @@ impl StreamPlan {
         }
         let known = self.endpoint.partitions.iter().find(|known| known.name == partition);
         known.map(|known| known.variables.clone()).ok_or_else(|| {
-            Error::config("the stream has no partition of this name").with("stream", self.spec.name()).with("partition", partition)
+            Error::config("the stream has no partition of this name")
+                .with("stream", self.spec.name())
+                .with("partition", partition)
         })
     }
 
@@ -155,7 +157,9 @@ impl StreamPlan {
             BodyConfig::Form(form) => {
                 let mut out = form_urlencoded::Serializer::new(String::new());
                 for (name, values) in form {
-                    out.extend_pairs(values.texts().iter().filter_map(|text| Some((name, template::fill(text, variables)?))));
+                    out.extend_pairs(
+                        values.texts().iter().filter_map(|text| Some((name, template::fill(text, variables)?))),
+                    );
                 }
                 Some(out.finish().into())
             }
@@ -204,7 +208,9 @@ impl Since {
 
 /// The column a setting names.
 pub(crate) fn field<'s>(spec: &'s StreamSpec, setting: &str, column: &str) -> Result<&'s Field> {
-    spec.schema().field(column).ok_or_else(|| Error::config(format!("field `{setting}` names the column {column:?}, which the stream does not have")))
+    spec.schema().field(column).ok_or_else(|| {
+        Error::config(format!("field `{setting}` names the column {column:?}, which the stream does not have"))
+    })
 }
 
 /// Whether a column holds instants or dates.
@@ -238,7 +244,9 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap> {
 pub(crate) fn header_map<'h>(pairs: impl IntoIterator<Item = (&'h String, &'h String)>) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let wrong = || Error::config("a header has a name or a value that cannot stand there").with("header", format!("{name:?}"));
+        let wrong = || {
+            Error::config("a header has a name or a value that cannot stand there").with("header", format!("{name:?}"))
+        };
         headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, value.parse().map_err(|_| wrong())?);
     }
     Ok(headers)

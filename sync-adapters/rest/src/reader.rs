@@ -125,7 +125,9 @@ impl Reader {
         }
         let page = match self.parse(&answer) {
             Ok(page) => page,
-            Err(error) if suspect::is_suspect(&error) => return Err(self.inner.client.show(self.strike(error), &answer)),
+            Err(error) if suspect::is_suspect(&error) => {
+                return Err(self.inner.client.show(self.strike(error), &answer));
+            }
             Err(error) => return Err(error),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
@@ -177,7 +179,10 @@ impl Reader {
     fn follow(&mut self, place: PageAt, answer: &Answer) -> Result<PageAt> {
         let place = match place {
             PageAt::Address(text) => {
-                let url = answer.url.join(&text).map_err(|_| Error::malformed("the address of the next page cannot be read"))?;
+                let url = answer
+                    .url
+                    .join(&text)
+                    .map_err(|_| Error::malformed("the address of the next page cannot be read"))?;
                 self.inner.client.check_address(&url)?;
                 PageAt::Address(self.inner.client.without_secret(&url)?.into())
             }
@@ -345,7 +350,11 @@ impl Reader {
             return Position::default();
         }
         if let Some(since) = &self.plan.since {
-            let next = if position.doubt { position.since.clone() } else { since.next(position).or_else(|| position.since.clone()) };
+            let next = if position.doubt {
+                position.since.clone()
+            } else {
+                since.next(position).or_else(|| position.since.clone())
+            };
             return Position { since: next, ..Position::default() };
         }
         if self.plan.is_keyset() {

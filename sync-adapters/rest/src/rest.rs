@@ -301,13 +301,17 @@ impl Rest {
 
 impl fmt::Debug for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rest").field("auth", &self.config.auth).field("streams", &self.streams.len()).finish_non_exhaustive()
+        f.debug_struct("Rest")
+            .field("auth", &self.config.auth)
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
     }
 }
 
 fn address(field: &str, text: &str, network: Network) -> Result<Url> {
     // The text is not repeated: it may hold a credential.
-    let url = Url::parse(text).map_err(|cause| Error::config(format!("field `{field}` is no address")).caused_by(cause))?;
+    let url =
+        Url::parse(text).map_err(|cause| Error::config(format!("field `{field}` is no address")).caused_by(cause))?;
     check_literal(&url, network).map_err(|error| error.with("field", field))?;
     Ok(url)
 }
@@ -336,9 +340,12 @@ fn bucket(rate: Option<&RateConfig>, base: &Url, at_once: usize) -> Result<Bucke
 /// Every variable has a value somewhere, and every value goes somewhere.
 fn check_variables(endpoint: &Endpoint) -> Result<()> {
     for name in template::names(&endpoint.path) {
-        let given = !endpoint.partitions.is_empty() && endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
+        let given =
+            !endpoint.partitions.is_empty() && endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
         if !given && !BUILT_IN.contains(&name) {
-            return Err(Error::config(format!("field `path` has the variable {{{name}}}, which not every partition gives")));
+            return Err(Error::config(format!(
+                "field `path` has the variable {{{name}}}, which not every partition gives"
+            )));
         }
     }
     let used = format!("{} {:?} {:?}", endpoint.path, endpoint.query, endpoint.body);
@@ -360,6 +367,8 @@ fn check_variables(endpoint: &Endpoint) -> Result<()> {
     };
     match goes(&endpoint.paging.param, variable) {
         true => Ok(()),
-        false => Err(Error::config(format!("field `paging.param` is missing, and nothing uses the variable {{{variable}}}"))),
+        false => {
+            Err(Error::config(format!("field `paging.param` is missing, and nothing uses the variable {{{variable}}}")))
+        }
     }
 }

@@ -63,9 +63,10 @@ impl Rules {
     /// # Errors
     /// `Config`, naming the rule by its position and what is wrong with it.
     pub(crate) fn compile<'c>(configs: impl IntoIterator<Item = &'c RuleConfig>) -> Result<Self> {
-        let rules = configs.into_iter().enumerate().map(|(index, config)| {
-            Rule::compile(config).map_err(|fault| fault.with("rule", index + 1))
-        });
+        let rules = configs
+            .into_iter()
+            .enumerate()
+            .map(|(index, config)| Rule::compile(config).map_err(|fault| fault.with("rule", index + 1)));
         rules.collect::<Result<_>>().map(Self)
     }
 
@@ -96,7 +97,8 @@ impl Rule {
             true => Ok(text.to_owned()),
             false => Err(Error::config(format!("{text:?} is no JSON pointer; write it as \"/meta/code\""))),
         };
-        if config.status.is_empty() && config.headers.is_empty() && config.pointer.is_none() && config.matches.is_none() {
+        if config.status.is_empty() && config.headers.is_empty() && config.pointer.is_none() && config.matches.is_none()
+        {
             return Err(Error::config("a rule needs a condition: `status`, `headers`, `pointer` or `matches`"));
         }
         if !config.equals.is_empty() && config.pointer.is_none() {

@@ -42,7 +42,9 @@ impl SecretRef {
         match &self.0 {
             Origin::Given(secret) => Ok(secret.clone()),
             Origin::Host(name) => given.get(name).cloned().ok_or_else(|| {
-                Error::config(format!("the secret `host:{name}` was not given; give it with `Rest::secret({name:?}, …)`"))
+                Error::config(format!(
+                    "the secret `host:{name}` was not given; give it with `Rest::secret({name:?}, …)`"
+                ))
             }),
             Origin::Env(name) => match std::env::var(name) {
                 Ok(value) if !value.is_empty() => Ok(SecretString::from(value)),

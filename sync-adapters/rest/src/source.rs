@@ -64,7 +64,9 @@ impl Strikes {
 impl Inner {
     pub(crate) fn plan(&self, name: &str) -> Result<Arc<StreamPlan>> {
         let plan = self.streams.get(name).map(Arc::clone);
-        plan.ok_or_else(|| Error::config("the source has no such stream").with("source", &self.name).with("stream", name))
+        plan.ok_or_else(|| {
+            Error::config("the source has no such stream").with("source", &self.name).with("stream", name)
+        })
     }
 }
 
@@ -80,10 +82,13 @@ impl Source for RestSource {
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {
         match Reader::new(Arc::clone(&self.inner), &request) {
-            Ok(reader) => stream::try_unfold(reader, |mut reader| async move {
-                Ok(reader.next().await?.map(|batch| (batch, reader)))
-            })
-            .boxed(),
+            Ok(reader) => {
+                stream::try_unfold(
+                    reader,
+                    |mut reader| async move { Ok(reader.next().await?.map(|batch| (batch, reader))) },
+                )
+                .boxed()
+            }
             Err(error) => stream::once(async move { Err(error) }).boxed(),
         }
     }

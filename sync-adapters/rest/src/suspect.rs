@@ -19,7 +19,8 @@ pub(crate) fn check(answer: &Answer, accepted: &[String]) -> Result<()> {
             || matches!(kind.as_str(), "text/json" | "application/x-ndjson" | "application/jsonl")
             || accepted.iter().any(|known| known.eq_ignore_ascii_case(&kind))
     });
-    let looks_json = answer.body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['));
+    let looks_json =
+        answer.body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['));
     if is_json && looks_json { Ok(()) } else { Err(Error::malformed(NOT_JSON)) }
 }
 

@@ -46,7 +46,14 @@ pub(crate) fn tasks(
         let slices = under_way.into_iter().chain(window.slices(from, Timestamp::from_micros(i64::MAX), now));
         let task = |slice| {
             let scope = replaces.then(|| window.scope(slice));
-            Task { slice: Some(slice), begins: scope.clone(), ends: scope, lists: replaces, forgets: false, advances: true }
+            Task {
+                slice: Some(slice),
+                begins: scope.clone(),
+                ends: scope,
+                lists: replaces,
+                forgets: false,
+                advances: true,
+            }
         };
         return Ok(slices.map(task).collect());
     }

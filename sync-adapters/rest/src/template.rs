@@ -48,7 +48,8 @@ pub(crate) fn fill_json(body: &Value, variables: &Variables) -> Option<Value> {
         }
         Value::Array(items) => items.iter().filter_map(|item| fill_json(item, variables)).collect(),
         Value::Object(members) => {
-            let filled = members.iter().filter_map(|(name, member)| Some((name.clone(), fill_json(member, variables)?)));
+            let filled =
+                members.iter().filter_map(|(name, member)| Some((name.clone(), fill_json(member, variables)?)));
             Value::Object(filled.collect())
         }
         other => other.clone(),
@@ -57,7 +58,12 @@ pub(crate) fn fill_json(body: &Value, variables: &Variables) -> Option<Value> {
 
 /// The names of the variables in a text.
 pub(crate) fn names(text: &str) -> Vec<&str> {
-    text.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(name, _)| name).filter(|n| is_name(n)).collect()
+    text.split('{')
+        .skip(1)
+        .filter_map(|part| part.split_once('}'))
+        .map(|(name, _)| name)
+        .filter(|n| is_name(n))
+        .collect()
 }
 
 /// A variable's name. Anything else in braces is text: GraphQL and JSON are full of them.
@@ -65,11 +71,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn replace(
-    text: &str,
-    variables: &Variables,
-    mut put: impl FnMut(&str, &mut String),
-) -> Option<String> {
+fn replace(text: &str, variables: &Variables, mut put: impl FnMut(&str, &mut String)) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(open) = rest.find('{') {
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_body_keeps_numbers_and_leaves_out_what_has_no_value() {
-        let body = json!({"page": "{page}", "cursor": "{cursor}", "text": "p{page}", "q": "query { a { b } }", "n": [1]});
+        let body =
+            json!({"page": "{page}", "cursor": "{cursor}", "text": "p{page}", "q": "query { a { b } }", "n": [1]});
         let want = json!({"page": 3, "text": "p3", "q": "query { a { b } }", "n": [1]});
         assert_eq!(fill_json(&body, &variables()), Some(want));
     }

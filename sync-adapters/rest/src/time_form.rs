@@ -49,7 +49,9 @@ impl TimeForm {
     /// Whether it names days, not times of day.
     pub(crate) fn is_daily(&self) -> bool {
         match &self.pattern {
-            Pattern::Signs(signs) => !["%H", "%T", "%I", "%R", "%X", "%s", "%k", "%l"].iter().any(|sign| signs.contains(sign)),
+            Pattern::Signs(signs) => {
+                !["%H", "%T", "%I", "%R", "%X", "%s", "%k", "%l"].iter().any(|sign| signs.contains(sign))
+            }
             _ => false,
         }
     }
@@ -103,9 +105,8 @@ fn zone_of(zone: &Zone) -> Result<TimeZone> {
         Zone::Fixed(seconds) => jiff::tz::Offset::from_seconds(*seconds)
             .map(TimeZone::fixed)
             .map_err(|cause| Error::config("a zone's offset is out of range").caused_by(cause)),
-        Zone::Named(name) => TimeZone::get(name).map_err(|_| {
-            Error::config(format!("there is no time zone {name:?}; is the package `tzdata` installed?"))
-        }),
+        Zone::Named(name) => TimeZone::get(name)
+            .map_err(|_| Error::config(format!("there is no time zone {name:?}; is the package `tzdata` installed?"))),
         other => Err(Error::config(format!("the zone {other} is not supported"))),
     }
 }

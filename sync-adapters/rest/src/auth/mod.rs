@@ -17,8 +17,8 @@ use crate::config::{AuthConfig, ClientAuthentication};
 use crate::redact::Redactor;
 use crate::secret::SecretRef;
 use crate::transport::{HttpRequest, HttpTransport};
-use token::{Grant, TokenSource};
 pub use token::TokenStore;
+use token::{Grant, TokenSource};
 
 /// Which token a request carried, so that only the first of many refused requests renews it.
 pub(crate) type Generation = u64;
@@ -60,7 +60,10 @@ impl Auth {
             }
             AuthConfig::Headers { headers } => {
                 let headers = headers.iter().map(|header| {
-                    let name = header.name.parse().map_err(|_| Error::config(format!("{:?} is no header name", header.name)))?;
+                    let name = header
+                        .name
+                        .parse()
+                        .map_err(|_| Error::config(format!("{:?} is no header name", header.name)))?;
                     Ok((name, sensitive(&header.prefix, &secret(&header.value)?)?))
                 });
                 headers.collect::<Result<_>>().map(Self::Headers)
@@ -151,8 +154,9 @@ fn basic(user: &SecretString, password: Option<&SecretString>) -> SecretString {
 /// A header value that prints as `Sensitive`.
 fn sensitive(prefix: &str, secret: &SecretString) -> Result<HeaderValue> {
     let text = SecretString::from(format!("{prefix}{}", secret.expose_secret()));
-    let mut value = HeaderValue::from_str(text.expose_secret())
-        .map_err(|_| Error::config("a secret holds characters that cannot stand in a header; does it end with a line break?"))?;
+    let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
+        Error::config("a secret holds characters that cannot stand in a header; does it end with a line break?")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

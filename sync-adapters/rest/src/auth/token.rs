@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -191,21 +190,40 @@ impl Shared {
     }
 
     async fn ask(&self, state: &mut State) -> Result<Granted> {
+        if let (Grant::RefreshToken { first }, None) = (&self.grant, &state.refresh) {
+            let kept = match &self.parts.store {
+                Some(store) => store.load(&self.name()).await?,
+                None => None,
+            };
+            state.refresh = Some(kept.unwrap_or_else(|| first.clone()));
+        }
+        let request = self.request(state.refresh.as_ref())?;
+        let exchange = async {
+            let response = self.parts.transport.send(request).await?;
+            let status = response.status;
+            let body = read_body(&response.headers, response.body, ANSWER).await;
+            Ok::<_, Error>((status, body))
+        };
+        let (status, body) = crate::client::within(&*self.parts.clock, LONGEST_REQUEST, exchange).await?;
+        match status.as_u16() {
+            200..=299 => serde_json::from_slice(&body?.0)
+                .map_err(|_| Error::malformed("the token endpoint's answer holds no access token")),
+            // RFC 6749 §5.2: invalid_client, invalid_grant and the like.
+            400 | 401 | 403 => Err(error::unauthorized().with("status", status.as_u16())),
+            _ => Err(error::of_status(status)),
+        }
+    }
+}
+
+impl Shared {
+    fn request(&self, refresh: Option<&SecretString>) -> Result<HttpRequest> {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        match &self.grant {
-            Grant::ClientCredentials => form.append_pair("grant_type", "client_credentials"),
-            Grant::RefreshToken { first } => {
-                if state.refresh.is_none() {
-                    let kept = match &self.parts.store {
-                        Some(store) => store.load(&self.name()).await?,
-                        None => None,
-                    };
-                    state.refresh = Some(kept.unwrap_or_else(|| first.clone()));
-                }
-                let refresh = state.refresh.as_ref().unwrap_or(first);
+        match (&self.grant, refresh) {
+            (Grant::RefreshToken { .. }, Some(refresh)) => {
                 self.parts.redactor.learn(refresh);
                 form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh.expose_secret())
             }
+            _ => form.append_pair("grant_type", "client_credentials"),
         };
         if let Some(scope) = &self.scope {
             form.append_pair("scope", scope);
@@ -227,22 +245,7 @@ impl Shared {
                 }
             }
         }
-        let body = Some(Bytes::from(form.finish()));
-        let request = HttpRequest { method: Method::POST, url: self.url.clone(), headers, body };
-        let exchange = async {
-            let response = self.parts.transport.send(request).await?;
-            let status = response.status;
-            let body = read_body(&response.headers, response.body, ANSWER).await;
-            Ok::<_, Error>((status, body))
-        };
-        let (status, body) = crate::client::within(&*self.parts.clock, LONGEST_REQUEST, exchange).await?;
-        match status.as_u16() {
-            200..=299 => serde_json::from_slice(&body?.0)
-                .map_err(|_| Error::malformed("the token endpoint's answer holds no access token")),
-            // RFC 6749 §5.2: invalid_client, invalid_grant and the like.
-            400 | 401 | 403 => Err(error::unauthorized().with("status", status.as_u16())),
-            _ => Err(error::of_status(status)),
-        }
+        Ok(HttpRequest { method: Method::POST, url: self.url.clone(), headers, body: Some(form.finish().into()) })
     }
 }
 

@@ -158,7 +158,12 @@ pub struct WindowConfig {
 
 impl WindowConfig {
     /// Ranges over this column, from this day on, in whole days of UTC.
-    pub fn new(column: impl Into<String>, from: impl Into<String>, to: impl Into<String>, start: chrono::NaiveDate) -> Self {
+    pub fn new(
+        column: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        start: chrono::NaiveDate,
+    ) -> Self {
         Self {
             column: column.into(),
             from: Some(from.into()),
@@ -217,9 +222,17 @@ pub fn post(path: impl Into<String>, body: serde_json::Value) -> Endpoint {
 }
 
 /// A stream read by POST of this form.
-pub fn post_form<N: Into<String>, V: Into<String>>(path: impl Into<String>, form: impl IntoIterator<Item = (N, V)>) -> Endpoint {
+pub fn post_form<N: Into<String>, V: Into<String>>(
+    path: impl Into<String>,
+    form: impl IntoIterator<Item = (N, V)>,
+) -> Endpoint {
     let form = form.into_iter().map(|(name, value)| (name.into(), OneOrMany::One(value.into()))).collect();
-    Endpoint { method: MethodConfig::Post, path: path.into(), body: Some(BodyConfig::Form(form)), ..Endpoint::default() }
+    Endpoint {
+        method: MethodConfig::Post,
+        path: path.into(),
+        body: Some(BodyConfig::Form(form)),
+        ..Endpoint::default()
+    }
 }
 
 impl Endpoint {

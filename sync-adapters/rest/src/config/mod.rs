@@ -83,7 +83,10 @@ impl ApiConfig {
         toml::from_str(text).map_err(|fault| {
             let line = fault.span().map(|span| text[..span.start.min(text.len())].matches('\n').count());
             let key = line.and_then(|line| text.lines().nth(line)).and_then(|line| line.split_once('='));
-            let mut error = Error::config(format!("the description of the API cannot be read: {}", without_values(fault.message())));
+            let mut error = Error::config(format!(
+                "the description of the API cannot be read: {}",
+                without_values(fault.message())
+            ));
             if let Some(line) = line {
                 error = error.with("line", line + 1);
             }

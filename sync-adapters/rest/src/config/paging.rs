@@ -66,14 +66,22 @@ impl PagingConfig {
     /// # Errors
     /// `Config`, naming the field that is missing, wrong or of no use with the style.
     pub(crate) fn check(&self) -> Result<()> {
-        let wrong = |field: &str, why: &str| Err(Error::config(format!("paging field `{field}` {why}")).with("style", format!("{:?}", self.style)));
+        let wrong = |field: &str, why: &str| {
+            Err(Error::config(format!("paging field `{field}` {why}")).with("style", format!("{:?}", self.style)))
+        };
         let numbered = matches!(self.style, Style::Page);
         let needs_at = matches!(self.style, Style::Cursor | Style::Next);
         if needs_at != self.at.is_some() {
-            return wrong("at", if needs_at { "is needed: where does the body name the next page?" } else { "has no use here" });
+            return wrong(
+                "at",
+                if needs_at { "is needed: where does the body name the next page?" } else { "has no use here" },
+            );
         }
         if (self.style == Style::Keyset) != self.column.is_some() {
-            return wrong("column", if self.style == Style::Keyset { "is needed: which column is the key?" } else { "has no use here" });
+            return wrong(
+                "column",
+                if self.style == Style::Keyset { "is needed: which column is the key?" } else { "has no use here" },
+            );
         }
         if self.first.is_some() && !numbered {
             return wrong("first", "is for numbered pages");
@@ -87,7 +95,14 @@ impl PagingConfig {
         if self.size_param.is_some() && self.size.is_none() {
             return wrong("size", "is needed with `size_param`");
         }
-        let pointers = [("at", &self.at), ("total", &self.total), ("pages", &self.pages), ("per_page", &self.per_page), ("more", &self.more), ("done", &self.done)];
+        let pointers = [
+            ("at", &self.at),
+            ("total", &self.total),
+            ("pages", &self.pages),
+            ("per_page", &self.per_page),
+            ("more", &self.more),
+            ("done", &self.done),
+        ];
         for (field, pointer) in pointers {
             if pointer.as_deref().is_some_and(|pointer| !is_pointer(pointer)) {
                 return wrong(field, "is a JSON pointer such as `/meta/total`");

@@ -51,7 +51,9 @@ impl Guard {
         };
         match self.places.is_new(*blake3::hash(&text).as_bytes()) {
             true => Ok(()),
-            false => Err(limit("the source names a page again that was read before: its paging goes round in a circle")),
+            false => {
+                Err(limit("the source names a page again that was read before: its paging goes round in a circle"))
+            }
         }
     }
 

@@ -16,7 +16,8 @@ fn in_value(value: &str, relation: &str) -> Option<String> {
         let (parameters, next) = parameters(after);
         // §3.3: of several `rel`, the first counts; its value is a list of relation types, in any case.
         let rel = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("rel"));
-        if rel.is_some_and(|(_, types)| types.split_ascii_whitespace().any(|kind| kind.eq_ignore_ascii_case(relation))) {
+        if rel.is_some_and(|(_, types)| types.split_ascii_whitespace().any(|kind| kind.eq_ignore_ascii_case(relation)))
+        {
             return Some(address.trim().to_owned());
         }
         rest = next;

@@ -50,7 +50,14 @@ impl Pager {
     pub(crate) fn new(config: &PagingConfig) -> Result<Self> {
         config.check()?;
         let at = config.at.clone();
-        let wanted = [at, config.total.clone(), config.pages.clone(), config.per_page.clone(), config.more.clone(), config.done.clone()];
+        let wanted = [
+            at,
+            config.total.clone(),
+            config.pages.clone(),
+            config.per_page.clone(),
+            config.more.clone(),
+            config.done.clone(),
+        ];
         let mut also: Vec<String> = wanted.into_iter().flatten().collect();
         also.sort();
         also.dedup();

@@ -171,7 +171,8 @@ fn double_encoding() -> Error {
 
 /// Damage on the way and a body cut short look alike here; both may go well next time.
 fn broken_compression() -> Error {
-    Error::unavailable("the compressed body is damaged or ends too early; the page is discarded").with_retry(Retry::Backoff)
+    Error::unavailable("the compressed body is damaged or ends too early; the page is discarded")
+        .with_retry(Retry::Backoff)
 }
 
 #[cfg(test)]
@@ -210,7 +211,11 @@ mod tests {
         for (encoding, wire) in [("gzip", gzip), ("zstd", zstd)] {
             for cut in [1, 4, wire.len() / 2] {
                 let error = read(encoding, &wire[..wire.len() - cut]).unwrap_err();
-                assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Backoff), "{encoding} -{cut}");
+                assert_eq!(
+                    (error.kind(), error.retry()),
+                    (ErrorKind::Unavailable, Retry::Backoff),
+                    "{encoding} -{cut}"
+                );
             }
         }
     }

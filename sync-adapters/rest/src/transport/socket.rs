@@ -73,9 +73,9 @@ impl ReqwestTransport {
                 .map_err(|cause| Error::config("a certificate authority is not valid PEM").caused_by(cause))?;
             builder = builder.tls_certs_merge([authority]);
         }
-        let client = builder
-            .build()
-            .map_err(|cause| Error::config("cannot set up TLS; is the package `ca-certificates` installed?").caused_by(cause))?;
+        let client = builder.build().map_err(|cause| {
+            Error::config("cannot set up TLS; is the package `ca-certificates` installed?").caused_by(cause)
+        })?;
         Ok(Self { client })
     }
 }
@@ -107,7 +107,9 @@ fn failed(cause: reqwest::Error) -> Error {
     }
     let says = |text: &str| chain.iter().any(|link| link.contains(text));
     let error = if refused {
-        Error::config("the address is refused: its name leads to a private, link-local or reserved address; allow it with `allow_private_network`")
+        Error::config(
+            "the address is refused: its name leads to a private, link-local or reserved address; allow it with `allow_private_network`",
+        )
     } else if says("invalid peer certificate") {
         Error::unavailable("the other side's certificate is not accepted").with_retry(Retry::Never)
     } else if says("message head is too large") {
