@@ -17,11 +17,12 @@
 //! let page = reader.read(body, &Envelope::at(["/data"]).also(["/next"]))?;
 //! assert_eq!((page.rows.len(), page.rejects.len()), (1, 1));
 //! assert_eq!(page.rejects[0].reason, "column \"id\": not an integer");
-//! # sync_core::Result::Ok(())
+//! # Ok::<(), sync_core::Error>(())
 //! ```
 
 mod base64;
 mod convert;
+mod direct;
 mod envelope;
 mod fault;
 mod number;
@@ -36,6 +37,7 @@ mod scan;
 mod split;
 mod time;
 mod walk;
+mod wrapper;
 
 pub use envelope::{Envelope, Layout};
 pub use page::{Page, RejectedRecord};

@@ -1,17 +1,18 @@
 //! One record into one row: a visitor that follows the plan and skips what is not in it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::direct::Direct;
 use super::fault::Fault;
 use super::number::Refusal;
 use super::plan::{Member, Node, Plan};
 use super::scan;
-use crate::model::{RowWriter, Rows, ValueRef};
+use super::wrapper::unwrapped;
+use crate::model::{RowWriter, Rows};
 
 /// What stands at a place in an object: the name there last time, and the wanted member it is.
 type Seen<'de> = (&'de str, Option<usize>);
@@ -22,7 +23,7 @@ const STOPPED: &str = "stopped";
 
 /// The reading of records, one after the other, of one body.
 pub(super) struct Walk<'p, 'de> {
-    plan: &'p Plan,
+    pub(super) plan: &'p Plan,
     /// For each node, the members of the last object in order. Records of one page look alike, so one comparison of
     /// names is all it takes to know a member.
     layouts: Vec<Vec<Seen<'de>>>,
@@ -106,7 +107,7 @@ impl<'p, 'de> Walk<'p, 'de> {
         }))
     }
 
-    fn stop(&mut self, fault: Fault) -> &'static str {
+    pub(super) fn stop(&mut self, fault: Fault) -> &'static str {
         self.fault.get_or_insert(fault);
         STOPPED
     }
@@ -131,7 +132,7 @@ impl<'p, 'de> Walk<'p, 'de> {
     }
 
     /// Notes what became of a column.
-    fn written(&mut self, place: usize, written: Result<bool, Refusal>) -> Result<(), &'static str> {
+    pub(super) fn written(&mut self, place: usize, written: Result<bool, Refusal>) -> Result<(), &'static str> {
         let column = &self.plan.columns[place];
         match written {
             Ok(true) => {
@@ -295,76 +296,6 @@ impl<'p, 'de> Visitor<'de> for Inside<'_, '_, 'p, 'p, 'de> {
     }
 }
 
-/// Takes a value as the parser gives it, where it is of the type that the column suggests.
-struct Direct<'w, 'r, 'p, 'de> {
-    walk: &'w mut Walk<'p, 'de>,
-    row: &'w mut RowWriter<'r>,
-    place: usize,
-}
-
-impl Direct<'_, '_, '_, '_> {
-    fn take<E: serde::de::Error>(self, value: ValueRef<'_>) -> Result<(), E> {
-        match self.walk.plan.columns[self.place].write_direct(value, self.row) {
-            Some(written) => self.walk.written(self.place, written).map_err(E::custom),
-            None => self.read_again(),
-        }
-    }
-
-    #[cold]
-    fn read_again<E: serde::de::Error>(self) -> Result<(), E> {
-        self.walk.plan.by_text(self.place);
-        Err(E::custom(self.walk.stop(Fault::ByText)))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Direct<'_, '_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Direct<'_, '_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a single value")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.walk.written(self.place, Ok(false)).map_err(E::custom)
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        self.take(ValueRef::Bool(value))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.take(ValueRef::Int(value))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.take(ValueRef::UInt(value))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.read_again()
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
-        self.take(ValueRef::Text(value))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        self.read_again()
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        self.read_again()
-    }
-}
-
 /// The value that comes next, be it in an object or standing alone.
 trait Next<'de> {
     type Error: serde::de::Error;
@@ -440,52 +371,5 @@ impl<'de> Visitor<'de> for Name<'_, '_, 'de> {
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
         Ok(self.node.named(name))
-    }
-}
-
-/// The value of a record's wrapper.
-///
-/// # Errors
-/// The fault, where the record has none or two.
-pub(super) fn unwrapped<'de>(raw: &'de str, member: &str) -> Result<&'de str, Fault> {
-    let mut found = None;
-    let seed = Find { member, found: &mut found, twice: false };
-    let twice = seed.deserialize(&mut serde_json::Deserializer::from_str(raw)).unwrap_or(false);
-    match found {
-        Some(_) if twice => Err(Fault::Duplicate(member.into())),
-        Some(inner) => Ok(inner),
-        None => Err(Fault::Refused(format!("the record has no member {member:?}"))),
-    }
-}
-
-/// Looks for one member and says whether it stands twice.
-struct Find<'f, 'de> {
-    member: &'f str,
-    found: &'f mut Option<&'de str>,
-    twice: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Find<'_, 'de> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Find<'_, 'de> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a record inside of a member")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<bool, A::Error> {
-        while let Some((name, value)) = map.next_entry::<Cow<'de, str>, &RawValue>()? {
-            if name == self.member {
-                self.twice |= self.found.replace(value.get()).is_some();
-            }
-        }
-        Ok(self.twice)
     }
 }
