@@ -1,1 +1,12 @@
 //! What an adapter author uses to prove an adapter.
+
+mod clock;
+mod data;
+pub mod fault;
+mod random;
+mod report;
+pub mod sink;
+
+pub use clock::ManualClock;
+pub use random::Random;
+pub use report::{Checked, Report, Verdict};
