@@ -6,6 +6,7 @@ pub mod fault;
 mod random;
 mod report;
 pub mod sink;
+pub mod store;
 
 pub use clock::ManualClock;
 pub use random::Random;
