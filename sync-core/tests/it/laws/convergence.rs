@@ -34,7 +34,7 @@ impl State {
     }
 
     fn of(edit: &Edit) -> Self {
-        if edit.is_delete() { Self::Tombstone(edit.clone()) } else { Self::Row(edit.cells.clone()) }
+        if edit.is_delete() { Self::Tombstone(edit.clone().plain()) } else { Self::Row(edit.cells.clone()) }
     }
 }
 

@@ -47,6 +47,14 @@ impl Edit {
         self.op == Op::Delete
     }
 
+    /// The same change without what does not matter: of a delete, all but key and version.
+    pub(super) fn plain(mut self) -> Self {
+        if self.is_delete() {
+            self.cells[NAME..].fill(Value::Null);
+        }
+        self
+    }
+
     /// The change as a page of its own.
     pub(super) fn page(&self, stream: &StreamSpec) -> Changes {
         let mut mark = Mark::default();
@@ -88,14 +96,12 @@ pub(super) fn item() -> impl Strategy<Value = Cells> {
     )
 }
 
-/// A change of [`items`]: upserts and some deletes, with few versions.
+/// A change of [`items`]: upserts and some deletes, with few versions. Some deletes still show what the row held.
 pub(super) fn edit() -> impl Strategy<Value = Edit> {
     let op = prop_oneof![4 => Just(Op::Upsert), 1 => Just(Op::Delete)];
-    (op, item()).prop_map(|(op, mut cells)| {
-        if op == Op::Delete {
-            cells[NAME..].fill(Value::Null);
-        }
-        Edit { op, ..Edit::upsert(cells) }
+    (op, item(), any::<bool>()).prop_map(|(op, cells, full)| {
+        let edit = Edit { op, ..Edit::upsert(cells) };
+        if full { edit } else { edit.plain() }
     })
 }
 
