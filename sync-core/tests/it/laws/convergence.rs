@@ -87,8 +87,8 @@ impl Replicas<'_> {
 
 fn stands_above(a: &Edit, b: &Edit) -> bool {
     let stream = items();
-    let (a, b) = (a.page(&stream), b.page(&stream));
-    order_changes(&stream, a.at(0), b.at(0)).is_gt()
+    let (a, b) = (a.page(stream), b.page(stream));
+    order_changes(stream, a.at(0), b.at(0)).is_gt()
 }
 
 /// All orders of some things.

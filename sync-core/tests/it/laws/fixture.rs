@@ -1,6 +1,6 @@
 //! Streams, rows and changes that the laws are tried on.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::NaiveDate;
 use proptest::prelude::*;
@@ -8,16 +8,12 @@ use sync_core::model::{Change, Changes, Decimal, Field, FieldSet, Kind, Mark, Op
 use sync_core::{StreamSpec, Value};
 
 /// A stream small enough that generated rows often tie, with a column for each thing a policy looks at.
-pub(super) fn items() -> StreamSpec {
-    StreamSpec::new("items")
-        .key(["id"])
-        .int("v")
-        .version("v")
-        .text("name")
-        .int("name_v")
-        .decimal("price", 12, 2)
-        .float("rate")
-        .int("stock")
+pub(super) fn items() -> &'static StreamSpec {
+    static ITEMS: LazyLock<StreamSpec> = LazyLock::new(|| {
+        let stream = StreamSpec::new("items").key(["id"]).int("v").version("v");
+        stream.text("name").int("name_v").decimal("price", 12, 2).float("rate").int("stock")
+    });
+    &ITEMS
 }
 
 /// The positions of the columns of [`items`].
@@ -122,22 +118,24 @@ pub(super) fn decimal(digits: i64, scale: u32) -> Value {
 }
 
 /// A stream with a column of every kind.
-pub(super) fn kinds() -> StreamSpec {
-    let kinds = [
-        Kind::Bool,
-        Kind::Int,
-        Kind::UInt,
-        Kind::Float,
-        Kind::Decimal { precision: 38, scale: 10 },
-        Kind::Text,
-        Kind::Bytes,
-        Kind::Timestamp,
-        Kind::Date,
-        Kind::Json,
-    ];
-    let names = ["bool", "int", "uint", "float", "decimal", "text", "bytes", "timestamp", "date", "json"];
-    let stream = StreamSpec::new("kinds").key(["int"]).version("uint");
-    names.into_iter().zip(kinds).fold(stream, |stream, (name, kind)| stream.field(Field::new(name, kind)))
+pub(super) fn kinds() -> &'static StreamSpec {
+    static KINDS: LazyLock<StreamSpec> = LazyLock::new(|| {
+        let columns = [
+            ("bool", Kind::Bool),
+            ("int", Kind::Int),
+            ("uint", Kind::UInt),
+            ("float", Kind::Float),
+            ("decimal", Kind::Decimal { precision: 38, scale: 10 }),
+            ("text", Kind::Text),
+            ("bytes", Kind::Bytes),
+            ("timestamp", Kind::Timestamp),
+            ("date", Kind::Date),
+            ("json", Kind::Json),
+        ];
+        let stream = StreamSpec::new("kinds").key(["int"]).version("uint");
+        columns.into_iter().fold(stream, |stream, (name, kind)| stream.field(Field::new(name, kind)))
+    });
+    &KINDS
 }
 
 /// A row of [`kinds`], nulls included.

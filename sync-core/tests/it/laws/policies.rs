@@ -32,11 +32,11 @@ pub(super) struct Meeting {
 
 pub(super) fn resolve(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Resolution {
     let stream = items();
-    let existing = page(&stream, &[&meeting.existing]);
-    let incoming = meeting.incoming.page(&stream);
-    let base = meeting.base.as_ref().map(|base| page(&stream, &[base]));
+    let existing = page(stream, &[&meeting.existing]);
+    let incoming = meeting.incoming.page(stream);
+    let base = meeting.base.as_ref().map(|base| page(stream, &[base]));
     let key = Key::of(existing.row(0), &stream.key_indices());
-    let conflict = Conflict::new(&stream, &key, existing.row(0), incoming.at(0));
+    let conflict = Conflict::new(stream, &key, existing.row(0), incoming.at(0));
     match &base {
         Some(base) => policy.resolve(&conflict.with_base(base.row(0))),
         None => policy.resolve(&conflict),
@@ -126,8 +126,8 @@ fn is_repeatable(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Law {
 fn guard_agrees(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Law {
     let Some(guard) = policy.guard() else { return Ok(()) };
     let stream = items();
-    let (existing, incoming) = (page(&stream, &[&meeting.existing]), meeting.incoming.page(&stream));
-    let admits = guard.admits(&stream, existing.row(0), incoming.at(0));
+    let (existing, incoming) = (page(stream, &[&meeting.existing]), meeting.incoming.page(stream));
+    let admits = guard.admits(stream, existing.row(0), incoming.at(0));
     let expected = if admits { Resolution::TakeIncoming } else { Resolution::KeepExisting };
     ensure(resolve(policy, meeting) == expected, "the guard lets through what the policy does not, or the reverse")
 }
@@ -231,8 +231,8 @@ fn a_guard_of_another_policy_is_caught() {
 
 fn admits(guard: Guard, existing: &[Value], incoming: &Edit) -> bool {
     let stream = items();
-    let (existing, incoming) = (page(&stream, &[existing]), incoming.page(&stream));
-    guard.admits(&stream, existing.row(0), incoming.at(0))
+    let (existing, incoming) = (page(stream, &[existing]), incoming.page(stream));
+    guard.admits(stream, existing.row(0), incoming.at(0))
 }
 
 #[test]
@@ -254,8 +254,8 @@ fn newer_never_admits_an_equal_row_nor_a_lower_version() {
 
 fn replaces(guard: Guard, earlier: &Edit, later: &Edit) -> bool {
     let stream = items();
-    let (earlier, later) = (earlier.page(&stream), later.page(&stream));
-    guard.replaces(&stream, earlier.at(0), later.at(0))
+    let (earlier, later) = (earlier.page(stream), later.page(stream));
+    guard.replaces(stream, earlier.at(0), later.at(0))
 }
 
 /// What a batch keeps of two changes of one key leads to what both lead to, one after the other.
