@@ -6,6 +6,8 @@ pub mod fault;
 mod random;
 mod report;
 pub mod sink;
+pub mod source;
+pub mod store;
 
 pub use clock::ManualClock;
 pub use random::Random;
