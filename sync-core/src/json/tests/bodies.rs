@@ -101,7 +101,13 @@ fn broken_json_is_malformed_with_its_place_and_a_sample_without_values() {
     let error = fails("{\"data\":[{\"id\":1,\"name\":\"Jane Doe\"},\n{\"id\":47110815,,}]}", &Envelope::at(["/data"]));
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Malformed, Retry::Never));
     let text = error.to_string();
-    assert!(text.contains("line: 2") && text.contains("byte: 52") && text.contains("\"name\":\"…\""), "{text}");
+    assert!(
+        text.contains("stream: people")
+            && text.contains("line: 2")
+            && text.contains("byte: 52")
+            && text.contains("\"name\":\"…\""),
+        "{text}"
+    );
     assert!(!text.contains("Jane") && !text.contains("4711"), "{text}");
     let sample = error.context().find(|(key, _)| *key == "sample").unwrap().1;
     assert!(sample.len() <= 200);
