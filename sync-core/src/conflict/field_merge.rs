@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::order::higher_version;
+use super::order::{by_version, higher};
 use super::{Conflict, ConflictPolicy, LastWriteWins, MISSHAPEN, Resolution};
 use crate::model::{Op, ValueRef};
 
-/// Takes each field from the side that changed it. Fields that both sides changed go to another policy.
+/// Takes each field from the side that changed it. A field that both sides changed is contested: it comes from the row with
+/// the higher version; of equal versions the higher value stays; or another policy decides.
 ///
 /// With a base (a three-way merge), a side has changed a field when it differs from the base. Without one, nothing shows
 /// that the existing side did *not* change a field, so every field that differs was changed by both, except:
@@ -16,35 +17,30 @@ use crate::model::{Op, ValueRef};
 ///
 /// The key is never merged. The version is the higher of the two.
 ///
-/// *Laws.* Deterministic and idempotent. A field changed on one side only is never lost. With the default for contested
-/// fields, neither side is favoured: exchanging the two gives the same row. It is
-/// [`Claim::Coordinated`](super::Claim::Coordinated) all the same: with three edits of one base, which one a
-/// merged field came from is no longer known. [`FieldLastWriteWins`](super::FieldLastWriteWins) needs no referee.
+/// *Laws.* Deterministic and idempotent; the same edit coming twice changes nothing the second time. A field changed on one
+/// side only is never lost. Neither side is favoured: exchanging the two gives the same row. It is
+/// [`Claim::Coordinated`](super::Claim::Coordinated) all the same: with three edits of one base, which version a merged
+/// field came from is no longer known. [`FieldLastWriteWins`](super::FieldLastWriteWins) needs no referee.
 ///
-/// *Delete against edit.* A delete of a row that nobody changed since the base is taken. Any other goes whole to the
-/// policy for contested fields.
-#[derive(Debug, Clone)]
+/// *Delete against edit.* A delete of a row that nobody changed since the base is taken. Against any other row
+/// [`LastWriteWins`] decides, or the policy for contested fields.
+#[derive(Debug, Clone, Default)]
 pub struct FieldMerge {
-    contested: Arc<dyn ConflictPolicy>,
+    contested: Option<Arc<dyn ConflictPolicy>>,
     fill: Vec<String>,
 }
 
-impl Default for FieldMerge {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl FieldMerge {
-    /// Fields that both sides changed go to the last write.
+    /// Contested fields go to the higher version, then to the higher value.
     pub fn new() -> Self {
-        Self { contested: Arc::new(LastWriteWins), fill: Vec::new() }
+        Self::default()
     }
 
-    /// Fields that both sides changed, and deletes against edits, go to this policy.
+    /// This policy is asked for the contested fields and for deletes against edits. It sees both rows whole; its laws become those of
+    /// the merge.
     #[must_use]
     pub fn contested(mut self, policy: impl ConflictPolicy + 'static) -> Self {
-        self.contested = Arc::new(policy);
+        self.contested = Some(Arc::new(policy));
         self
     }
 
@@ -59,7 +55,7 @@ impl FieldMerge {
         if conflict.base.is_some_and(|base| base == conflict.existing) {
             return Resolution::TakeIncoming;
         }
-        self.contested.resolve(conflict)
+        self.contested.as_deref().unwrap_or(&LastWriteWins).resolve(conflict)
     }
 
     /// Who changed a column in which the two sides differ.
@@ -82,6 +78,24 @@ impl FieldMerge {
         let name = conflict.stream.schema().fields()[column].name();
         self.fill.iter().any(|fill| fill == name)
     }
+
+    /// What becomes of the contested columns.
+    fn settle(&self, conflict: &Conflict<'_>, contested: &[usize]) -> Result<Contested, String> {
+        let incoming = conflict.incoming.row();
+        let Some(policy) = self.contested.as_deref().filter(|_| !contested.is_empty()) else {
+            let versions = by_version(conflict.stream, incoming, conflict.existing);
+            let higher =
+                |column| versions.then_with(|| incoming.at(column).total_cmp(conflict.existing.at(column))).is_gt();
+            return Ok(Contested::Incoming(contested.iter().copied().filter(|&column| higher(column)).collect()));
+        };
+        match policy.resolve(conflict) {
+            Resolution::KeepExisting => Ok(Contested::Incoming(Vec::new())),
+            Resolution::TakeIncoming => Ok(Contested::Incoming(contested.to_vec())),
+            Resolution::Merge(row) if row.len() == incoming.values().len() => Ok(Contested::Merged(row)),
+            Resolution::Merge(_) => Err(MISSHAPEN.to_owned()),
+            Resolution::Park(reason) => Err(reason),
+        }
+    }
 }
 
 enum ChangedBy {
@@ -90,48 +104,50 @@ enum ChangedBy {
     Both,
 }
 
+/// Where contested columns come from.
+enum Contested {
+    /// These from the incoming row, the others from the existing one.
+    Incoming(Vec<usize>),
+    /// All from this row.
+    Merged(Vec<crate::model::Value>),
+}
+
 impl ConflictPolicy for FieldMerge {
     fn resolve(&self, conflict: &Conflict<'_>) -> Resolution {
         if conflict.incoming.op() == Op::Delete {
             return self.delete(conflict);
         }
-        let (existing, incoming) = (conflict.existing, conflict.incoming.row());
+        let incoming = conflict.incoming.row();
         let keys = conflict.stream.key_indices();
         let version = conflict.stream.version_index();
-        let mut merged: Vec<ValueRef<'_>> = existing.values().collect();
-        let mut both = Vec::new();
+        let mut merged: Vec<ValueRef<'_>> = conflict.existing.values().collect();
+        let mut contested = Vec::new();
         for (column, cell) in merged.iter_mut().enumerate() {
             if keys.contains(&column) || *cell == incoming.at(column) {
                 continue;
             }
             if version == Some(column) {
-                *cell = higher_version(*cell, incoming.at(column));
+                *cell = higher(*cell, incoming.at(column));
                 continue;
             }
             match self.changed_by(conflict, column) {
                 ChangedBy::Existing => {}
                 ChangedBy::Incoming => *cell = incoming.at(column),
-                ChangedBy::Both => both.push(column),
+                ChangedBy::Both => contested.push(column),
             }
         }
-        if both.is_empty() {
-            return conflict.merged(&merged);
-        }
-        let third;
-        match self.contested.resolve(conflict) {
-            Resolution::KeepExisting => {}
-            Resolution::TakeIncoming => both.iter().for_each(|&column| merged[column] = incoming.at(column)),
-            Resolution::Merge(row) if row.len() != merged.len() => return Resolution::Park(MISSHAPEN.to_owned()),
-            Resolution::Merge(row) => {
-                third = row;
-                both.iter().for_each(|&column| merged[column] = third[column].as_ref());
-            }
-            Resolution::Park(reason) => return Resolution::Park(reason),
+        let settled = match self.settle(conflict, &contested) {
+            Ok(settled) => settled,
+            Err(reason) => return Resolution::Park(reason),
+        };
+        match &settled {
+            Contested::Incoming(columns) => columns.iter().for_each(|&column| merged[column] = incoming.at(column)),
+            Contested::Merged(row) => contested.iter().for_each(|&column| merged[column] = row[column].as_ref()),
         }
         conflict.merged(&merged)
     }
 
     fn needs_version(&self) -> bool {
-        self.contested.needs_version()
+        self.contested.as_ref().is_none_or(|policy| policy.needs_version())
     }
 }

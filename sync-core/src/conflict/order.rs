@@ -50,8 +50,8 @@ pub(super) fn by_value<'a>(a: impl Iterator<Item = ValueRef<'a>>, b: impl Iterat
     a.zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// The higher of two versions.
-pub(super) fn higher_version<'a>(a: ValueRef<'a>, b: ValueRef<'a>) -> ValueRef<'a> {
+/// The higher of two values.
+pub(super) fn higher<'a>(a: ValueRef<'a>, b: ValueRef<'a>) -> ValueRef<'a> {
     if b.total_cmp(a).is_gt() { b } else { a }
 }
 

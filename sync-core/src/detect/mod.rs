@@ -1,6 +1,7 @@
 //! Whether an incoming row differs from what is known, and in which fields.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,21 @@ pub trait ChangeDetector: Debug + Send + Sync {
     /// What a sink may evaluate for it while it writes. `None` means that the engine must read back and ask.
     fn guard(&self) -> Option<Difference> {
         None
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<D: ChangeDetector + ?Sized> ChangeDetector for Arc<D> {
+    fn fingerprint(&self, stream: &StreamSpec, change: &Change<'_>) -> Fingerprint {
+        D::fingerprint(self, stream, change)
+    }
+
+    fn detect(&self, stream: &StreamSpec, change: &Change<'_>, known: Option<&Fingerprint>) -> Verdict {
+        D::detect(self, stream, change, known)
+    }
+
+    fn guard(&self) -> Option<Difference> {
+        D::guard(self)
     }
 }
 

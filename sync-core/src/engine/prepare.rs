@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::pipeline::Pipeline;
 use super::planted::{Bug, Planted};
-use crate::model::{Batch, Boundary, Changes, Frontier, Op, Outcome, Reject, Row, Rows, StreamSpec, Tally};
+use crate::model::{Batch, Boundary, Changes, Frontier, Outcome, Reject, Row, Rows, StreamSpec, Tally};
 use crate::sink::Guard;
 
 /// A batch, ready for writing.
@@ -82,9 +82,7 @@ impl Prepared {
         for same_key in order.chunk_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key).is_eq()) {
             let mut stays = same_key[0];
             for &later in &same_key[1..] {
-                let incoming = changes.at(later);
-                let plain_delete = incoming.op() == Op::Delete && stream.version_of(incoming.row()).is_none();
-                if plain_delete || guard.admits(stream, changes.rows().row(stays), incoming) {
+                if guard.replaces(stream, changes.at(stays), changes.at(later)) {
                     stays = later;
                 }
             }

@@ -1,4 +1,5 @@
-//! What the core promises, over in-memory adapters.
+//! What the core promises, tested from outside: its laws, and the engine over in-memory adapters.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod engine;
+mod laws;

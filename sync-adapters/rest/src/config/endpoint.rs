@@ -1,0 +1,402 @@
+//! One stream of an API: the request, where the records stand, and how reading goes on.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use sync_core::json::{Layout, Parse, Zone};
+
+use super::{PagingConfig, RuleConfig, Style};
+
+/// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// GET or POST.
+    pub method: MethodConfig,
+    /// The path behind the base address. `{name}` stands for a variable of the partition or of the paging.
+    pub path: String,
+    /// The query. A parameter whose variable has no value (no cursor on the first page) is left out.
+    pub query: BTreeMap<String, OneOrMany>,
+    /// Headers that are no secret.
+    pub headers: BTreeMap<String, String>,
+    /// The body of a POST.
+    pub body: Option<BodyConfig>,
+    /// Where the records stand, JSON pointers; the first place that holds records is taken, none at all means the body.
+    pub records: Vec<String>,
+    /// How the records are laid out there.
+    pub layout: Layout,
+    /// The member that wraps each record.
+    pub wrapper: Option<String>,
+    /// Where a column stands in a record, when it is not the member of its own name: JSON pointers.
+    pub columns: BTreeMap<String, String>,
+    /// How a column is written, when its kind does not say it.
+    pub parse: BTreeMap<String, Parse>,
+    /// How the listing goes on.
+    pub paging: PagingConfig,
+    /// How to ask for changes only.
+    pub since: Option<SinceConfig>,
+    /// How to ask for a range of dates.
+    pub window: Option<WindowConfig>,
+    /// The durable parts of the stream, such as accounts.
+    pub partitions: Vec<PartitionConfig>,
+    /// Whether rows come in the order of their key.
+    pub ordered_by_key: bool,
+    /// What answers mean, tried before the rules of the API.
+    pub rules: Vec<RuleConfig>,
+}
+
+/// The request's method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[non_exhaustive]
+pub enum MethodConfig {
+    /// GET.
+    #[default]
+    Get,
+    /// POST, of a request that changes nothing at the other side.
+    Post,
+}
+
+/// The body of a POST, with variables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum BodyConfig {
+    /// `application/json`. A text that is one variable alone becomes a number where its value is one.
+    Json(serde_json::Value),
+    /// `application/x-www-form-urlencoded`.
+    Form(BTreeMap<String, OneOrMany>),
+}
+
+/// One text, or several under the same name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several, each sent under the same name.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(crate) fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// How to ask for rows that changed since a version, that version included.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SinceConfig {
+    /// The query parameter; or use the variable `{since}`.
+    #[serde(default)]
+    pub param: Option<String>,
+    /// `rfc3339`, `epoch_seconds`, `epoch_millis`, or a format in the signs of `chrono`, such as `%d.%m.%Y %H:%M:%S`.
+    #[serde(default = "rfc3339")]
+    pub format: String,
+    /// The zone of a format that has no offset.
+    #[serde(default)]
+    pub zone: Zone,
+    /// How far to go back behind the newest version seen: rows that were committed late, or changed while we paged, are
+    /// found there. 60 seconds. Versions that are no instants know no overlap.
+    #[serde(default = "minute")]
+    pub overlap_seconds: u64,
+}
+
+impl SinceConfig {
+    /// Since, as this query parameter, in RFC 3339.
+    pub fn new(param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), format: rfc3339(), zone: Zone::default(), overlap_seconds: minute() }
+    }
+}
+
+fn rfc3339() -> String {
+    "rfc3339".to_owned()
+}
+
+fn minute() -> u64 {
+    60
+}
+
+/// How to ask for a range of dates.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct WindowConfig {
+    /// The column the range is over: a date or a timestamp.
+    pub column: String,
+    /// The query parameter of the beginning; or use the variable `{from}`.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// The query parameter of the end; or use the variable `{to}`.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// As for [`SinceConfig::format`]. A format without hours counts in days.
+    #[serde(default = "day_format")]
+    pub format: String,
+    /// The other side's zone: its days begin there.
+    #[serde(default)]
+    pub zone: Zone,
+    /// Whether the end belongs to the range.
+    #[serde(default)]
+    pub end: WindowEnd,
+    /// The longest range of one request, days.
+    #[serde(default = "month")]
+    pub max_days: u32,
+    /// Where the first read begins, `YYYY-MM-DD`.
+    pub start: chrono::NaiveDate,
+    /// How many days behind the last read to read again, since past days are corrected for some time.
+    #[serde(default = "month")]
+    pub lookback_days: u32,
+}
+
+impl WindowConfig {
+    /// Ranges over this column, from this day on, in whole days of UTC.
+    pub fn new(
+        column: impl Into<String>,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        start: chrono::NaiveDate,
+    ) -> Self {
+        Self {
+            column: column.into(),
+            from: Some(from.into()),
+            to: Some(to.into()),
+            format: day_format(),
+            zone: Zone::default(),
+            end: WindowEnd::default(),
+            max_days: month(),
+            lookback_days: month(),
+            start,
+        }
+    }
+}
+
+fn day_format() -> String {
+    "%Y-%m-%d".to_owned()
+}
+
+fn month() -> u32 {
+    31
+}
+
+/// Whether the end of a range belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WindowEnd {
+    /// It does.
+    #[default]
+    Inclusive,
+    /// It does not.
+    Exclusive,
+}
+
+/// A durable part of a stream, such as an account.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PartitionConfig {
+    /// Its name; cursors are kept under it.
+    pub name: String,
+    /// Its variables, for path, query and body.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A stream read by GET from this path.
+pub fn get(path: impl Into<String>) -> Endpoint {
+    Endpoint { path: path.into(), ..Endpoint::default() }
+}
+
+/// A stream read by POST of this JSON.
+pub fn post(path: impl Into<String>, body: serde_json::Value) -> Endpoint {
+    let body = Some(BodyConfig::Json(body));
+    Endpoint { method: MethodConfig::Post, path: path.into(), body, ..Endpoint::default() }
+}
+
+/// A stream read by POST of this form.
+pub fn post_form<N: Into<String>, V: Into<String>>(
+    path: impl Into<String>,
+    form: impl IntoIterator<Item = (N, V)>,
+) -> Endpoint {
+    let form = form.into_iter().map(|(name, value)| (name.into(), OneOrMany::One(value.into()))).collect();
+    Endpoint {
+        method: MethodConfig::Post,
+        path: path.into(),
+        body: Some(BodyConfig::Form(form)),
+        ..Endpoint::default()
+    }
+}
+
+impl Endpoint {
+    /// Where the records stand. Called again, it names another place to look.
+    #[must_use]
+    pub fn records(mut self, pointer: impl Into<String>) -> Self {
+        self.records.push(pointer.into());
+        self
+    }
+
+    /// One more query parameter. Called again with the same name, it is sent twice.
+    #[must_use]
+    pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        let mut texts = self.query.get(&name).map(|known| known.texts().to_vec()).unwrap_or_default();
+        texts.push(value);
+        self.query.insert(name, OneOrMany::Many(texts));
+        self
+    }
+
+    /// A header that is no secret.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Where a column stands in a record.
+    #[must_use]
+    pub fn column(mut self, name: impl Into<String>, pointer: impl Into<String>) -> Self {
+        self.columns.insert(name.into(), pointer.into());
+        self
+    }
+
+    /// How a column is written.
+    #[must_use]
+    pub fn parse(mut self, name: impl Into<String>, parse: Parse) -> Self {
+        self.parse.insert(name.into(), parse);
+        self
+    }
+
+    /// Pages by a token that stands here in the body and is sent back as `cursor`; see [`Endpoint::page_param`].
+    #[must_use]
+    pub fn cursor(self, pointer: impl Into<String>) -> Self {
+        self.paged(Style::Cursor, Some("cursor".to_owned()), Some(pointer.into()))
+    }
+
+    /// Pages by an address that stands here in the body.
+    #[must_use]
+    pub fn next(self, pointer: impl Into<String>) -> Self {
+        self.paged(Style::Next, None, Some(pointer.into()))
+    }
+
+    /// Pages by the `Link` header.
+    #[must_use]
+    pub fn link(self) -> Self {
+        self.paged(Style::Link, None, None)
+    }
+
+    /// Numbered pages, from 1.
+    #[must_use]
+    pub fn page(self, param: impl Into<String>) -> Self {
+        self.paged(Style::Page, Some(param.into()), None)
+    }
+
+    /// Pages by how many rows to leave out.
+    #[must_use]
+    pub fn offset(self, param: impl Into<String>) -> Self {
+        self.paged(Style::Offset, Some(param.into()), None)
+    }
+
+    /// Pages of the rows above the highest value of a column seen so far.
+    #[must_use]
+    pub fn keyset(self, param: impl Into<String>, column: impl Into<String>) -> Self {
+        let mut paged = self.paged(Style::Keyset, Some(param.into()), None);
+        paged.paging.column = Some(column.into());
+        paged
+    }
+
+    /// The query parameter by which the next page is asked for.
+    #[must_use]
+    pub fn page_param(mut self, param: impl Into<String>) -> Self {
+        self.paging.param = Some(param.into());
+        self
+    }
+
+    /// How many rows to ask for, and in which query parameter.
+    #[must_use]
+    pub fn size(mut self, param: impl Into<String>, rows: u64) -> Self {
+        self.paging.size_param = Some(param.into());
+        self.paging.size = Some(rows);
+        self
+    }
+
+    /// Where the body says how many rows there are in all.
+    #[must_use]
+    pub fn total(mut self, pointer: impl Into<String>) -> Self {
+        self.paging.total = Some(pointer.into());
+        self
+    }
+
+    /// How many numbered pages to fetch at once.
+    #[must_use]
+    pub fn concurrency(mut self, pages: usize) -> Self {
+        self.paging.concurrency = Some(pages);
+        self
+    }
+
+    /// All there is to say about paging.
+    #[must_use]
+    pub fn paging(mut self, paging: PagingConfig) -> Self {
+        self.paging = paging;
+        self
+    }
+
+    /// Asks for changes only, by this query parameter, in RFC 3339. The stream needs a version column.
+    #[must_use]
+    pub fn since(self, param: impl Into<String>) -> Self {
+        self.since_as(SinceConfig::new(param))
+    }
+
+    /// Asks for changes only.
+    #[must_use]
+    pub fn since_as(mut self, since: SinceConfig) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// Asks for ranges of dates.
+    #[must_use]
+    pub fn window(mut self, window: WindowConfig) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// One more durable part, with its variables.
+    #[must_use]
+    pub fn partition<N: Into<String>, V: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.partitions.push(PartitionConfig { name: name.into(), variables });
+        self
+    }
+
+    /// Says that rows come in the order of their key.
+    #[must_use]
+    pub fn ordered_by_key(mut self) -> Self {
+        self.ordered_by_key = true;
+        self
+    }
+
+    /// One more rule about what answers mean.
+    #[must_use]
+    pub fn rule(mut self, rule: RuleConfig) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    fn paged(mut self, style: Style, param: Option<String>, at: Option<String>) -> Self {
+        let old = std::mem::take(&mut self.paging);
+        self.paging = PagingConfig { style, param, at, ..old };
+        self
+    }
+}

@@ -1,0 +1,253 @@
+//! One stream made ready: its requests, its records, its paging, its ranges of dates.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use sync_core::json::{Envelope, RecordReader};
+use sync_core::model::{Field, Kind, Timestamp};
+use sync_core::{Error, Result, StreamSpec, Value};
+use url::{Url, form_urlencoded};
+
+use crate::client::Call;
+use crate::config::{BodyConfig, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::paging::Pager;
+use crate::position::{PageAt, Position, Slice, foreign};
+use crate::rules::Rules;
+use crate::template::{self, Variables};
+use crate::time_form::TimeForm;
+use crate::window::Window;
+
+/// One stream, ready to be read.
+#[derive(Debug)]
+pub(crate) struct StreamPlan {
+    pub(crate) spec: Arc<StreamSpec>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) reader: RecordReader,
+    pub(crate) envelope: Envelope,
+    pub(crate) pager: Pager,
+    pub(crate) rules: Rules,
+    pub(crate) since: Option<Since>,
+    pub(crate) window: Option<Window>,
+    headers: HeaderMap,
+}
+
+/// How to ask for changes only, ready.
+#[derive(Debug)]
+pub(crate) struct Since {
+    pub(crate) config: SinceConfig,
+    form: TimeForm,
+}
+
+impl StreamPlan {
+    /// # Errors
+    /// `Config`, naming the stream and the field.
+    pub(crate) fn new(spec: Arc<StreamSpec>, endpoint: Endpoint, rules: &[RuleConfig]) -> Result<Self> {
+        let name = spec.name().to_owned();
+        Self::compile(spec, endpoint, rules).map_err(|error| error.with("stream", name))
+    }
+
+    fn compile(spec: Arc<StreamSpec>, endpoint: Endpoint, rules: &[RuleConfig]) -> Result<Self> {
+        spec.check()?;
+        if !endpoint.path.starts_with('/') {
+            return Err(Error::config("field `path` begins with a slash"));
+        }
+        if (endpoint.method == MethodConfig::Get) == endpoint.body.is_some() {
+            return Err(Error::config("field `body` belongs to a POST, and a POST needs one"));
+        }
+        let mut reader = RecordReader::new(Arc::clone(&spec));
+        for (column, pointer) in &endpoint.columns {
+            reader = reader.column(column, pointer);
+        }
+        for (column, parse) in &endpoint.parse {
+            reader = reader.parse(column, parse.clone());
+        }
+        reader.check()?;
+        let pager = Pager::new(&endpoint.paging)?;
+        if let Some(column) = &endpoint.paging.column {
+            field(&spec, "paging.column", column)?;
+        }
+        let mut envelope = Envelope::at(endpoint.records.iter().cloned()).also(pager.also().iter().cloned());
+        envelope.layout = endpoint.layout;
+        envelope.wrapper.clone_from(&endpoint.wrapper);
+        envelope.check()?;
+        let since = endpoint.since.as_ref().map(|config| Since::new(config, &spec)).transpose()?;
+        let window = endpoint.window.as_ref().map(|config| Window::new(config, &spec)).transpose()?;
+        if since.is_some() && window.is_some() {
+            return Err(Error::config("a stream asks by `since` or by `window`, not by both"));
+        }
+        Ok(Self {
+            rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
+            headers: headers(&endpoint)?,
+            spec,
+            reader,
+            envelope,
+            pager,
+            since,
+            window,
+            endpoint,
+        })
+    }
+
+    /// Whether a read can ask for what is new, and how it marks its place.
+    pub(crate) fn is_keyset(&self) -> bool {
+        self.pager.config.style == Style::Keyset
+    }
+
+    /// The variables of a partition.
+    ///
+    /// # Errors
+    /// `Config` when there is no such partition.
+    pub(crate) fn variables(&self, partition: &str) -> Result<Variables> {
+        if self.endpoint.partitions.is_empty() && partition.is_empty() {
+            return Ok(Variables::new());
+        }
+        let known = self.endpoint.partitions.iter().find(|known| known.name == partition);
+        known.map(|known| known.variables.clone()).ok_or_else(|| {
+            Error::config("the stream has no partition of this name")
+                .with("stream", self.spec.name())
+                .with("partition", partition)
+        })
+    }
+
+    /// The request for the page at this position.
+    pub(crate) fn call(&self, base: &Url, partition: &Variables, position: &Position) -> Result<Call> {
+        let mut variables = partition.clone();
+        let mut query = self.pager.place(&position.page, &mut variables)?;
+        if let (Some(since), Some(value)) = (&self.since, &position.since) {
+            let text = since.write(value);
+            query.extend(since.config.param.clone().map(|param| (param, text.clone())));
+            variables.insert("since".to_owned(), text);
+        }
+        if let (Some(window), Some(slice)) = (&self.window, position.slice) {
+            let (from, to) = window.bounds(slice);
+            query.extend(window.config.from.clone().map(|param| (param, from.clone())));
+            query.extend(window.config.to.clone().map(|param| (param, to.clone())));
+            variables.extend([("from".to_owned(), from), ("to".to_owned(), to)]);
+        }
+        let url = match &position.page {
+            PageAt::Address(address) => Url::parse(address).map_err(|_| foreign())?,
+            _ => self.url(base, &variables, query)?,
+        };
+        let method = match self.endpoint.method {
+            MethodConfig::Get => Method::GET,
+            MethodConfig::Post => Method::POST,
+        };
+        Ok(Call { method, url, headers: self.headers.clone(), body: self.body(&variables) })
+    }
+
+    fn url(&self, base: &Url, variables: &Variables, paging: Vec<(String, String)>) -> Result<Url> {
+        let path = template::fill_path(&self.endpoint.path, variables)?;
+        let mut url = base.clone();
+        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+        let declared = self.endpoint.query.iter().flat_map(|(name, values)| {
+            values.texts().iter().filter_map(|text| Some((name.clone(), template::fill(text, variables)?)))
+        });
+        let pairs: Vec<(String, String)> = declared.chain(paging).collect();
+        if !pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs);
+        }
+        Ok(url)
+    }
+
+    fn body(&self, variables: &Variables) -> Option<Bytes> {
+        match self.endpoint.body.as_ref()? {
+            BodyConfig::Json(body) => template::fill_json(body, variables).map(|filled| filled.to_string().into()),
+            BodyConfig::Form(form) => {
+                let mut out = form_urlencoded::Serializer::new(String::new());
+                for (name, values) in form {
+                    out.extend_pairs(
+                        values.texts().iter().filter_map(|text| Some((name, template::fill(text, variables)?))),
+                    );
+                }
+                Some(out.finish().into())
+            }
+        }
+    }
+}
+
+impl Since {
+    fn new(config: &SinceConfig, spec: &StreamSpec) -> Result<Self> {
+        if spec.version_column().is_none() {
+            return Err(Error::config("field `since` needs a version column: `.version(\"updated_at\")`"));
+        }
+        Ok(Self { config: config.clone(), form: TimeForm::new(&config.format, &config.zone)? })
+    }
+
+    fn write(&self, value: &Value) -> String {
+        match value {
+            Value::Timestamp(at) => self.form.write(*at),
+            Value::Date(date) => self.form.write_date(*date),
+            other => other.to_string(),
+        }
+    }
+
+    /// What to ask for next time: the highest version seen, but nothing that may have appeared since the listing
+    /// began, and a little before that.
+    pub(crate) fn next(&self, position: &Position) -> Option<Value> {
+        let overlap = i64::try_from(self.config.overlap_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let next = match position.high.clone()? {
+            Value::Timestamp(high) => {
+                let seen = position.started.map_or(high, |started| high.min(started));
+                Value::Timestamp(Timestamp::from_micros(seen.micros().saturating_sub(overlap)))
+            }
+            Value::Date(high) => {
+                let days = self.config.overlap_seconds.div_ceil(86_400);
+                let seen = position.started.map_or(high, |started| high.min(self.form.day_of(started)));
+                Value::Date(seen.checked_sub_days(chrono::Days::new(days)).unwrap_or(seen))
+            }
+            other => other,
+        };
+        match &position.since {
+            Some(old) if *old >= next => Some(old.clone()),
+            _ => Some(next),
+        }
+    }
+}
+
+/// The column a setting names.
+pub(crate) fn field<'s>(spec: &'s StreamSpec, setting: &str, column: &str) -> Result<&'s Field> {
+    spec.schema().field(column).ok_or_else(|| {
+        Error::config(format!("field `{setting}` names the column {column:?}, which the stream does not have"))
+    })
+}
+
+/// Whether a column holds instants or dates.
+pub(crate) fn is_temporal(field: &Field) -> bool {
+    matches!(field.kind(), Kind::Timestamp | Kind::Date)
+}
+
+/// The slice's ends as values of the column they are compared with.
+pub(crate) fn slice_values(slice: Slice, field: &Field, form: &TimeForm) -> (Value, Value) {
+    match field.kind() {
+        Kind::Date => (Value::Date(form.day_of(slice.from)), Value::Date(form.day_of(slice.until))),
+        _ => (Value::Timestamp(slice.from), Value::Timestamp(slice.until)),
+    }
+}
+
+fn headers(endpoint: &Endpoint) -> Result<HeaderMap> {
+    let mut headers = header_map(&endpoint.headers)?;
+    let kind = match &endpoint.body {
+        Some(BodyConfig::Json(_)) => Some("application/json"),
+        Some(BodyConfig::Form(_)) => Some("application/x-www-form-urlencoded"),
+        None => None,
+    };
+    if let Some(kind) = kind {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
+    }
+    Ok(headers)
+}
+
+/// # Errors
+/// `Config` when a name or a value cannot stand in a header: a line break in one would begin another.
+pub(crate) fn header_map<'h>(pairs: impl IntoIterator<Item = (&'h String, &'h String)>) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let wrong = || {
+            Error::config("a header has a name or a value that cannot stand there").with("header", format!("{name:?}"))
+        };
+        headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, value.parse().map_err(|_| wrong())?);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,434 @@
+//! One read: page after page, with a boundary after each, until the listing has ended or a limit is reached.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use sync_core::json::Page;
+use sync_core::model::{
+    Batch, Boundary, Changes, Disposition, Frontier, FrontierProof, Partition, Reject, RowScope, Timestamp,
+};
+use sync_core::source::Reading;
+use sync_core::{Error, Key, ReadRequest, Result, Retry, Value};
+
+use crate::client::Answer;
+use crate::paging::{Facts, Guard, Step, limit};
+use crate::plan::StreamPlan;
+use crate::position::{PageAt, Position, foreign};
+use crate::source::Inner;
+use crate::suspect;
+use crate::tasks::{Task, tasks};
+use crate::template::Variables;
+
+/// A listing with more rows than this proves its total no more: its keys would take too much memory.
+const MOST_COUNTED: usize = 4_000_000;
+/// How far ahead of the other side's clock a version still counts as made while we read.
+const AHEAD: i64 = 60 * 1_000_000;
+
+pub(crate) struct Reader {
+    inner: Arc<Inner>,
+    plan: Arc<StreamPlan>,
+    partition: Partition,
+    variables: Variables,
+    tasks: VecDeque<Task>,
+    position: Position,
+    guard: Guard,
+    /// Keys seen in a listing whose total is to be proven; `None` when it began in an earlier read.
+    distinct: Option<HashSet<u64>>,
+    /// Pages fetched ahead, in order, and the number of the next one to fetch.
+    ahead: FuturesOrdered<BoxFuture<'static, Result<Answer>>>,
+    ahead_next: u64,
+    ready: VecDeque<Batch>,
+    /// What to say once the ready batches have been handed over.
+    failure: Option<Error>,
+    begun: Option<Duration>,
+    /// Whether the beginning of the listing at hand has been said.
+    announced: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(inner: Arc<Inner>, request: &ReadRequest) -> Result<Self> {
+        let plan = inner.plan(request.feed.name())?;
+        let variables = plan.variables(request.partition.name())?;
+        let mut position = request.from.as_ref().map(Position::read).transpose()?.unwrap_or_default();
+        let replaces = matches!(plan.spec.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
+        let now = inner.client.clock.now().into();
+        let whole = match &request.reading {
+            Reading::Changes => replaces && plan.window.is_none(),
+            Reading::Listing | Reading::Range(_) => true,
+            other => return Err(Error::config(format!("this source cannot read {other:?}"))),
+        };
+        if let (Reading::Range(RowScope::Range { .. }), None) = (&request.reading, &plan.window) {
+            return Err(Error::config("this stream reads no ranges; declare `window`").with("stream", plan.spec.name()));
+        }
+        if whole {
+            // A listing reads everything, whatever was seen before.
+            position.since = None;
+            if plan.is_keyset() && !position.is_inside() {
+                position.page = PageAt::Start;
+            }
+        }
+        let tasks = tasks(&plan, &position, &request.reading, whole, replaces, now)?;
+        let distinct = (!position.is_inside()).then(HashSet::new);
+        Ok(Self {
+            partition: request.partition.clone(),
+            inner,
+            plan,
+            variables,
+            tasks,
+            position,
+            guard: Guard::default(),
+            distinct,
+            ahead: FuturesOrdered::new(),
+            ahead_next: 0,
+            ready: VecDeque::new(),
+            failure: None,
+            begun: None,
+            announced: false,
+        })
+    }
+
+    /// The next batch; `None` when the read has come to its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            if let Some(error) = self.failure.take() {
+                return Err(error.with("stream", self.plan.spec.name()));
+            }
+            let Some(task) = self.tasks.front() else { return Ok(None) };
+            if !self.position.is_inside() && self.position.slice != task.slice {
+                self.position.slice = task.slice;
+            }
+            if let (Some(scope), false) = (task.begins.clone(), self.position.is_inside() || self.announced) {
+                self.announced = true;
+                return Ok(Some(Batch::marker(Boundary::Begins(scope))));
+            }
+            if let Err(error) = self.page().await {
+                self.failure = Some(error);
+            }
+        }
+    }
+
+    /// Fetches one page and makes its batch ready.
+    async fn page(&mut self) -> Result<()> {
+        let now = self.inner.client.clock.elapsed();
+        self.begun.get_or_insert(now);
+        let answer = self.fetch().await?;
+        self.position.started.get_or_insert_with(|| answer.sent_at.into());
+        if is_empty(&answer) {
+            return self.nothing(&answer);
+        }
+        let page = match self.parse(&answer) {
+            Ok(page) => page,
+            Err(error) if suspect::is_suspect(&error) => {
+                return Err(self.inner.client.show(self.strike(error), &answer));
+            }
+            Err(error) => return Err(error),
+        };
+        let facts = self.plan.pager.facts(&page, &answer.headers);
+        if facts.records > 0 {
+            self.guard.hold(&answer.body)?;
+        }
+        let step = self.plan.pager.step(&self.position, &facts);
+        if step == Step::Short {
+            return self.short(&facts);
+        }
+        self.inner.strikes.clear(self.plan.spec.name(), &self.partition);
+        self.note(&page, &facts, &answer);
+        match step {
+            Step::More(place) => self.go_on(place, page, &facts, &answer),
+            Step::End | Step::Short => {
+                let boundary = self.end(&facts)?;
+                let batch = self.batch(page, &answer, boundary);
+                self.ready.push_back(batch);
+                Ok(())
+            }
+        }
+    }
+
+    /// The page stays, and the next one is named.
+    fn go_on(&mut self, place: PageAt, page: Page, facts: &Facts, answer: &Answer) -> Result<()> {
+        let here = self.position.clone();
+        let followed = self.follow(place, answer);
+        self.position.pages += 1;
+        self.position.records += facts.records;
+        if self.position.first_page == 0 {
+            self.position.first_page = facts.records;
+        }
+        match followed {
+            Ok(place) => self.position.page = place,
+            Err(error) => {
+                // The rows are good; where they lead to is not. The next run asks for this page again.
+                let batch = self.batch(page, answer, Boundary::Resume(here.cursor()?));
+                self.ready.push_back(batch);
+                return Err(error);
+            }
+        }
+        let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?));
+        self.ready.push_back(batch);
+        self.look_ahead(facts);
+        self.within_limits()
+    }
+
+    /// Makes the address of the next page fit to be saved, and notes the place.
+    fn follow(&mut self, place: PageAt, answer: &Answer) -> Result<PageAt> {
+        let place = match place {
+            PageAt::Address(text) => {
+                let url = answer
+                    .url
+                    .join(&text)
+                    .map_err(|_| Error::malformed("the address of the next page cannot be read"))?;
+                self.inner.client.check_address(&url)?;
+                PageAt::Address(self.inner.client.without_secret(&url)?.into())
+            }
+            other => other,
+        };
+        if place == self.position.page {
+            return Err(limit("the source names the same page as the next one"));
+        }
+        if self.position.page == PageAt::Start
+            && let PageAt::Address(_) = &place
+        {
+            self.guard.visit(&PageAt::Address(self.inner.client.without_secret(&answer.url)?.into()))?;
+        }
+        self.guard.visit(&place)?;
+        Ok(place)
+    }
+
+    fn within_limits(&self) -> Result<()> {
+        let limits = &self.inner.limits;
+        let spent = self.inner.client.clock.elapsed().saturating_sub(self.begun.unwrap_or_default());
+        if self.position.pages >= limits.pages {
+            return Err(limit("the listing has more pages than allowed").with("limit", limits.pages));
+        }
+        if self.position.records >= limits.rows {
+            return Err(limit("the listing has more rows than allowed").with("limit", limits.rows));
+        }
+        if spent.as_secs_f64() >= limits.read_seconds {
+            return Err(limit("the read takes longer than allowed; the next run goes on here")
+                .with("limit", format!("{} s", limits.read_seconds)));
+        }
+        Ok(())
+    }
+
+    /// A page, or a listing, shorter than its total: what is there now may be only a part.
+    fn short(&mut self, facts: &Facts) -> Result<()> {
+        let seen = self.position.records + facts.records;
+        let error = Error::unavailable(
+            "the source sends fewer rows than it says there are; if its total counts rows it does not show, leave out `total`",
+        )
+        .with("rows", seen)
+        .with("total", facts.total.unwrap_or_default());
+        let error = self.strike(error);
+        if error.retry() == Retry::Never && self.position.is_inside() {
+            // The pages before may be what is short: the next run begins this listing again.
+            self.ready.push_back(Batch::marker(Boundary::Resume(self.position.restarted().cursor()?)));
+        }
+        Err(error)
+    }
+
+    /// No body at all: 304, 204, or an empty 200. It is the end of numbered pages, and proves nothing elsewhere.
+    fn nothing(&mut self, answer: &Answer) -> Result<()> {
+        let expected = answer.status.as_u16() == 204
+            && self.position.is_inside()
+            && (self.plan.pager.shifts() || self.plan.is_keyset())
+            && self.position.total.is_none();
+        self.position.doubt |= !expected;
+        let boundary = self.end(&Facts::default())?;
+        self.ready.push_back(Batch { wire_bytes: answer.wire, requests: answer.requests, ..Batch::marker(boundary) });
+        Ok(())
+    }
+
+    fn parse(&self, answer: &Answer) -> Result<Page> {
+        suspect::check(answer, &self.inner.client.accept_types)?;
+        let page = self.plan.reader.read(&answer.body, &self.plan.envelope)?;
+        let facts = self.plan.pager.facts(&page, &answer.headers);
+        if !page.found && facts.total != Some(0) {
+            return Err(suspect::no_records());
+        }
+        Ok(page)
+    }
+
+    fn strike(&self, error: Error) -> Error {
+        self.inner.strikes.count(self.plan.spec.name(), &self.partition, error)
+    }
+
+    /// Notes versions, totals and keys of a page.
+    fn note(&mut self, page: &Page, facts: &Facts, answer: &Answer) {
+        if let Some(total) = facts.total {
+            let moved = self.position.total.is_some_and(|known| known != total);
+            self.position.doubt |= moved;
+            self.position.total.get_or_insert(total);
+        }
+        if let Some(column) = self.plan.spec.version_index() {
+            let started = self.position.started.map_or(i64::MAX, Timestamp::micros);
+            let until = answer.sent_at.timestamp_micros().saturating_add(AHEAD);
+            let stays = self.plan.endpoint.ordered_by_key || !self.plan.pager.shifts();
+            for row in page.rows.iter() {
+                let version = row.at(column);
+                if version.is_null() {
+                    continue;
+                }
+                if self.position.high.as_ref().is_none_or(|high| version.total_cmp(high.as_ref()).is_gt()) {
+                    self.position.high = Some(version.to_owned());
+                }
+                if let Value::Timestamp(at) = version.to_owned()
+                    && !stays
+                    && (started..=until).contains(&at.micros())
+                {
+                    // A row changed while we read: in a listing ordered by change, all behind it moved up one place.
+                    self.position.doubt |= self.position.is_inside();
+                }
+            }
+        }
+        self.position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none()) && self.is_listing();
+        if facts.total.is_some() && self.is_listing() {
+            let columns = self.plan.spec.key_indices();
+            if let Some(distinct) = &mut self.distinct {
+                distinct.extend(page.rows.iter().map(|row| Key::of(row, &columns).stable_hash()));
+                distinct.extend(page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash));
+                if distinct.len() > MOST_COUNTED {
+                    self.distinct = None;
+                }
+            }
+        }
+    }
+
+    fn is_listing(&self) -> bool {
+        self.tasks.front().is_some_and(|task| task.lists)
+    }
+
+    /// The boundary behind the last page of the task at hand, and the position after it.
+    fn end(&mut self, facts: &Facts) -> Result<Boundary> {
+        let Some(task) = self.tasks.pop_front() else { return Err(Error::internal("a listing ended twice")) };
+        let complete = self.is_complete(&task, facts);
+        if let (true, Some(key)) = (self.plan.is_keyset(), facts.last_key.clone()) {
+            self.position.page = PageAt::After(key);
+        }
+        let next = self.after(&task);
+        self.ahead = FuturesOrdered::new();
+        self.guard = Guard::default();
+        self.announced = false;
+        self.position = next;
+        self.distinct = Some(HashSet::new());
+        // What was unsure in one slice stays unsure for a listing of several.
+        self.position.doubt = !complete && task.lists && task.ends.is_none();
+        match task.ends {
+            Some(scope) => {
+                let resume = (!task.forgets).then(|| self.position.cursor()).transpose()?;
+                Ok(Boundary::Ends { scope, complete, resume })
+            }
+            None => Ok(Boundary::Resume(self.position.cursor()?)),
+        }
+    }
+
+    fn is_complete(&self, task: &Task, facts: &Facts) -> bool {
+        let seen = self.position.records + facts.records;
+        let proven = match facts.total.or(self.position.total) {
+            Some(total) => self.distinct.as_ref().is_some_and(|distinct| distinct.len() as u64 >= total),
+            // Nothing at all is no proof of nothing, but some days have no rows.
+            None => seen > 0 || task.slice.is_some(),
+        };
+        proven && !self.position.doubt
+    }
+
+    /// Where the next read begins.
+    fn after(&self, task: &Task) -> Position {
+        let position = &self.position;
+        if let (Some(window), Some(slice)) = (&self.plan.window, task.slice) {
+            let now = position.started.unwrap_or_else(|| self.inner.client.clock.now().into());
+            let covered = if task.advances { window.settled(slice, now) } else { slice.until };
+            let covered = position.covered.map_or(covered, |known| known.max(covered));
+            return Position { covered: Some(covered), ..Position::default() };
+        }
+        if task.lists {
+            return Position::default();
+        }
+        if let Some(since) = &self.plan.since {
+            let next = if position.doubt {
+                position.since.clone()
+            } else {
+                since.next(position).or_else(|| position.since.clone())
+            };
+            return Position { since: next, ..Position::default() };
+        }
+        if self.plan.is_keyset() {
+            return Position { page: position.page.clone(), ..Position::default() };
+        }
+        Position::default()
+    }
+
+    /// The next page, from those under way or by a request of its own.
+    async fn fetch(&mut self) -> Result<Answer> {
+        if let Some(answer) = self.ahead.next().await {
+            let answer = answer?;
+            return Ok(answer);
+        }
+        let call = self.plan.call(&self.inner.client.base, &self.variables, &self.position)?;
+        if let PageAt::Address(_) = &self.position.page {
+            // It comes from a saved cursor: what is allowed may have changed since.
+            self.inner.client.check_address(&call.url).map_err(|_| foreign())?;
+        }
+        self.inner.client.call(&call, &self.plan.rules).await
+    }
+
+    /// Keeps as many numbered pages under way as declared.
+    fn look_ahead(&mut self, facts: &Facts) {
+        let at_once = self.plan.pager.config.concurrency.unwrap_or(1);
+        let PageAt::Number(next) = self.position.page else { return };
+        if at_once < 2 {
+            return;
+        }
+        let last = self.plan.pager.last_number(&self.position, facts).unwrap_or(u64::MAX);
+        self.ahead_next = self.ahead_next.max(next);
+        if self.ahead.is_empty() {
+            self.ahead_next = next;
+        }
+        while self.ahead.len() < at_once && self.ahead_next <= last {
+            let position = Position { page: PageAt::Number(self.ahead_next), ..self.position.clone() };
+            let Ok(call) = self.plan.call(&self.inner.client.base, &self.variables, &position) else { return };
+            let (inner, plan) = (Arc::clone(&self.inner), Arc::clone(&self.plan));
+            self.ahead.push_back(Box::pin(async move { inner.client.call(&call, &plan.rules).await }));
+            self.ahead_next += 1;
+        }
+    }
+
+    fn batch(&self, page: Page, answer: &Answer, boundary: Boundary) -> Batch {
+        let spec = &self.plan.spec;
+        let mut batch = match page.rows.is_empty() {
+            true => Batch::marker(boundary),
+            false => Batch::of(spec, Changes::upserts(page.rows), boundary),
+        };
+        let redactor = &self.inner.client.redactor;
+        batch.rejects = page
+            .rejects
+            .into_iter()
+            .map(|reject| {
+                // The body goes to the dead letters; a record that repeats one of our secrets keeps it no further.
+                let body = match std::str::from_utf8(&reject.body) {
+                    Ok(text) if redactor.finds(text) => redactor.clean(text).into_bytes().into(),
+                    _ => reject.body,
+                };
+                Reject { stream: Arc::clone(spec), key: reject.key, body, reason: reject.reason }
+            })
+            .collect();
+        batch.wire_bytes = answer.wire;
+        batch.requests = answer.requests;
+        batch.frontier = match (&batch.boundary, &self.position.since) {
+            (Boundary::Resume(_), Some(Value::Timestamp(at))) if !self.position.is_inside() => {
+                Some(Frontier { at: *at, proof: FrontierProof::Assumed })
+            }
+            _ => None,
+        };
+        batch
+    }
+}
+
+fn is_empty(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 204 | 304) || answer.body.iter().all(u8::is_ascii_whitespace)
+}

@@ -1,0 +1,129 @@
+//! The real transport: reqwest over rustls.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use reqwest::redirect::Policy;
+use sync_core::{Error, ErrorKind, Result, Retry};
+
+use super::address::{CheckedResolver, RefusedAddress};
+use super::{HttpRequest, HttpResponse, HttpTransport, Network};
+
+/// One more than the client accepts, so that it is the client that tells how many there were.
+const HEADERS_READ: usize = 101;
+
+/// How the real transport connects.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// The longest wait for a connection, TLS included. 10 s.
+    pub connect: Duration,
+    /// The longest wait for the next bytes. 30 s.
+    pub idle: Duration,
+    /// Which networks may be reached.
+    pub network: Network,
+    /// More certificate authorities to trust, PEM. The platform's are always trusted.
+    pub authorities: Vec<Vec<u8>>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            network: Network::default(),
+            authorities: Vec::new(),
+        }
+    }
+}
+
+/// Requests over real sockets: TLS 1.2 or newer, HTTP/1.1 and HTTP/2, no redirects, no proxy, no retries.
+#[derive(Debug, Clone)]
+pub struct ReqwestTransport {
+    client: reqwest::Client,
+}
+
+impl ReqwestTransport {
+    /// A transport with these options.
+    ///
+    /// # Errors
+    /// `Config` when a certificate authority cannot be read or the platform's trust store is missing.
+    pub fn new(options: &SocketOptions) -> Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(options.connect)
+            .read_timeout(options.idle)
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            // A proxy would connect in our place, past the check of addresses.
+            .no_proxy()
+            .referer(false)
+            // The client decodes and counts; another crate in the host's build may have switched these on.
+            .no_gzip()
+            .no_zstd()
+            .no_brotli()
+            .no_deflate()
+            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            .http1_max_headers(HEADERS_READ)
+            .dns_resolver(CheckedResolver::shared(options.network))
+            .user_agent(concat!("sync-rest/", env!("CARGO_PKG_VERSION")));
+        for pem in &options.authorities {
+            let authority = reqwest::Certificate::from_pem(pem)
+                .map_err(|cause| Error::config("a certificate authority is not valid PEM").caused_by(cause))?;
+            builder = builder.tls_certs_merge([authority]);
+        }
+        let client = builder.build().map_err(|cause| {
+            Error::config("cannot set up TLS; is the package `ca-certificates` installed?").caused_by(cause)
+        })?;
+        Ok(Self { client })
+    }
+}
+
+#[async_trait]
+impl HttpTransport for ReqwestTransport {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
+        let mut outgoing = self.client.request(request.method, request.url).headers(request.headers);
+        if let Some(body) = request.body {
+            outgoing = outgoing.body(body);
+        }
+        let response = outgoing.send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes_stream().map(|chunk| chunk.map_err(failed)).boxed();
+        Ok(HttpResponse { status, headers, body })
+    }
+}
+
+/// What a failure of the way means. The cause is kept without its address: the query may hold a secret.
+fn failed(cause: reqwest::Error) -> Error {
+    let cause = cause.without_url();
+    let mut chain: Vec<String> = Vec::new();
+    let mut refused = false;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(&cause);
+    while let Some(error) = next {
+        refused |= error.is::<RefusedAddress>();
+        chain.push(error.to_string());
+        next = error.source();
+    }
+    let says = |text: &str| chain.iter().any(|link| link.contains(text));
+    let error = if refused {
+        Error::config(
+            "the address is refused: its name leads to a private, link-local or reserved address; allow it with `allow_private_network`",
+        )
+    } else if says("invalid peer certificate") {
+        Error::unavailable("the other side's certificate is not accepted").with_retry(Retry::Never)
+    } else if says("message head is too large") {
+        Error::new(ErrorKind::Limit, "the response has more headers than allowed")
+    } else if cause.is_timeout() && cause.is_connect() {
+        Error::unavailable("no connection in time")
+    } else if cause.is_timeout() {
+        Error::unavailable("no bytes came in time")
+    } else if cause.is_connect() {
+        Error::unavailable("cannot connect")
+    } else if cause.is_builder() {
+        Error::config("the request cannot be built")
+    } else {
+        Error::unavailable("the connection broke before the response was complete")
+    };
+    error.caused_by(cause)
+}

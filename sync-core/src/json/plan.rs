@@ -1,0 +1,116 @@
+//! The columns of a stream as a tree of member names, made once: what to read of a record, and where it goes.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::convert::Column;
+use super::pointer;
+
+/// What to read of a record.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) columns: Vec<Column>,
+    pub(super) root: Node,
+    /// For each column, whether its values may be taken as the parser gives them: as long as each one is of the JSON
+    /// type that the kind suggests. Others are read from their text.
+    direct: Vec<AtomicBool>,
+    /// Columns that hold the whole record.
+    pub(super) whole: Vec<usize>,
+    /// The number of nodes and of members: the sizes of what a walk remembers about them.
+    pub(super) nodes: usize,
+    pub(super) members: usize,
+}
+
+/// An object (or array) with members that are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) id: usize,
+    pub(super) members: Vec<Member>,
+    by_name: HashMap<Box<str>, usize>,
+    by_position: HashMap<usize, usize>,
+}
+
+/// A wanted member: columns that take its value, members of its own, or both.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: usize,
+    pub(super) name: Box<str>,
+    pub(super) columns: Vec<usize>,
+    pub(super) inner: Option<Node>,
+}
+
+impl Node {
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn positioned(&self, position: usize) -> Option<usize> {
+        self.by_position.get(&position).copied()
+    }
+
+    fn member(&mut self, step: &str) -> usize {
+        if let Some(at) = self.named(step) {
+            return at;
+        }
+        let at = self.members.len();
+        self.by_name.insert(step.into(), at);
+        if let Some(position) = pointer::position(step) {
+            self.by_position.insert(position, at);
+        }
+        self.members.push(Member { id: 0, name: step.into(), columns: Vec::new(), inner: None });
+        at
+    }
+
+    /// Gives every node and member a number of its own.
+    fn number(&mut self, nodes: &mut usize, members: &mut usize) {
+        self.id = *nodes;
+        *nodes += 1;
+        for member in &mut self.members {
+            member.id = *members;
+            *members += 1;
+            if let Some(inner) = &mut member.inner {
+                inner.number(nodes, members);
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// A plan for columns, each with the steps of its pointer.
+    pub(super) fn new(columns: impl IntoIterator<Item = (Column, Vec<String>)>) -> Self {
+        let mut plan = Self {
+            columns: Vec::new(),
+            direct: Vec::new(),
+            root: Node::default(),
+            whole: Vec::new(),
+            nodes: 0,
+            members: 0,
+        };
+        for (place, (column, steps)) in columns.into_iter().enumerate() {
+            plan.direct.push(AtomicBool::new(column.is_direct()));
+            plan.columns.push(column);
+            let Some((last, outer)) = steps.split_last() else {
+                plan.whole.push(place);
+                continue;
+            };
+            let mut node = &mut plan.root;
+            for step in outer {
+                let at = node.member(step);
+                node = node.members[at].inner.get_or_insert_default();
+            }
+            let at = node.member(last);
+            node.members[at].columns.push(place);
+        }
+        plan.root.number(&mut plan.nodes, &mut plan.members);
+        plan
+    }
+
+    pub(super) fn is_direct(&self, place: usize) -> bool {
+        self.direct[place].load(Ordering::Relaxed)
+    }
+
+    /// From now on, the values of this column are read from their text.
+    pub(super) fn by_text(&self, place: usize) {
+        self.direct[place].store(false, Ordering::Relaxed);
+    }
+}

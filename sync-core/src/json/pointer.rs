@@ -1,0 +1,68 @@
+//! JSON pointers, RFC 6901: `/amount/value`, with `~1` for a slash and `~0` for a tilde inside a name.
+
+/// The deepest pointer that makes sense: deeper ones would pass the nesting limit of bodies.
+const MOST_STEPS: usize = 32;
+
+/// The steps of a pointer; the empty pointer has none and names the whole document.
+pub(super) fn steps(pointer: &str) -> Result<Vec<String>, String> {
+    let Some(rest) = pointer.strip_prefix('/') else {
+        return if pointer.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(format!("{pointer:?} is no JSON pointer: write it as \"/{pointer}\" (RFC 6901)"))
+        };
+    };
+    let steps: Vec<String> = rest.split('/').map(|step| unescape(step, pointer)).collect::<Result<_, _>>()?;
+    if steps.len() > MOST_STEPS {
+        return Err(format!("the JSON pointer {pointer:?} has more than {MOST_STEPS} steps"));
+    }
+    Ok(steps)
+}
+
+fn unescape(step: &str, pointer: &str) -> Result<String, String> {
+    let mut name = String::with_capacity(step.len());
+    let mut rest = step.chars();
+    while let Some(c) = rest.next() {
+        match (c, c == '~') {
+            (_, false) => name.push(c),
+            _ => match rest.next() {
+                Some('0') => name.push('~'),
+                Some('1') => name.push('/'),
+                _ => return Err(format!("the JSON pointer {pointer:?} has a `~` that is neither `~0` nor `~1`")),
+            },
+        }
+    }
+    Ok(name)
+}
+
+/// The position in an array that a step names: digits without leading zeros.
+pub(super) fn position(step: &str) -> Option<usize> {
+    let plain = step == "0" || (!step.starts_with('0') && step.bytes().all(|byte| byte.is_ascii_digit()));
+    if plain { step.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_cut_at_slashes_and_unescaped() {
+        assert_eq!(steps("").unwrap(), Vec::<String>::new());
+        assert_eq!(steps("/a/b~1c/d~0e/").unwrap(), ["a", "b/c", "d~e", ""]);
+    }
+
+    #[test]
+    fn a_pointer_without_a_slash_or_with_a_bare_tilde_is_refused_with_what_to_write() {
+        assert!(steps("data").unwrap_err().contains("\"/data\""));
+        assert!(steps("/a~2").unwrap_err().contains("~0"));
+        assert!(steps(&"/a".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn only_plain_digits_name_a_position() {
+        assert_eq!(
+            [position("0"), position("12"), position("01"), position("-1"), position("")],
+            [Some(0), Some(12), None, None, None]
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! The reader of a stream's records: where each column stands, how it is written, and the reading itself.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::convert::{Case, Clean, Column};
+use super::plan::Plan;
+use super::split::{Reading, Shape};
+use super::{Envelope, Page, Parse, pointer};
+use crate::model::{Rows, StreamSpec};
+use crate::{Error, Result};
+
+/// Reads the records of one stream. Built once, cheap to clone and to share.
+#[derive(Clone)]
+pub struct RecordReader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stream: Arc<StreamSpec>,
+    rules: Vec<Rule>,
+    /// The first thing that was declared wrongly.
+    fault: Option<String>,
+    shape: OnceLock<Result<Shape, String>>,
+    /// Bytes of body that a row took last time: tells how much room the next page needs.
+    last: AtomicUsize,
+}
+
+/// Where one column stands and how it is written.
+#[derive(Debug, Clone)]
+struct Rule {
+    pointer: Result<Vec<String>, String>,
+    parse: Parse,
+    clean: Clean,
+}
+
+impl RecordReader {
+    /// A reader that takes every column from the member of its own name.
+    pub fn new(stream: Arc<StreamSpec>) -> Self {
+        let rule =
+            |name: &str| Rule { pointer: Ok(vec![name.to_owned()]), parse: Parse::Auto, clean: Clean::default() };
+        let rules = stream.schema().fields().iter().map(|field| rule(field.name())).collect();
+        Self::of(stream, rules, None)
+    }
+
+    fn of(stream: Arc<StreamSpec>, rules: Vec<Rule>, fault: Option<String>) -> Self {
+        let last = AtomicUsize::new(0);
+        Self { inner: Arc::new(Inner { stream, rules, fault, shape: OnceLock::new(), last }) }
+    }
+
+    /// Takes a column from this place in the record: a JSON pointer (RFC 6901) such as `/amount/value`. The empty
+    /// pointer is the whole record.
+    #[must_use]
+    pub fn column(self, name: &str, path: &str) -> Self {
+        self.with(name, |rule| rule.pointer = pointer::steps(path))
+    }
+
+    /// Says how the values of a column are written.
+    #[must_use]
+    pub fn parse(self, name: &str, parse: Parse) -> Self {
+        self.with(name, |rule| rule.parse = parse)
+    }
+
+    /// Takes blanks around the texts of a column away.
+    #[must_use]
+    pub fn trim(self, name: &str) -> Self {
+        self.with(name, |rule| rule.clean.trim = true)
+    }
+
+    /// Turns the texts of a column into upper case.
+    #[must_use]
+    pub fn upper(self, name: &str) -> Self {
+        self.with(name, |rule| rule.clean.case = Some(Case::Upper))
+    }
+
+    /// Turns the texts of a column into lower case.
+    #[must_use]
+    pub fn lower(self, name: &str) -> Self {
+        self.with(name, |rule| rule.clean.case = Some(Case::Lower))
+    }
+
+    /// Takes these values of a column for none, such as `""`, `"-"` or `"0000-00-00"`. Numbers count by their text.
+    #[must_use]
+    pub fn null_if<I: IntoIterator<Item: Into<String>>>(self, name: &str, values: I) -> Self {
+        self.with(name, |rule| rule.clean.nulls.extend(values.into_iter().map(Into::into)))
+    }
+
+    fn with(self, name: &str, change: impl FnOnce(&mut Rule)) -> Self {
+        let inner = self.inner;
+        let (mut rules, mut fault) = (inner.rules.clone(), inner.fault.clone());
+        match inner.stream.schema().index(name) {
+            Some(index) => change(&mut rules[index]),
+            None => {
+                fault.get_or_insert(format!("{name:?} is no declared column"));
+            }
+        }
+        Self::of(Arc::clone(&inner.stream), rules, fault)
+    }
+
+    /// The stream whose records are read.
+    pub fn stream(&self) -> &Arc<StreamSpec> {
+        &self.inner.stream
+    }
+
+    /// Says what is wrong with the declaration, if anything.
+    ///
+    /// # Errors
+    /// `Config`: an unknown column, a pointer that is none, a format or zone that cannot be read, a way of writing
+    /// that does not go with the column's kind.
+    pub fn check(&self) -> Result<()> {
+        self.shape().map(drop)
+    }
+
+    /// Reads a body in one pass. A record that cannot be read is in [`Page::rejects`]; the others are as if it had
+    /// not been there.
+    ///
+    /// # Errors
+    /// - `Malformed`: not JSON, not UTF-8, nested deeper than 64 levels, a wanted member twice in one object. It says
+    ///   [`Retry::Backoff`](crate::Retry::Backoff) where the body ends too early, since the transfer may have been
+    ///   cut, and [`Retry::Never`](crate::Retry::Never) otherwise. In JSON Lines, a line that is not UTF-8 is only
+    ///   rejected.
+    /// - `Schema`: none of the records has a key column.
+    /// - `Config`: see [`RecordReader::check`] and [`Envelope::check`].
+    pub fn read(&self, body: &[u8], envelope: &Envelope) -> Result<Page> {
+        envelope.check().map_err(|error| error.with("stream", self.inner.stream.name()))?;
+        let reading = Reading { stream: &self.inner.stream, shape: self.shape()?, envelope };
+        let page = reading.page(body, self.room(body.len()))?;
+        self.remember(body.len(), page.rows.len());
+        Ok(page)
+    }
+
+    /// Reads one record alone, such as the body of a [`RejectedRecord`](super::RejectedRecord).
+    ///
+    /// # Errors
+    /// `Malformed` where it is no JSON, `Data` with the reason where it is no row.
+    pub fn record(&self, record: &[u8]) -> Result<Rows> {
+        let envelope = Envelope::lines();
+        let reading = Reading { stream: &self.inner.stream, shape: self.shape()?, envelope: &envelope };
+        reading.alone(record, Rows::new(Arc::clone(self.inner.stream.schema())))
+    }
+
+    fn shape(&self) -> Result<&Shape> {
+        let shape = self.inner.shape.get_or_init(|| self.compile());
+        shape.as_ref().map_err(|fault| Error::config(fault.clone()).with("stream", self.inner.stream.name()))
+    }
+
+    fn compile(&self) -> Result<Shape, String> {
+        if let Some(fault) = &self.inner.fault {
+            return Err(fault.clone());
+        }
+        let stream = &self.inner.stream;
+        let key_indices = stream.key_indices();
+        let mut columns = Vec::new();
+        for (index, (field, rule)) in stream.schema().fields().iter().zip(&self.inner.rules).enumerate() {
+            let mut column = Column::new(index, field, &rule.parse, rule.clean.clone())?;
+            column.key = key_indices.contains(&index);
+            columns.push((column, rule.pointer.clone()?));
+        }
+        let keys = columns.iter().filter(|(column, _)| column.key).cloned().collect::<Vec<_>>();
+        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices })
+    }
+
+    /// Rows with room for about as many as the last page held in a body of this size.
+    fn room(&self, body: usize) -> Rows {
+        let rows = body.checked_div(self.inner.last.load(Ordering::Relaxed)).map_or(0, |rows| rows + rows / 16 + 1);
+        Rows::with_capacity(Arc::clone(self.inner.stream.schema()), rows, if rows > 0 { body / 3 } else { 0 })
+    }
+
+    fn remember(&self, body: usize, rows: usize) {
+        if let Some(each) = body.checked_div(rows) {
+            self.inner.last.store(each.max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for RecordReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordReader").field("stream", &self.inner.stream.name()).finish_non_exhaustive()
+    }
+}
