@@ -41,7 +41,8 @@ impl Timestamp {
     /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
     pub fn write(self, text: &mut TimestampText) -> Option<&str> {
         let at = self.to_datetime()?;
-        let (year, second) = (u32::try_from(at.year()).ok().filter(|year| *year <= 9999)?, at.num_seconds_from_midnight());
+        let (year, second) =
+            (u32::try_from(at.year()).ok().filter(|year| *year <= 9999)?, at.num_seconds_from_midnight());
         *text = *b"0000-00-00T00:00:00.000000Z";
         digits(&mut text[0..4], year);
         digits(&mut text[5..7], at.month());

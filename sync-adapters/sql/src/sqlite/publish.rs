@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use sync_core::model::{Absent, Changes, Mark, Op, Outcome, Rows, Tally};
-use sync_core::sink::{Publish, StepReport, WriteMode};
+use sync_core::sink::{Guard, Publish, StepReport, WriteMode};
 use sync_core::{ErrorKind, Key, Result, Value};
 
 use super::error::failed;
@@ -93,6 +93,7 @@ impl Staged<'_> {
         let mut rows = select.raw_query();
         let mut writer = Writer::new(self.connection, self.plan, publish.mode, publish.guard, publish.difference)?;
         let mut tally = Tally::new();
+        let highest = if publish.guard == Guard::Newer { Guard::Newer } else { Guard::NotOlder };
         let mut waiting: Option<Changes> = None;
         while let Some(row) = rows.next().map_err(|cause| failed("the stage cannot be read", cause))? {
             let values = read_row(row, &publish.stream)?;
@@ -106,11 +107,7 @@ impl Staged<'_> {
             waiting = Some(match waiting.take() {
                 Some(before) if before.at(0).key(&self.plan.key) == incoming.at(0).key(&self.plan.key) => {
                     tally.add(Outcome::Duplicate, 1);
-                    if publish.guard.replaces(&publish.stream, before.at(0), incoming.at(0)) {
-                        incoming
-                    } else {
-                        before
-                    }
+                    if highest.replaces(&publish.stream, before.at(0), incoming.at(0)) { incoming } else { before }
                 }
                 Some(before) => {
                     self.put(step, &mut writer, &before, &mut tally)?;

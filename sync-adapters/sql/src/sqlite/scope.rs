@@ -25,7 +25,10 @@ pub(crate) fn condition(stream: &StreamSpec, rows: &RowScope) -> Result<Conditio
             for (bound, comparison) in [(from, ">="), (until, "<")] {
                 if let Some(bound) = bound {
                     let mut scratch = Scratch::new();
-                    condition.values.push(Owned::try_from(stored_form(bound.as_ref(), field, &mut scratch)?).map_err(|_| Error::data("a bound of the range is no valid text"))?);
+                    condition.values.push(
+                        Owned::try_from(stored_form(bound.as_ref(), field, &mut scratch)?)
+                            .map_err(|_| Error::data("a bound of the range is no valid text"))?,
+                    );
                     condition.sql.push_str(&format!(" AND t.{} {comparison} ?", quoted(column)?));
                 }
             }

@@ -98,6 +98,10 @@ impl<'c> Writer<'c> {
     /// Inserts the row; false when its key is there already.
     fn insert(&mut self, change: &Change<'_>) -> Result<bool> {
         for (column, value) in change.row().values().enumerate() {
+            // SQLite would give a row without key a number of its own.
+            if value.is_null() && !self.plan.field(column).is_nullable() {
+                return Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())));
+            }
             bind(&mut self.insert, column + 1, value, self.plan, column, &mut self.scratch)?;
         }
         let inserted = self.insert.raw_execute().map_err(|cause| failed("the row cannot be inserted", cause))?;
@@ -118,7 +122,8 @@ impl<'c> Writer<'c> {
         let width = self.plan.stream.schema().width();
         let version = self.plan.stream.version_index();
         let mut same_version = version.is_none();
-        for (column, value) in change.row().values().enumerate() {
+        let compared = if change.op() == Op::Delete { 0 } else { width };
+        for (column, value) in change.row().values().enumerate().take(compared) {
             let field = self.plan.field(column);
             let stored = row.get_ref(column).map_err(|cause| failed("the stored row cannot be read", cause))?;
             let same = stored_form(value, field, &mut self.scratch)? == stored;

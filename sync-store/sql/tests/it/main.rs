@@ -202,3 +202,19 @@ async fn two_processes_share_one_file() {
     }
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
 }
+
+#[tokio::test]
+async fn sqlite_keeps_the_whole_specification_of_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let report =
+        sync_testkit::store::conformance(async |name, _| SqlStore::open_sqlite(folder.path().join(name)).await).await;
+    report.assert();
+}
+
+#[tokio::test]
+async fn what_the_store_has_acknowledged_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    sync_testkit::store::durability(async |name, _| SqlStore::open_sqlite(folder.path().join(name)).await)
+        .await
+        .assert();
+}
