@@ -20,7 +20,7 @@
 //! "#;
 //! let orders = StreamSpec::new("orders").key(["id"]).version("updated_at").decimal("total", 12, 2);
 //! let shop = Rest::from_toml(description, [orders])?.build()?;
-//! # sync_core::Result::Ok(())
+//! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses

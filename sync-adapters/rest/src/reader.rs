@@ -98,7 +98,8 @@ impl Reader {
                 return Ok(Some(batch));
             }
             if let Some(error) = self.failure.take() {
-                return Err(error.with("stream", self.plan.spec.name()));
+                let named = error.context().any(|(name, _)| name == "stream");
+                return Err(if named { error } else { error.with("stream", self.plan.spec.name()) });
             }
             let Some(task) = self.tasks.front() else { return Ok(None) };
             if !self.position.is_inside() && self.position.slice != task.slice {
@@ -128,7 +129,7 @@ impl Reader {
             Err(error) if suspect::is_suspect(&error) => {
                 return Err(self.inner.client.show(self.strike(error), &answer));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.unreadable(error)),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
         if facts.records > 0 {
@@ -252,6 +253,14 @@ impl Reader {
             return Err(suspect::no_records());
         }
         Ok(page)
+    }
+
+    /// The reader shows names around a fault, never values; a source may have used one of our secrets as a name.
+    fn unreadable(&self, error: Error) -> Error {
+        match self.inner.client.redactor.finds(&error.to_string()) {
+            true => Error::new(error.kind(), "the source's answer cannot be read").with_retry(error.retry()),
+            false => error,
+        }
     }
 
     fn strike(&self, error: Error) -> Error {

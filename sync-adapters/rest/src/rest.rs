@@ -33,7 +33,7 @@ const BUILT_IN: [&str; 8] = ["page", "offset", "cursor", "after", "size", "since
 /// let shop = Rest::at("https://shop.example")
 ///     .stream(&orders, get("/orders").records("/data").cursor("/next").since("updated_since"))
 ///     .build()?;
-/// # sync_core::Result::Ok(())
+/// # Ok::<(), sync_core::Error>(())
 /// ```
 pub struct Rest {
     config: ApiConfig,
