@@ -29,10 +29,12 @@
 //! *What comes in* is bounded and suspected: bodies after decompression, headers, pages, rows and time have limits; a page
 //! that comes again, goes round in a circle or is shorter than its total is no end of a listing.
 
+mod ahead;
 mod auth;
 mod client;
 mod config;
 mod error;
+mod evidence;
 mod http_date;
 mod paging;
 mod plan;

@@ -104,3 +104,24 @@ async fn a_check_asks_once_and_tells_what_is_wrong() {
     assert_eq!(source.check().await.unwrap_err().kind(), ErrorKind::Forbidden);
     assert_eq!(server.count(), 1);
 }
+
+#[tokio::test]
+async fn a_total_is_proven_also_when_an_error_came_between_its_pages() {
+    let server = Server::start(|request| {
+        if request.number == 1 {
+            return Reply::status(503);
+        }
+        let page = request.number("page").unwrap();
+        Reply::json(&json!({"data": [{"id": page * 2}, {"id": page * 2 + 1}], "total": 4}))
+    })
+    .await;
+    let endpoint = get("/orders").records("/data").page("page").size("limit", 2).total("/total");
+    let source = server.source(&orders(), endpoint.clone());
+    let first = read_as(&source, Default::default(), None, Reading::Listing).await;
+    assert_eq!(first.error().kind(), ErrorKind::Unavailable);
+    let second = read_as(&source, Default::default(), first.cursor(), Reading::Listing).await.good();
+    assert_eq!((second.ids(), second.complete()), (vec![4, 5], Some(true)));
+    let stranger = server.source(&orders(), endpoint);
+    let third = read_as(&stranger, Default::default(), first.cursor(), Reading::Listing).await.good();
+    assert_eq!(third.complete(), Some(false), "a new process has not seen the first page");
+}

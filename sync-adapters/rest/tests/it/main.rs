@@ -1,6 +1,8 @@
 //! The REST source against a real server on loopback that misbehaves on request: every line of the HTTP part of the
 //! fault catalogue, and the roads beside it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod auth;
 mod bodies;
 mod config;
