@@ -28,3 +28,4 @@ pub use model::{Batch, Boundary, Changes, Cursor, Feed, Key, Rows, Schema, Scope
 pub use sink::Sink;
 pub use source::{BatchStream, ReadRequest, Source};
 pub use state::StateStore;
+pub use typed::pages;

@@ -1,7 +1,7 @@
 //! Bytes from base64: the standard alphabet with padding, RFC 4648 section 4, in its one canonical form.
 
 /// The bytes, or `None` where the text is not canonical base64.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     if !text.len().is_multiple_of(4) {
         return None;

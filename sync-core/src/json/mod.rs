@@ -20,12 +20,12 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 
-mod base64;
+pub(crate) mod base64;
 mod convert;
 mod direct;
 mod envelope;
 mod fault;
-mod number;
+pub(crate) mod number;
 mod page;
 mod parse;
 mod plan;
@@ -35,7 +35,7 @@ mod record;
 mod sample;
 mod scan;
 mod split;
-mod time;
+pub(crate) mod time;
 mod walk;
 mod wrapper;
 

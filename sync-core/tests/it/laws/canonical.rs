@@ -66,7 +66,7 @@ fn no_row_begins_with_another() {
 fn a_row_is_encoded_as_its_values_in_order() {
     let stream = kinds();
     holds(&any_row(), |cells| {
-        let page = super::fixture::page(&stream, &[cells]);
+        let page = super::fixture::page(stream, &[cells]);
         let mut row = Vec::new();
         canonical::encode_row(page.row(0), &mut row);
         ensure(row == encoded(canonical::encode, cells), "a row in a page has other bytes than its values")

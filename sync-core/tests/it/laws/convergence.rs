@@ -34,7 +34,7 @@ impl State {
     }
 
     fn of(edit: &Edit) -> Self {
-        if edit.is_delete() { Self::Tombstone(edit.clone()) } else { Self::Row(edit.cells.clone()) }
+        if edit.is_delete() { Self::Tombstone(edit.clone().plain()) } else { Self::Row(edit.cells.clone()) }
     }
 }
 
@@ -87,8 +87,8 @@ impl Replicas<'_> {
 
 fn stands_above(a: &Edit, b: &Edit) -> bool {
     let stream = items();
-    let (a, b) = (a.page(&stream), b.page(&stream));
-    order_changes(&stream, a.at(0), b.at(0)).is_gt()
+    let (a, b) = (a.page(stream), b.page(stream));
+    order_changes(stream, a.at(0), b.at(0)).is_gt()
 }
 
 /// All orders of some things.

@@ -198,7 +198,7 @@ fn a_delete_goes_to_the_other_policy() {
 fn columns_that_cannot_be_counters_are_refused_by_name() {
     for column in ["rate", "name", "v", "id", "sotck"] {
         let policy = Counters::new([column], NewerWins);
-        let error = policy.check(&items()).expect_err(column);
+        let error = policy.check(items()).expect_err(column);
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(&format!("{column:?}")), "{error}");
         let meeting = Meeting {
@@ -208,6 +208,6 @@ fn columns_that_cannot_be_counters_are_refused_by_name() {
         };
         assert!(matches!(settle(&policy, &meeting), End::Parked(_)));
     }
-    assert!(counters().check(&items()).is_ok());
+    assert!(counters().check(items()).is_ok());
     assert!(Counters::new(["n"], NewerWins).check(&StreamSpec::new("s").key(["id"]).uint("n")).is_ok());
 }

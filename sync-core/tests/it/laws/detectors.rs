@@ -42,21 +42,21 @@ fn one_off() -> impl Strategy<Value = (Cells, Cells)> {
 }
 
 fn notices_every_difference(detector: &dyn ChangeDetector, (known, incoming): &(Cells, Cells)) -> Law {
-    let unchanged = verdict(detector, &kinds(), known, incoming) == Verdict::Unchanged;
+    let unchanged = verdict(detector, kinds(), known, incoming) == Verdict::Unchanged;
     ensure(unchanged == (known == incoming), "it does not say `Unchanged` exactly of equal rows")
 }
 
 fn names_the_fields(detector: &dyn ChangeDetector, (known, incoming): &(Cells, Cells)) -> Law {
     let fields = differing(known, incoming);
     let expected = if fields.is_empty() { Verdict::Unchanged } else { Verdict::Updated { fields: Some(fields) } };
-    ensure(verdict(detector, &kinds(), known, incoming) == expected, "it names other fields than those that differ")
+    ensure(verdict(detector, kinds(), known, incoming) == expected, "it names other fields than those that differ")
 }
 
 fn knows_itself(detector: &dyn ChangeDetector, edit: &Edit) -> Law {
     let stream = items();
-    let page = edit.page(&stream);
-    let known = detector.fingerprint(&stream, &page.at(0));
-    let verdict = detector.detect(&stream, &page.at(0), Some(&known));
+    let page = edit.page(stream);
+    let known = detector.fingerprint(stream, &page.at(0));
+    let verdict = detector.detect(stream, &page.at(0), Some(&known));
     let expected = if edit.is_delete() { Verdict::Deleted } else { Verdict::Unchanged };
     ensure(verdict == expected, format!("against its own fingerprint it is {verdict:?}"))
 }
@@ -64,9 +64,9 @@ fn knows_itself(detector: &dyn ChangeDetector, edit: &Edit) -> Law {
 fn guard_agrees(detector: &dyn ChangeDetector, (known, incoming): &(Cells, Cells)) -> Law {
     let stream = kinds();
     let Some(difference) = detector.guard() else { return Err("it has no guard".into()) };
-    let rows = page(&stream, &[known, incoming]);
-    let differs = difference.between(&stream, rows.row(0), rows.row(1));
-    let changed = verdict(detector, &stream, known, incoming) != Verdict::Unchanged;
+    let rows = page(stream, &[known, incoming]);
+    let differs = difference.between(stream, rows.row(0), rows.row(1));
+    let changed = verdict(detector, stream, known, incoming) != Verdict::Unchanged;
     ensure(differs == changed, "a sink that goes by the guard disagrees with the detector")
 }
 
@@ -79,7 +79,7 @@ fn a_change_is_unchanged_against_its_own_fingerprint() {
 fn another_spelling_of_equal_values_is_unchanged() {
     holds(&any_row(), |row| {
         let spelled: Cells = row.iter().map(respelled).collect();
-        every(|detector| ensure(verdict(detector, &kinds(), row, &spelled) == Verdict::Unchanged, "it differs"))
+        every(|detector| ensure(verdict(detector, kinds(), row, &spelled) == Verdict::Unchanged, "it differs"))
     });
 }
 
@@ -105,7 +105,7 @@ fn a_sink_that_goes_by_the_guard_agrees_with_the_detector() {
 fn by_version_looks_at_versions_and_at_content_only_where_there_is_none() {
     let version = kinds().version_index().expect("the stream has versions");
     holds(&one_off(), |(known, incoming)| {
-        let unchanged = verdict(&ByVersion::new(), &kinds(), known, incoming) == Verdict::Unchanged;
+        let unchanged = verdict(&ByVersion::new(), kinds(), known, incoming) == Verdict::Unchanged;
         let expected =
             if incoming[version].is_null() { known == incoming } else { known[version] == incoming[version] };
         ensure(unchanged == expected, "it went by something else")
@@ -118,7 +118,7 @@ fn ignored_columns_do_not_count_and_all_others_do() {
     let ignored = |column: usize| ["text", "float"].contains(&kinds().schema().fields()[column].name());
     holds(&one_off(), |(known, incoming)| {
         let expected = !differing(known, incoming).iter().any(|column| !ignored(column));
-        let unchanged = verdict(&detector, &kinds(), known, incoming) == Verdict::Unchanged;
+        let unchanged = verdict(&detector, kinds(), known, incoming) == Verdict::Unchanged;
         ensure(unchanged == expected, "an ignored column counts, or another one does not")
     });
 }
@@ -127,12 +127,12 @@ fn ignored_columns_do_not_count_and_all_others_do() {
 fn deletes_are_deletes_and_unknown_keys_are_new() {
     let stream = items();
     holds(&(edit(), edit()), |(known, incoming)| {
-        let (known, page) = (known.page(&stream), incoming.page(&stream));
+        let (known, page) = (known.page(stream), incoming.page(stream));
         every(|detector| {
-            let known = detector.fingerprint(&stream, &known.at(0));
+            let known = detector.fingerprint(stream, &known.at(0));
             let fresh = if incoming.is_delete() { Verdict::Deleted } else { Verdict::Created };
-            ensure(detector.detect(&stream, &page.at(0), None) == fresh, "of an unknown key it says something else")?;
-            let again = detector.detect(&stream, &page.at(0), Some(&known));
+            ensure(detector.detect(stream, &page.at(0), None) == fresh, "of an unknown key it says something else")?;
+            let again = detector.detect(stream, &page.at(0), Some(&known));
             ensure((again == Verdict::Deleted) == incoming.is_delete(), "it does not know a delete")
         })
     });
@@ -142,10 +142,10 @@ fn deletes_are_deletes_and_unknown_keys_are_new() {
 fn a_row_that_comes_back_after_its_delete_is_new() {
     let stream = items();
     let row = vec![1.into(), 1.into(), "pen".into(), Value::Null, Value::Null, Value::Null, 0.into()];
-    let delete = Edit { op: Op::Delete, ..Edit::upsert(row.clone()) }.page(&stream);
+    let delete = Edit { op: Op::Delete, ..Edit::upsert(row.clone()) }.page(stream);
     for detector in detectors() {
-        let known = detector.fingerprint(&stream, &delete.at(0));
-        let verdict = with_upsert(&stream, &row, |change| detector.detect(&stream, &change, Some(&known)));
+        let known = detector.fingerprint(stream, &delete.at(0));
+        let verdict = with_upsert(stream, &row, |change| detector.detect(stream, &change, Some(&known)));
         assert_eq!(verdict, Verdict::Created, "{detector:?}");
     }
 }
@@ -159,9 +159,9 @@ fn changes_of_our_own_are_echoes_and_only_those() {
         Box::new(ByField::new().own_origin("till-1")),
     ];
     holds(&marked_edit(), |edit| {
-        let page = edit.page(&stream);
+        let page = edit.page(stream);
         own.iter().try_for_each(|detector| {
-            let echo = detector.detect(&stream, &page.at(0), None) == Verdict::Echo;
+            let echo = detector.detect(stream, &page.at(0), None) == Verdict::Echo;
             ensure(echo == (edit.origin == Some("till-1")), format!("{detector:?} takes another change for an echo"))
         })
     });
@@ -175,12 +175,12 @@ fn where_fields_cannot_be_told_those_that_the_source_named_are_reported() {
     let mut changed = Edit::upsert(cells.clone());
     changed.cells[1] = 2.into();
     changed.fields = Some([1].into_iter().collect());
-    let page = changed.page(&stream);
+    let page = changed.page(stream);
     let updated =
-        |detector: &dyn ChangeDetector, known: &Fingerprint| detector.detect(&stream, &page.at(0), Some(known));
+        |detector: &dyn ChangeDetector, known: &Fingerprint| detector.detect(stream, &page.at(0), Some(known));
     let named = Verdict::Updated { fields: changed.fields.clone() };
     for detector in &detectors() {
-        let known = fingerprint(detector.as_ref(), &stream, &cells);
+        let known = fingerprint(detector.as_ref(), stream, &cells);
         assert_eq!(updated(detector.as_ref(), &known), named, "{detector:?}");
     }
     let narrower = StreamSpec::new("items").key(["id"]).int("v").version("v");

@@ -202,7 +202,7 @@ fn groups_that_do_not_fit_the_stream_are_refused_by_name() {
         (FieldLastWriteWins::new().group(["name"], "name_v").group(["name"], "stock"), "\"name\""),
     ];
     for (policy, column) in cases {
-        let error = policy.check(&items()).expect_err(column);
+        let error = policy.check(items()).expect_err(column);
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(column), "{error}");
         let meeting = Meeting {
@@ -212,7 +212,7 @@ fn groups_that_do_not_fit_the_stream_are_refused_by_name() {
         };
         assert!(matches!(settle(&policy, &meeting), End::Parked(reason) if reason.contains(column)));
     }
-    assert!(FieldLastWriteWins::new().group(["name"], "name_v").check(&items()).is_ok());
+    assert!(FieldLastWriteWins::new().group(["name"], "name_v").check(items()).is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Streams, rows and changes that the laws are tried on.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::NaiveDate;
 use proptest::prelude::*;
@@ -8,16 +8,12 @@ use sync_core::model::{Change, Changes, Decimal, Field, FieldSet, Kind, Mark, Op
 use sync_core::{StreamSpec, Value};
 
 /// A stream small enough that generated rows often tie, with a column for each thing a policy looks at.
-pub(super) fn items() -> StreamSpec {
-    StreamSpec::new("items")
-        .key(["id"])
-        .int("v")
-        .version("v")
-        .text("name")
-        .int("name_v")
-        .decimal("price", 12, 2)
-        .float("rate")
-        .int("stock")
+pub(super) fn items() -> &'static StreamSpec {
+    static ITEMS: LazyLock<StreamSpec> = LazyLock::new(|| {
+        let stream = StreamSpec::new("items").key(["id"]).int("v").version("v");
+        stream.text("name").int("name_v").decimal("price", 12, 2).float("rate").int("stock")
+    });
+    &ITEMS
 }
 
 /// The positions of the columns of [`items`].
@@ -45,6 +41,14 @@ impl Edit {
 
     pub(super) fn is_delete(&self) -> bool {
         self.op == Op::Delete
+    }
+
+    /// The same change without what does not matter: of a delete, all but key and version.
+    pub(super) fn plain(mut self) -> Self {
+        if self.is_delete() {
+            self.cells[NAME..].fill(Value::Null);
+        }
+        self
     }
 
     /// The change as a page of its own.
@@ -88,14 +92,12 @@ pub(super) fn item() -> impl Strategy<Value = Cells> {
     )
 }
 
-/// A change of [`items`]: upserts and some deletes, with few versions.
+/// A change of [`items`]: upserts and some deletes, with few versions. Some deletes still show what the row held.
 pub(super) fn edit() -> impl Strategy<Value = Edit> {
     let op = prop_oneof![4 => Just(Op::Upsert), 1 => Just(Op::Delete)];
-    (op, item()).prop_map(|(op, mut cells)| {
-        if op == Op::Delete {
-            cells[NAME..].fill(Value::Null);
-        }
-        Edit { op, ..Edit::upsert(cells) }
+    (op, item(), any::<bool>()).prop_map(|(op, cells, full)| {
+        let edit = Edit { op, ..Edit::upsert(cells) };
+        if full { edit } else { edit.plain() }
     })
 }
 
@@ -116,22 +118,24 @@ pub(super) fn decimal(digits: i64, scale: u32) -> Value {
 }
 
 /// A stream with a column of every kind.
-pub(super) fn kinds() -> StreamSpec {
-    let kinds = [
-        Kind::Bool,
-        Kind::Int,
-        Kind::UInt,
-        Kind::Float,
-        Kind::Decimal { precision: 38, scale: 10 },
-        Kind::Text,
-        Kind::Bytes,
-        Kind::Timestamp,
-        Kind::Date,
-        Kind::Json,
-    ];
-    let names = ["bool", "int", "uint", "float", "decimal", "text", "bytes", "timestamp", "date", "json"];
-    let stream = StreamSpec::new("kinds").key(["int"]).version("uint");
-    names.into_iter().zip(kinds).fold(stream, |stream, (name, kind)| stream.field(Field::new(name, kind)))
+pub(super) fn kinds() -> &'static StreamSpec {
+    static KINDS: LazyLock<StreamSpec> = LazyLock::new(|| {
+        let columns = [
+            ("bool", Kind::Bool),
+            ("int", Kind::Int),
+            ("uint", Kind::UInt),
+            ("float", Kind::Float),
+            ("decimal", Kind::Decimal { precision: 38, scale: 10 }),
+            ("text", Kind::Text),
+            ("bytes", Kind::Bytes),
+            ("timestamp", Kind::Timestamp),
+            ("date", Kind::Date),
+            ("json", Kind::Json),
+        ];
+        let stream = StreamSpec::new("kinds").key(["int"]).version("uint");
+        columns.into_iter().fold(stream, |stream, (name, kind)| stream.field(Field::new(name, kind)))
+    });
+    &KINDS
 }
 
 /// A row of [`kinds`], nulls included.

@@ -13,8 +13,8 @@ type Comparison = fn(&StreamSpec, Change<'_>, Change<'_>) -> Ordering;
 
 fn compare(comparison: Comparison, a: &Edit, b: &Edit) -> Ordering {
     let stream = items();
-    let (a, b) = (a.page(&stream), b.page(&stream));
-    comparison(&stream, a.at(0), b.at(0))
+    let (a, b) = (a.page(stream), b.page(stream));
+    comparison(stream, a.at(0), b.at(0))
 }
 
 /// Antisymmetric, transitive, reflexive.

@@ -7,6 +7,7 @@ use sync_core::conflict::{
     Claim, Conflict, Counters, ExistingWins, FieldLastWriteWins, FieldMerge, IncomingWins, LastWriteWins, NewerWins,
     Park, Resolution, decide,
 };
+use sync_core::model::Op;
 use sync_core::sink::Guard;
 use sync_core::{ConflictPolicy, Key, Value};
 
@@ -31,11 +32,11 @@ pub(super) struct Meeting {
 
 pub(super) fn resolve(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Resolution {
     let stream = items();
-    let existing = page(&stream, &[&meeting.existing]);
-    let incoming = meeting.incoming.page(&stream);
-    let base = meeting.base.as_ref().map(|base| page(&stream, &[base]));
+    let existing = page(stream, &[&meeting.existing]);
+    let incoming = meeting.incoming.page(stream);
+    let base = meeting.base.as_ref().map(|base| page(stream, &[base]));
     let key = Key::of(existing.row(0), &stream.key_indices());
-    let conflict = Conflict::new(&stream, &key, existing.row(0), incoming.at(0));
+    let conflict = Conflict::new(stream, &key, existing.row(0), incoming.at(0));
     match &base {
         Some(base) => policy.resolve(&conflict.with_base(base.row(0))),
         None => policy.resolve(&conflict),
@@ -125,8 +126,8 @@ fn is_repeatable(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Law {
 fn guard_agrees(policy: &dyn ConflictPolicy, meeting: &Meeting) -> Law {
     let Some(guard) = policy.guard() else { return Ok(()) };
     let stream = items();
-    let (existing, incoming) = (page(&stream, &[&meeting.existing]), meeting.incoming.page(&stream));
-    let admits = guard.admits(&stream, existing.row(0), incoming.at(0));
+    let (existing, incoming) = (page(stream, &[&meeting.existing]), meeting.incoming.page(stream));
+    let admits = guard.admits(stream, existing.row(0), incoming.at(0));
     let expected = if admits { Resolution::TakeIncoming } else { Resolution::KeepExisting };
     ensure(resolve(policy, meeting) == expected, "the guard lets through what the policy does not, or the reverse")
 }
@@ -154,6 +155,18 @@ fn a_guard_says_what_its_policy_says() {
     let policies = all();
     assert!(policies.iter().filter(|policy| policy.guard().is_some()).count() >= 4);
     holds(&meeting(), |meeting| every(&policies, |policy| guard_agrees(policy, meeting)));
+}
+
+#[test]
+fn a_delete_is_parked_even_when_it_shows_the_row_as_it_is() {
+    holds(&item(), |row| {
+        let delete = Edit { op: Op::Delete, ..Edit::upsert(row.clone()) };
+        let meeting = |incoming| Meeting { existing: row.clone(), incoming, base: None };
+        let park = Park::new("somebody decides");
+        ensure(matches!(settle(&park, &meeting(delete)), End::Parked(_)), "the delete is not parked")?;
+        let same = settle(&park, &meeting(Edit::upsert(row.clone())));
+        ensure(same == End::Row(row.clone()), "an equal row is parked")
+    });
 }
 
 #[test]
@@ -218,8 +231,8 @@ fn a_guard_of_another_policy_is_caught() {
 
 fn admits(guard: Guard, existing: &[Value], incoming: &Edit) -> bool {
     let stream = items();
-    let (existing, incoming) = (page(&stream, &[existing]), incoming.page(&stream));
-    guard.admits(&stream, existing.row(0), incoming.at(0))
+    let (existing, incoming) = (page(stream, &[existing]), incoming.page(stream));
+    guard.admits(stream, existing.row(0), incoming.at(0))
 }
 
 #[test]
@@ -241,15 +254,18 @@ fn newer_never_admits_an_equal_row_nor_a_lower_version() {
 
 fn replaces(guard: Guard, earlier: &Edit, later: &Edit) -> bool {
     let stream = items();
-    let (earlier, later) = (earlier.page(&stream), later.page(&stream));
-    guard.replaces(&stream, earlier.at(0), later.at(0))
+    let (earlier, later) = (earlier.page(stream), later.page(stream));
+    guard.replaces(stream, earlier.at(0), later.at(0))
 }
 
 /// What a batch keeps of two changes of one key leads to what both lead to, one after the other.
 fn one_stands_for_two(keeps: impl Fn(&Edit, &Edit) -> bool, guard: Guard, [stored, a, b]: &[Edit; 3]) -> Law {
     let after = |state: &Edit, edit: &Edit| if replaces(guard, state, edit) { edit.clone() } else { state.clone() };
     let kept = if keeps(a, b) { b } else { a };
-    ensure(after(&after(stored, a), b) == after(stored, kept), "the change that was kept leads elsewhere")
+    ensure(
+        after(&after(stored, a), b).plain() == after(stored, kept).plain(),
+        "the change that was kept leads elsewhere",
+    )
 }
 
 #[test]

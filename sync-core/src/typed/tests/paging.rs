@@ -1,0 +1,122 @@
+//! Sources made of one function.
+
+use std::sync::{Arc, Mutex};
+
+use futures::TryStreamExt;
+
+use crate::model::{Batch, Boundary, Changes, Cursor, Feed, Partition, RowScope};
+use crate::source::Reading;
+use crate::{BatchStream, Error, ErrorKind, ReadRequest, Result, StreamSpec, pages, typed};
+
+struct Desk {
+    stream: Arc<StreamSpec>,
+    last: i64,
+    asked: Mutex<Vec<Option<i64>>>,
+}
+
+impl Desk {
+    fn new(last: i64) -> Self {
+        Self { stream: Arc::new(StreamSpec::new("tickets").key(["id"])), last, asked: Mutex::default() }
+    }
+
+    async fn after(&self, cursor: Option<i64>) -> Result<Option<(Changes, i64)>> {
+        self.asked.lock().unwrap().push(cursor);
+        tokio::task::yield_now().await;
+        let after = cursor.unwrap_or(0);
+        let page: Vec<_> =
+            (after + 1..=self.last.min(after + 2)).map(|id| std::collections::BTreeMap::from([("id", id)])).collect();
+        let Some(last) = page.last().map(|ticket| ticket["id"]) else { return Ok(None) };
+        Ok(Some((typed::changes(&self.stream, &page)?, last)))
+    }
+
+    /// As in a source: borrowed from `self`.
+    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        pages(request, Arc::clone(&self.stream), move |after: Option<i64>| async move { self.after(after).await })
+    }
+
+    fn request(&self) -> ReadRequest {
+        ReadRequest::new(Feed::one(Arc::clone(&self.stream)), Partition::default())
+    }
+
+    async fn all(&self, request: ReadRequest) -> Result<Vec<Batch>> {
+        self.read(request).try_collect().await
+    }
+}
+
+fn cursor(id: i64) -> Cursor {
+    Cursor::new(1, &id).unwrap()
+}
+
+fn boundaries(batches: &[Batch]) -> Vec<(usize, Boundary)> {
+    batches.iter().map(|batch| (batch.records(), batch.boundary.clone())).collect()
+}
+
+#[tokio::test]
+async fn every_page_ends_where_reading_may_continue() {
+    let desk = Desk::new(5);
+    let batches = desk.all(desk.request()).await.unwrap();
+    let resume = |id| Boundary::Resume(cursor(id));
+    assert_eq!(boundaries(&batches), [(2, resume(2)), (2, resume(4)), (1, resume(5))]);
+    assert_eq!(*desk.asked.lock().unwrap(), [None, Some(2), Some(4), Some(5)]);
+}
+
+#[tokio::test]
+async fn reading_continues_behind_the_saved_cursor() {
+    let desk = Desk::new(5);
+    let batches = desk.all(desk.request().from(Some(cursor(4)))).await.unwrap();
+    assert_eq!(boundaries(&batches), [(1, Boundary::Resume(cursor(5)))]);
+    let error = desk.all(desk.request().from(Some(Cursor::new(2, &4).unwrap()))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "a cursor of another format");
+}
+
+#[tokio::test]
+async fn a_listing_begins_at_the_beginning_and_is_complete_at_the_end() {
+    let desk = Desk::new(3);
+    let request = desk.request().from(Some(cursor(2))).reading(Reading::Listing);
+    let batches = desk.all(request).await.unwrap();
+    assert_eq!(
+        boundaries(&batches),
+        [
+            (0, Boundary::Begins(RowScope::All)),
+            (2, Boundary::Inside),
+            (1, Boundary::Inside),
+            (0, Boundary::Ends { scope: RowScope::All, complete: true, resume: None }),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_before_the_first_batch_is_pulled() {
+    let desk = Desk::new(3);
+    drop(desk.read(desk.request()));
+    assert!(desk.asked.lock().unwrap().is_empty());
+    assert!(desk.all(desk.request().from(Some(cursor(3)))).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_error_ends_the_read_and_a_listing_is_then_not_complete() {
+    let desk = Desk::new(9);
+    let request = desk.request().reading(Reading::Listing);
+    let read = pages(request, Arc::clone(&desk.stream), |after: Option<i64>| {
+        let desk = &desk;
+        async move { if after == Some(4) { Err(Error::unavailable("the desk is closed")) } else { desk.after(after).await } }
+    });
+    let mut batches = Vec::new();
+    let end = read.try_for_each(|batch| {
+        batches.push(batch);
+        async { Ok(()) }
+    });
+    assert_eq!(end.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(batches.len(), 3);
+    assert!(batches.iter().all(|batch| !matches!(batch.boundary, Boundary::Ends { .. })));
+}
+
+#[tokio::test]
+async fn a_page_that_leads_back_to_itself_is_an_error_and_so_is_a_range() {
+    let desk = Desk::new(1);
+    let changes = || Changes::upserts(crate::Rows::new(Arc::clone(desk.stream.schema())));
+    let read = pages(desk.request(), Arc::clone(&desk.stream), |_: Option<i64>| async { Ok(Some((changes(), 7))) });
+    assert_eq!(read.try_collect::<Vec<_>>().await.unwrap_err().kind(), ErrorKind::Limit);
+    let error = desk.all(desk.request().reading(Reading::Range(RowScope::All))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}

@@ -1,0 +1,8 @@
+//! The suites on the adapters in memory, and on broken twins that they must reject.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod fault;
+mod sink;
+mod source;
+mod store;
