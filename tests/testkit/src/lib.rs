@@ -6,6 +6,7 @@ pub mod fault;
 mod random;
 mod report;
 pub mod sink;
+pub mod source;
 pub mod store;
 
 pub use clock::ManualClock;

@@ -4,4 +4,5 @@
 
 mod fault;
 mod sink;
+mod source;
 mod store;
