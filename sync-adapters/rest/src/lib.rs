@@ -20,7 +20,7 @@
 //! "#;
 //! let orders = StreamSpec::new("orders").key(["id"]).version("updated_at").decimal("total", 12, 2);
 //! let shop = Rest::from_toml(description, [orders])?.build()?;
-//! # sync_core::Result::Ok(())
+//! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses
@@ -29,10 +29,12 @@
 //! *What comes in* is bounded and suspected: bodies after decompression, headers, pages, rows and time have limits; a page
 //! that comes again, goes round in a circle or is shorter than its total is no end of a listing.
 
+mod ahead;
 mod auth;
 mod client;
 mod config;
 mod error;
+mod evidence;
 mod http_date;
 mod paging;
 mod plan;

@@ -1,20 +1,17 @@
 //! One read: page after page, with a boundary after each, until the listing has ended or a limit is reached.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesOrdered;
 use sync_core::json::Page;
-use sync_core::model::{
-    Batch, Boundary, Changes, Disposition, Frontier, FrontierProof, Partition, Reject, RowScope, Timestamp,
-};
+use sync_core::model::{Batch, Boundary, Changes, Disposition, Frontier, FrontierProof, Partition, Reject, RowScope};
 use sync_core::source::Reading;
-use sync_core::{Error, Key, ReadRequest, Result, Retry, Value};
+use sync_core::{Error, ReadRequest, Result, Retry, Value};
 
+use crate::ahead::Ahead;
 use crate::client::Answer;
+use crate::evidence::Evidence;
 use crate::paging::{Facts, Guard, Step, limit};
 use crate::plan::StreamPlan;
 use crate::position::{PageAt, Position, foreign};
@@ -22,11 +19,6 @@ use crate::source::Inner;
 use crate::suspect;
 use crate::tasks::{Task, tasks};
 use crate::template::Variables;
-
-/// A listing with more rows than this proves its total no more: its keys would take too much memory.
-const MOST_COUNTED: usize = 4_000_000;
-/// How far ahead of the other side's clock a version still counts as made while we read.
-const AHEAD: i64 = 60 * 1_000_000;
 
 pub(crate) struct Reader {
     inner: Arc<Inner>,
@@ -36,11 +28,8 @@ pub(crate) struct Reader {
     tasks: VecDeque<Task>,
     position: Position,
     guard: Guard,
-    /// Keys seen in a listing whose total is to be proven; `None` when it began in an earlier read.
-    distinct: Option<HashSet<u64>>,
-    /// Pages fetched ahead, in order, and the number of the next one to fetch.
-    ahead: FuturesOrdered<BoxFuture<'static, Result<Answer>>>,
-    ahead_next: u64,
+    evidence: Evidence,
+    ahead: Ahead,
     ready: VecDeque<Batch>,
     /// What to say once the ready batches have been handed over.
     failure: Option<Error>,
@@ -72,7 +61,10 @@ impl Reader {
             }
         }
         let tasks = tasks(&plan, &position, &request.reading, whole, replaces, now)?;
-        let distinct = (!position.is_inside()).then(HashSet::new);
+        let evidence = match position.is_inside() {
+            true => inner.interrupted.take(plan.spec.name(), &request.partition, &position),
+            false => Evidence::fresh(),
+        };
         Ok(Self {
             partition: request.partition.clone(),
             inner,
@@ -81,9 +73,8 @@ impl Reader {
             tasks,
             position,
             guard: Guard::default(),
-            distinct,
-            ahead: FuturesOrdered::new(),
-            ahead_next: 0,
+            evidence,
+            ahead: Ahead::default(),
             ready: VecDeque::new(),
             failure: None,
             begun: None,
@@ -98,7 +89,11 @@ impl Reader {
                 return Ok(Some(batch));
             }
             if let Some(error) = self.failure.take() {
-                return Err(error.with("stream", self.plan.spec.name()));
+                let evidence = std::mem::replace(&mut self.evidence, Evidence::lost());
+                let position = self.position.clone();
+                self.inner.interrupted.keep(self.plan.spec.name(), &self.partition, position, evidence);
+                let named = error.context().any(|(name, _)| name == "stream");
+                return Err(if named { error } else { error.with("stream", self.plan.spec.name()) });
             }
             let Some(task) = self.tasks.front() else { return Ok(None) };
             if !self.position.is_inside() && self.position.slice != task.slice {
@@ -128,7 +123,7 @@ impl Reader {
             Err(error) if suspect::is_suspect(&error) => {
                 return Err(self.inner.client.show(self.strike(error), &answer));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.unreadable(error)),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
         if facts.records > 0 {
@@ -139,7 +134,8 @@ impl Reader {
             return self.short(&facts);
         }
         self.inner.strikes.clear(self.plan.spec.name(), &self.partition);
-        self.note(&page, &facts, &answer);
+        let lists = self.is_listing();
+        self.evidence.note(&self.plan, lists, &mut self.position, &page, &facts, &answer);
         match step {
             Step::More(place) => self.go_on(place, page, &facts, &answer),
             Step::End | Step::Short => {
@@ -171,7 +167,7 @@ impl Reader {
         }
         let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?));
         self.ready.push_back(batch);
-        self.look_ahead(facts);
+        self.ahead.fill(&self.inner, &self.plan, &self.variables, &self.position, facts);
         self.within_limits()
     }
 
@@ -254,49 +250,16 @@ impl Reader {
         Ok(page)
     }
 
-    fn strike(&self, error: Error) -> Error {
-        self.inner.strikes.count(self.plan.spec.name(), &self.partition, error)
+    /// The reader shows names around a fault, never values; a source may have used one of our secrets as a name.
+    fn unreadable(&self, error: Error) -> Error {
+        match self.inner.client.redactor.finds(&error.to_string()) {
+            true => Error::new(error.kind(), "the source's answer cannot be read").with_retry(error.retry()),
+            false => error,
+        }
     }
 
-    /// Notes versions, totals and keys of a page.
-    fn note(&mut self, page: &Page, facts: &Facts, answer: &Answer) {
-        if let Some(total) = facts.total {
-            let moved = self.position.total.is_some_and(|known| known != total);
-            self.position.doubt |= moved;
-            self.position.total.get_or_insert(total);
-        }
-        if let Some(column) = self.plan.spec.version_index() {
-            let started = self.position.started.map_or(i64::MAX, Timestamp::micros);
-            let until = answer.sent_at.timestamp_micros().saturating_add(AHEAD);
-            let stays = self.plan.endpoint.ordered_by_key || !self.plan.pager.shifts();
-            for row in page.rows.iter() {
-                let version = row.at(column);
-                if version.is_null() {
-                    continue;
-                }
-                if self.position.high.as_ref().is_none_or(|high| version.total_cmp(high.as_ref()).is_gt()) {
-                    self.position.high = Some(version.to_owned());
-                }
-                if let Value::Timestamp(at) = version.to_owned()
-                    && !stays
-                    && (started..=until).contains(&at.micros())
-                {
-                    // A row changed while we read: in a listing ordered by change, all behind it moved up one place.
-                    self.position.doubt |= self.position.is_inside();
-                }
-            }
-        }
-        self.position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none()) && self.is_listing();
-        if facts.total.is_some() && self.is_listing() {
-            let columns = self.plan.spec.key_indices();
-            if let Some(distinct) = &mut self.distinct {
-                distinct.extend(page.rows.iter().map(|row| Key::of(row, &columns).stable_hash()));
-                distinct.extend(page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash));
-                if distinct.len() > MOST_COUNTED {
-                    self.distinct = None;
-                }
-            }
-        }
+    fn strike(&self, error: Error) -> Error {
+        self.inner.strikes.count(self.plan.spec.name(), &self.partition, error)
     }
 
     fn is_listing(&self) -> bool {
@@ -306,16 +269,16 @@ impl Reader {
     /// The boundary behind the last page of the task at hand, and the position after it.
     fn end(&mut self, facts: &Facts) -> Result<Boundary> {
         let Some(task) = self.tasks.pop_front() else { return Err(Error::internal("a listing ended twice")) };
-        let complete = self.is_complete(&task, facts);
+        let complete = self.evidence.is_complete(&task, &self.position, facts);
         if let (true, Some(key)) = (self.plan.is_keyset(), facts.last_key.clone()) {
             self.position.page = PageAt::After(key);
         }
         let next = self.after(&task);
-        self.ahead = FuturesOrdered::new();
+        self.ahead = Ahead::default();
         self.guard = Guard::default();
         self.announced = false;
         self.position = next;
-        self.distinct = Some(HashSet::new());
+        self.evidence = Evidence::fresh();
         // What was unsure in one slice stays unsure for a listing of several.
         self.position.doubt = !complete && task.lists && task.ends.is_none();
         match task.ends {
@@ -325,16 +288,6 @@ impl Reader {
             }
             None => Ok(Boundary::Resume(self.position.cursor()?)),
         }
-    }
-
-    fn is_complete(&self, task: &Task, facts: &Facts) -> bool {
-        let seen = self.position.records + facts.records;
-        let proven = match facts.total.or(self.position.total) {
-            Some(total) => self.distinct.as_ref().is_some_and(|distinct| distinct.len() as u64 >= total),
-            // Nothing at all is no proof of nothing, but some days have no rows.
-            None => seen > 0 || task.slice.is_some(),
-        };
-        proven && !self.position.doubt
     }
 
     /// Where the next read begins.
@@ -365,9 +318,8 @@ impl Reader {
 
     /// The next page, from those under way or by a request of its own.
     async fn fetch(&mut self) -> Result<Answer> {
-        if let Some(answer) = self.ahead.next().await {
-            let answer = answer?;
-            return Ok(answer);
+        if let Some(answer) = self.ahead.take().await {
+            return answer;
         }
         let call = self.plan.call(&self.inner.client.base, &self.variables, &self.position)?;
         if let PageAt::Address(_) = &self.position.page {
@@ -375,27 +327,6 @@ impl Reader {
             self.inner.client.check_address(&call.url).map_err(|_| foreign())?;
         }
         self.inner.client.call(&call, &self.plan.rules).await
-    }
-
-    /// Keeps as many numbered pages under way as declared.
-    fn look_ahead(&mut self, facts: &Facts) {
-        let at_once = self.plan.pager.config.concurrency.unwrap_or(1);
-        let PageAt::Number(next) = self.position.page else { return };
-        if at_once < 2 {
-            return;
-        }
-        let last = self.plan.pager.last_number(&self.position, facts).unwrap_or(u64::MAX);
-        self.ahead_next = self.ahead_next.max(next);
-        if self.ahead.is_empty() {
-            self.ahead_next = next;
-        }
-        while self.ahead.len() < at_once && self.ahead_next <= last {
-            let position = Position { page: PageAt::Number(self.ahead_next), ..self.position.clone() };
-            let Ok(call) = self.plan.call(&self.inner.client.base, &self.variables, &position) else { return };
-            let (inner, plan) = (Arc::clone(&self.inner), Arc::clone(&self.plan));
-            self.ahead.push_back(Box::pin(async move { inner.client.call(&call, &plan.rules).await }));
-            self.ahead_next += 1;
-        }
     }
 
     fn batch(&self, page: Page, answer: &Answer, boundary: Boundary) -> Batch {

@@ -12,6 +12,7 @@ use url::Url;
 use crate::auth::{Auth, AuthParts, TokenStore};
 use crate::client::{Bucket, Client};
 use crate::config::{ApiConfig, AuthConfig, Endpoint, HeaderConfig, LimitsConfig, RateConfig, RuleConfig};
+use crate::evidence::Interrupted;
 use crate::plan::{StreamPlan, header_map};
 use crate::redact::Redactor;
 use crate::secret::SecretRef;
@@ -33,7 +34,7 @@ const BUILT_IN: [&str; 8] = ["page", "offset", "cursor", "after", "size", "since
 /// let shop = Rest::at("https://shop.example")
 ///     .stream(&orders, get("/orders").records("/data").cursor("/next").since("updated_since"))
 ///     .build()?;
-/// # sync_core::Result::Ok(())
+/// # Ok::<(), sync_core::Error>(())
 /// ```
 pub struct Rest {
     config: ApiConfig,
@@ -295,7 +296,16 @@ impl Rest {
             base: base.clone(),
         };
         let name = self.config.name.or_else(|| base.host_str().map(str::to_owned)).unwrap_or_default();
-        Ok(RestSource { inner: Arc::new(Inner { name, client, limits, streams, strikes: Strikes::default() }) })
+        Ok(RestSource {
+            inner: Arc::new(Inner {
+                name,
+                client,
+                limits,
+                streams,
+                strikes: Strikes::default(),
+                interrupted: Interrupted::default(),
+            }),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use sync_core::{BatchStream, Error, Feed, ReadRequest, Result, Retry, Source, St
 
 use crate::client::Client;
 use crate::config::LimitsConfig;
+use crate::evidence::Interrupted;
 use crate::plan::StreamPlan;
 use crate::position::Position;
 use crate::reader::Reader;
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) limits: LimitsConfig,
     pub(crate) streams: BTreeMap<String, Arc<StreamPlan>>,
     pub(crate) strikes: Strikes,
+    pub(crate) interrupted: Interrupted,
 }
 
 /// Answers that look permanently wrong get one more try, and then none: a captcha does not go away by asking.

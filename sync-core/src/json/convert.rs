@@ -82,6 +82,7 @@ impl Column {
     }
 
     /// Writes a bool, an integer or a text as the parser gives it; `None` where the column suggests another type.
+    #[inline]
     pub(super) fn write_direct(&self, value: ValueRef<'_>, row: &mut RowWriter<'_>) -> Option<Result<bool, Refusal>> {
         let value = match (&self.convert, value) {
             (Convert::Bool, ValueRef::Bool(_))
@@ -148,6 +149,7 @@ impl Column {
         }
     }
 
+    #[inline]
     fn text(&self, text: &str, row: &mut RowWriter<'_>) -> Result<bool, Refusal> {
         let text = if self.clean.trim { text.trim() } else { text };
         if self.clean.nulls.iter().any(|null| null == text) {
@@ -219,6 +221,7 @@ impl Convert {
     }
 
     /// A single value from its text, be it quoted in the record or not.
+    #[inline]
     fn scalar(&self, text: &str, at: usize, row: &mut RowWriter<'_>) -> Result<(), Refusal> {
         let value = match self {
             Self::Text => ValueRef::Text(text),

@@ -16,6 +16,7 @@ pub(super) struct Direct<'w, 'r, 'p, 'de> {
 }
 
 impl Direct<'_, '_, '_, '_> {
+    #[inline]
     fn take<E: serde::de::Error>(self, value: ValueRef<'_>) -> Result<(), E> {
         match self.walk.plan.columns[self.place].write_direct(value, self.row) {
             Some(written) => self.walk.written(self.place, written).map_err(E::custom),

@@ -10,6 +10,8 @@ use super::pointer;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) columns: Vec<Column>,
+    /// The columns that need a value.
+    pub(super) required: Vec<usize>,
     pub(super) root: Node,
     /// For each column, whether its values may be taken as the parser gives them: as long as each one is of the JSON
     /// type that the kind suggests. Others are read from their text.
@@ -80,6 +82,7 @@ impl Plan {
     pub(super) fn new(columns: impl IntoIterator<Item = (Column, Vec<String>)>) -> Self {
         let mut plan = Self {
             columns: Vec::new(),
+            required: Vec::new(),
             direct: Vec::new(),
             root: Node::default(),
             whole: Vec::new(),
@@ -88,6 +91,9 @@ impl Plan {
         };
         for (place, (column, steps)) in columns.into_iter().enumerate() {
             plan.direct.push(AtomicBool::new(column.is_direct()));
+            if column.required {
+                plan.required.push(place);
+            }
             plan.columns.push(column);
             let Some((last, outer)) = steps.split_last() else {
                 plan.whole.push(place);
@@ -105,6 +111,7 @@ impl Plan {
         plan
     }
 
+    #[inline]
     pub(super) fn is_direct(&self, place: usize) -> bool {
         self.direct[place].load(Ordering::Relaxed)
     }

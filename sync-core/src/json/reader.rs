@@ -109,7 +109,7 @@ impl RecordReader {
     /// `Config`: an unknown column, a pointer that is none, a format or zone that cannot be read, a way of writing
     /// that does not go with the column's kind.
     pub fn check(&self) -> Result<()> {
-        self.shape().map(drop)
+        self.shape().map(drop).map_err(|error| self.name(error))
     }
 
     /// Reads a body in one pass. A record that cannot be read is in [`Page::rejects`]; the others are as if it had
@@ -123,9 +123,8 @@ impl RecordReader {
     /// - `Schema`: none of the records has a key column.
     /// - `Config`: see [`RecordReader::check`] and [`Envelope::check`].
     pub fn read(&self, body: &[u8], envelope: &Envelope) -> Result<Page> {
-        envelope.check().map_err(|error| error.with("stream", self.inner.stream.name()))?;
-        let reading = Reading { stream: &self.inner.stream, shape: self.shape()?, envelope };
-        let page = reading.page(body, self.room(body.len()))?;
+        let page = envelope.check().and_then(|()| self.reading(envelope)?.page(body, self.room(body.len())));
+        let page = page.map_err(|error| self.name(error))?;
         self.remember(body.len(), page.rows.len());
         Ok(page)
     }
@@ -135,14 +134,21 @@ impl RecordReader {
     /// # Errors
     /// `Malformed` where it is no JSON, `Data` with the reason where it is no row.
     pub fn record(&self, record: &[u8]) -> Result<Rows> {
-        let envelope = Envelope::lines();
-        let reading = Reading { stream: &self.inner.stream, shape: self.shape()?, envelope: &envelope };
-        reading.alone(record, Rows::new(Arc::clone(self.inner.stream.schema())))
+        let rows = self.reading(&Envelope::lines()).and_then(|reading| reading.alone(record));
+        rows.map_err(|error| self.name(error))
+    }
+
+    fn reading<'a>(&'a self, envelope: &'a Envelope) -> Result<Reading<'a>> {
+        Ok(Reading { schema: self.inner.stream.schema(), shape: self.shape()?, envelope })
+    }
+
+    fn name(&self, error: Error) -> Error {
+        error.with("stream", self.inner.stream.name())
     }
 
     fn shape(&self) -> Result<&Shape> {
         let shape = self.inner.shape.get_or_init(|| self.compile());
-        shape.as_ref().map_err(|fault| Error::config(fault.clone()).with("stream", self.inner.stream.name()))
+        shape.as_ref().map_err(|fault| Error::config(fault.clone()))
     }
 
     fn compile(&self) -> Result<Shape, String> {

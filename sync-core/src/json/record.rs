@@ -99,8 +99,8 @@ impl<'p, 'de> Walk<'p, 'de> {
     /// Whether every column that needs a value has one.
     fn complete(&mut self) -> Result<(), &'static str> {
         let lacks = |place: usize| self.filled[place / 64] & (1 << (place % 64)) == 0;
-        let lacking = self.plan.columns.iter().enumerate().find(|(place, column)| column.required && lacks(*place));
-        let Some((_, column)) = lacking else { return Ok(()) };
+        let Some(lacking) = self.plan.required.iter().find(|place| lacks(**place)) else { return Ok(()) };
+        let column = &self.plan.columns[*lacking];
         Err(self.stop(match column.key {
             true => Fault::Keyless(column.name.clone()),
             false => Fault::refused(&column.name, "missing, and it must have a value"),
@@ -112,6 +112,7 @@ impl<'p, 'de> Walk<'p, 'de> {
         STOPPED
     }
 
+    #[inline]
     fn skip(&mut self, raw: &str, depth: usize) -> Result<(), &'static str> {
         if scan::too_deep(raw, depth) { Err(self.stop(Fault::TooDeep)) } else { Ok(()) }
     }
@@ -132,6 +133,7 @@ impl<'p, 'de> Walk<'p, 'de> {
     }
 
     /// Notes what became of a column.
+    #[inline]
     pub(super) fn written(&mut self, place: usize, written: Result<bool, Refusal>) -> Result<(), &'static str> {
         let column = &self.plan.columns[place];
         match written {
@@ -161,6 +163,7 @@ impl<'p, 'de> Walk<'p, 'de> {
     }
 
     /// Notes that a member is there, for the first time.
+    #[inline]
     fn meet(&mut self, member: &Member) -> Result<(), &'static str> {
         let (word, bit) = (member.id / 64, 1 << (member.id % 64));
         if self.present[word] & bit != 0 {

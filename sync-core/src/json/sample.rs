@@ -79,14 +79,17 @@ fn string_end(body: &[u8], start: usize) -> usize {
     (at + 1).min(body.len())
 }
 
-/// A string before a colon is the name of a member, anything else a value.
+/// A string before a colon is the name of a member, anything else a value. In an object keyed by id or address, names
+/// are values too: digits and what looks like an address are not kept.
 fn text_or_name(body: &[u8], start: usize, end: usize) -> String {
-    let is_name = body[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
-    let name = body[start..end].iter().all(|byte| matches!(byte, b' '..=b'~')) && end - start <= LONGEST_NAME;
-    match (is_name && name, String::from_utf8(body[start..end].to_vec())) {
-        (true, Ok(name)) => name,
-        _ => "\"…\"".to_owned(),
+    let text = &body[start..end];
+    let before_colon = body[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+    let plain = text.iter().all(|byte| matches!(byte, b' '..=b'~')) && text.len() <= LONGEST_NAME;
+    let address = text.iter().skip(2).any(|byte| *byte == b'@');
+    if !before_colon || !plain || address {
+        return "\"…\"".to_owned();
     }
+    text.iter().map(|byte| if byte.is_ascii_digit() { '0' } else { char::from(*byte) }).collect()
 }
 
 #[cfg(test)]
@@ -98,6 +101,13 @@ mod tests {
         let body = br#"{"id": 4711, "name": "Jane \" Doe", "tags": ["a", true, null], "next": nul}"#;
         let text = sample(body, 70);
         assert_eq!(text, r#"{"id": 0000, "name": "…", "tags": ["…", true, null], "next": nul}"#);
+    }
+
+    #[test]
+    fn names_that_are_values_are_not_kept_either() {
+        let body =
+            br#"{"4711": {"@total": 1}, "jane@example.com": {}, "a very long name of more than forty bytes": 1}"#;
+        assert_eq!(sample(body, 0), r#"{"0000": {"@total": 0}, "…": {}, "…": 0}"#);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::record::Walk;
 use super::walk::{Place, Records, Search};
 use super::wrapper::unwrapped;
 use super::{Envelope, Layout, scan};
-use crate::model::{Key, Rows, StreamSpec};
+use crate::model::{Key, Rows, Schema};
 use crate::{Error, ErrorKind, Result, Retry};
 
 /// What reading needs to know of a stream.
@@ -27,7 +27,7 @@ pub(super) struct Shape {
 
 /// The reading of one body.
 pub(super) struct Reading<'a> {
-    pub(super) stream: &'a StreamSpec,
+    pub(super) schema: &'a Arc<Schema>,
     pub(super) shape: &'a Shape,
     pub(super) envelope: &'a Envelope,
 }
@@ -46,21 +46,21 @@ impl Reading<'_> {
         let mut search = Search::new(self.envelope, parsing);
         let mut page = match search.walk(text, &tree) {
             Ok(()) => Page::of(search.records.rows, search.extras, search.found),
-            Err(_) => self.split(text, &tree, search.records.rows)?,
+            Err(_) => self.split(text, &tree)?,
         };
         if let Some(second) = second {
             let mut search = Search::new(self.envelope, Nowhere);
-            search.walk(text, &second).map_err(|cause| self.stopped(text, &cause, search.fault.as_ref()))?;
+            search.walk(text, &second).map_err(|cause| stopped(text, &cause, search.fault.as_ref()))?;
             search.extras.into_iter().zip(&mut page.extras).for_each(|(extra, place)| *place = extra.or(place.take()));
         }
         Ok(page)
     }
 
     /// Reads record by record, after something was wrong with one of them or with the body.
-    fn split(&self, text: &str, tree: &Place, rows: Rows) -> Result<Page> {
+    fn split(&self, text: &str, tree: &Place) -> Result<Page> {
         let mut search = Search::new(self.envelope, Splitting(Vec::new()));
-        search.walk(text, tree).map_err(|cause| self.stopped(text, &cause, search.fault.as_ref()))?;
-        let mut page = Page::of(Rows::new(Arc::clone(rows.schema())), search.extras, search.found);
+        search.walk(text, tree).map_err(|cause| stopped(text, &cause, search.fault.as_ref()))?;
+        let mut page = Page::of(Rows::new(Arc::clone(self.schema)), search.extras, search.found);
         let mut one = OneByOne::new(self);
         for (raw, depth) in search.records.0 {
             one.add(raw, depth, &mut page)
@@ -76,7 +76,7 @@ impl Reading<'_> {
         {
             return Ok(Page::of(rows, Vec::new(), true));
         }
-        let mut page = Page::of(Rows::new(Arc::clone(self.stream.schema())), Vec::new(), true);
+        let mut page = Page::of(Rows::new(Arc::clone(self.schema)), Vec::new(), true);
         let mut one = OneByOne::new(self);
         for whole in body.split_inclusive(|byte| *byte == b'\n') {
             let line = whole.trim_ascii();
@@ -85,7 +85,7 @@ impl Reading<'_> {
             }
             let place = |error: Error| {
                 let start = (line.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
-                error.with("record from byte", start).with("stream", self.stream.name())
+                error.with("record from byte", start)
             };
             let Ok(text) = std::str::from_utf8(line) else {
                 page.reject(line, None, "the record is not valid UTF-8".to_owned());
@@ -115,14 +115,14 @@ impl Reading<'_> {
     }
 
     /// Reads one record that is the whole text.
-    pub(super) fn alone(&self, record: &[u8], rows: Rows) -> Result<Rows> {
+    pub(super) fn alone(&self, record: &[u8]) -> Result<Rows> {
         let text = std::str::from_utf8(record).map_err(|cause| fault::not_utf8(record, cause))?;
-        serde_json::from_str::<&RawValue>(text).map_err(|cause| self.stopped(text, &cause, None))?;
-        let mut page = Page::of(rows, Vec::new(), true);
+        serde_json::from_str::<&RawValue>(text).map_err(|cause| stopped(text, &cause, None))?;
+        let mut page = Page::of(Rows::new(Arc::clone(self.schema)), Vec::new(), true);
         let mut one = OneByOne::new(self);
         one.add(text.trim(), 0, &mut page).map_err(|fault| fault::condemned(text, 0, &fault))?;
         match page.rejects.pop() {
-            Some(reject) => Err(Error::data(reject.reason).with("stream", self.stream.name())),
+            Some(reject) => Err(Error::data(reject.reason)),
             None => Ok(page.rows),
         }
     }
@@ -132,17 +132,16 @@ impl Reading<'_> {
             && one.keyless == page.records
         {
             let message = format!("{}: none of the records has it", fault::keyless(column));
-            return Err(Error::new(ErrorKind::Schema, message).with("stream", self.stream.name()));
+            return Err(Error::new(ErrorKind::Schema, message));
         }
         Ok(page)
     }
+}
 
-    fn stopped(&self, text: &str, cause: &serde_json::Error, fault: Option<&Fault>) -> Error {
-        let error = match fault {
-            Some(fault) => fault::condemned(text, fault::offset(text, cause), fault),
-            None => fault::malformed(text, cause),
-        };
-        error.with("stream", self.stream.name())
+fn stopped(text: &str, cause: &serde_json::Error, fault: Option<&Fault>) -> Error {
+    match fault {
+        Some(fault) => fault::condemned(text, fault::offset(text, cause), fault),
+        None => fault::malformed(text, cause),
     }
 }
 

@@ -47,10 +47,9 @@ impl Place {
         }
         for (extra, text) in envelope.also.iter().enumerate() {
             let steps = pointer::steps(text)?;
-            // The body as a place of records is an alternative to every other one: nothing else is inside of it then.
             let inside = records.iter().any(|place| {
-                steps.starts_with(place)
-                    && (!place.is_empty() || (records.len() == 1 && envelope.layout != Layout::Array))
+                let next = steps.strip_prefix(place.as_slice()).and_then(<[String]>::first);
+                next.is_some_and(|step| envelope.layout == Layout::Keyed || pointer::position(step).is_some())
             });
             let tree = if inside { second.get_or_insert_default() } else { &mut tree };
             tree.descend(&steps).extras.push(extra);

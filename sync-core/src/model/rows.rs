@@ -176,6 +176,7 @@ impl Rows {
         }
     }
 
+    #[inline]
     fn keep(&mut self, value: ValueRef<'_>) -> Cell {
         match value {
             ValueRef::Null => Cell::Null,
@@ -192,6 +193,7 @@ impl Rows {
         }
     }
 
+    #[inline]
     fn keep_text(&mut self, text: &str) -> Span {
         let start = place(self.text.len());
         self.text.push_str(text);
@@ -303,6 +305,7 @@ impl RowWriter<'_> {
     }
 
     /// Puts a value into a column whose kind the caller has matched already.
+    #[inline]
     pub(crate) fn set_unchecked(&mut self, column: usize, value: ValueRef<'_>) {
         let cell = self.rows.keep(value);
         self.rows.cells[self.mark.cells + column] = cell;

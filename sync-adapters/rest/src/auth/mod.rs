@@ -51,7 +51,7 @@ impl Auth {
             Ok::<_, Error>(secret)
         };
         let client = |id: &SecretRef, client_secret: Option<&SecretRef>| {
-            Ok::<_, Error>((id.resolve(secrets)?, client_secret.map(secret).transpose()?))
+            Ok::<_, Error>((secret(id)?, client_secret.map(secret).transpose()?))
         };
         match config {
             AuthConfig::None => Ok(Self::None),

@@ -3,6 +3,7 @@
 mod auth;
 mod endpoint;
 mod paging;
+mod range;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -11,11 +12,9 @@ use serde::Deserialize;
 use sync_core::{Error, Result};
 
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
-pub use endpoint::{
-    BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, SinceConfig, WindowConfig, WindowEnd, get, post,
-    post_form,
-};
+pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
 pub use paging::{PagingConfig, Style};
+pub use range::{SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 
 /// One API: where it is, how to get in, its limits and its streams.

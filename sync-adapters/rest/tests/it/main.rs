@@ -1,4 +1,20 @@
-//! The REST source against a real server on loopback that misbehaves on request.
+//! The REST source against a real server on loopback that misbehaves on request: every line of the HTTP part of the
+//! fault catalogue, and the roads beside it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod auth;
+mod bodies;
+mod config;
+mod guards;
+mod listings;
+mod network;
+mod pages;
 mod reading;
+mod records;
+mod redaction;
+mod redirects;
+mod rules;
 mod server;
+mod statuses;
+mod windows;

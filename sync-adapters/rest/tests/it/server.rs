@@ -111,6 +111,12 @@ impl Reply {
         self
     }
 
+    /// The answer's bytes, for a raw answer that sends them late.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let parts = self.parts().into_iter();
+        parts.flat_map(|part| if let Part::Bytes(bytes) = part { bytes } else { Vec::new() }).collect()
+    }
+
     fn parts(self) -> Vec<Part> {
         if let Some(raw) = self.raw {
             return raw;

@@ -69,6 +69,21 @@ fn extras_may_stand_inside_of_the_records_and_stay_exact() {
 }
 
 #[test]
+fn extras_beside_and_inside_of_a_body_that_may_itself_be_the_records_are_found() {
+    let envelope = Envelope::at(["/data", ""]).also(["/0/id", "/error", "/data/0/id"]);
+    let extras = |body: &str| {
+        let page = people().read(body.as_bytes(), &envelope).unwrap();
+        (page.records, page.extras.into_iter().map(|extra| extra.map(|value| value.to_string())).collect::<Vec<_>>())
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(extras(r#"[{"id":5},{"id":6}]"#), (2, vec![some("5"), None, None]));
+    assert_eq!(extras(r#"{"error":"x","data":[{"id":7}]}"#), (1, vec![None, some("x"), some("7")]));
+    let keyed = Envelope::body().keyed().also(["/a/id"]);
+    let page = people().read(br#"{"a":{"id":1},"b":{"id":2}}"#, &keyed).unwrap();
+    assert_eq!((ids(&page), page.extras), (vec![1, 2], vec![Some(Value::Int(1))]));
+}
+
+#[test]
 fn json_lines_are_one_record_a_line() {
     let body = "\u{feff}{\"id\":1}\r\n\n  {\"id\":2,\"name\":\"a\\nb\"}\n{\"id\":3}";
     let page = people().read(body.as_bytes(), &Envelope::lines()).unwrap();
@@ -86,7 +101,13 @@ fn broken_json_is_malformed_with_its_place_and_a_sample_without_values() {
     let error = fails("{\"data\":[{\"id\":1,\"name\":\"Jane Doe\"},\n{\"id\":47110815,,}]}", &Envelope::at(["/data"]));
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Malformed, Retry::Never));
     let text = error.to_string();
-    assert!(text.contains("line: 2") && text.contains("byte: 52") && text.contains("\"name\":\"…\""), "{text}");
+    assert!(
+        text.contains("stream: people")
+            && text.contains("line: 2")
+            && text.contains("byte: 52")
+            && text.contains("\"name\":\"…\""),
+        "{text}"
+    );
     assert!(!text.contains("Jane") && !text.contains("4711"), "{text}");
     let sample = error.context().find(|(key, _)| *key == "sample").unwrap().1;
     assert!(sample.len() <= 200);

@@ -39,7 +39,9 @@ impl Rules {
     fn differs(self, stream: &StreamSpec, existing: &Held, values: &[Value]) -> bool {
         existing.missing_since.is_some()
             || match (self.difference, stream.version_index()) {
-                (Difference::Version, Some(version)) => existing.values[version] != values[version],
+                (Difference::Version, Some(version)) if !values[version].is_null() => {
+                    existing.values[version] != values[version]
+                }
                 _ => existing.values != values,
             }
     }

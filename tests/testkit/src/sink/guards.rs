@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sync_core::detect::Difference;
 use sync_core::model::Outcome::{self, Created, Deleted, Existing, Stale, Unchanged, Updated};
 use sync_core::model::{Changes, Op, Rows};
 use sync_core::sink::{Expect, Guard, Step};
@@ -13,14 +14,16 @@ use crate::report::{Finding, broken, holds, needs, same};
 
 const GUARDS: [Guard; 4] = [Guard::Always, Guard::NotOlder, Guard::Newer, Guard::Never];
 
+/// Order 0 without a version.
+fn unversioned(note: &str) -> Vec<Value> {
+    let mut row = order(0, 0, note);
+    row[1] = Value::Null;
+    row
+}
+
 pub(super) async fn guards_agree_with_their_one_reading(sink: &dyn Sink) -> Finding {
     needs(sink.capabilities().guards, "guards")?;
     let bench = Bench::new(sink).await?;
-    let unversioned = |note: &str| {
-        let mut row = order(0, 0, note);
-        row[1] = Value::Null;
-        row
-    };
     let rows = [
         order(0, 10, "b"),
         order(0, 9, "a"),
@@ -80,6 +83,31 @@ fn reading(guard: Guard, stream: &StreamSpec, existing: &[Value], change: &Chang
         (true, _) if is_delete => Deleted,
         (true, _) => Updated,
     }
+}
+
+pub(super) async fn differences_agree_with_their_one_reading(sink: &dyn Sink) -> Finding {
+    let bench = Bench::new(sink).await?;
+    let rows = [order(0, 10, "a"), order(0, 10, "b"), order(0, 11, "a"), unversioned("a"), unversioned("b")];
+    for difference in [Difference::Content, Difference::Version] {
+        for existing in &rows {
+            for incoming in &rows {
+                bench.write(std::slice::from_ref(existing)).await?;
+                let mut write = bench.plain(std::slice::from_ref(incoming));
+                write.difference = difference;
+                let found = bench.outcomes(write).await?;
+                let both = upserts(&bench.stream, &[existing.clone(), incoming.clone()]);
+                let differs = difference.between(&bench.stream, both.at(0).row(), both.at(1).row());
+                let what = format!(
+                    "outcome by {difference:?} of {} content, version {} against version {}",
+                    if existing[2] == incoming[2] { "equal" } else { "other" },
+                    incoming[1],
+                    existing[1]
+                );
+                same(&what, found, [if differs { Updated } else { Unchanged }])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn a_guard_that_refuses_writes_nothing(sink: &dyn Sink) -> Finding {

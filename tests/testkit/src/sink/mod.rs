@@ -117,6 +117,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     unit::scopes_are_written_at_once => "units of different scopes may be applied at once",
     unit::a_dropped_unit_is_whole_or_nothing => "a dropped `apply` either happens whole or not at all",
     guards::guards_agree_with_their_one_reading => "it evaluates every `Guard`",
+    guards::differences_agree_with_their_one_reading => "when an incoming row counts as different from an existing one",
     guards::a_guard_that_refuses_writes_nothing => "unless the stored version is higher",
     guards::an_expected_absence_is_checked => "compare-and-set: what must be stored for each change, or the whole unit fails with `Conflict`",
     guards::an_expected_row_is_checked => "compare-and-set: what must be stored for each change, or the whole unit fails with `Conflict`",

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use sync_core::Error;
+use async_trait::async_trait;
+use sync_core::detect::Difference;
 use sync_core::memory::MemorySink;
-use sync_core::sink::SinkCapabilities;
+use sync_core::sink::{SinkCapabilities, Step, WriteReport, WriteUnit};
+use sync_core::{Error, Sink};
 use sync_testkit::sink;
 
 #[tokio::test]
@@ -39,4 +41,34 @@ async fn what_survives_a_restart_is_seen_to_survive() {
     sink::durability(async |name| Ok::<_, Error>(open(name))).await.assert();
     let forgetful = sink::durability(async |_| Ok::<_, Error>(MemorySink::new())).await;
     assert_eq!(forgetful.broken().len(), 4, "{forgetful}");
+}
+
+/// Compares as it likes, whatever a write says.
+#[derive(Debug)]
+struct Headstrong(MemorySink, Difference);
+
+#[async_trait]
+impl Sink for Headstrong {
+    fn name(&self) -> &str {
+        "headstrong"
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> sync_core::Result<WriteReport> {
+        let mut steps = unit.steps.to_vec();
+        for step in &mut steps {
+            if let Step::Write(write) = step {
+                write.difference = self.1;
+            }
+        }
+        self.0.apply(&WriteUnit { steps: &steps, ..*unit }).await
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_compares_otherwise_than_it_is_told_is_caught() {
+    for difference in [Difference::Content, Difference::Version] {
+        let make = async |_: &str| Ok::<_, Error>(Headstrong(MemorySink::new(), difference));
+        let report = sink::conformance(make).await;
+        assert!(report.broken().contains(&"differences_agree_with_their_one_reading"), "{report}");
+    }
 }
