@@ -11,7 +11,7 @@ use sync_core::model::{Op, Outcome, Rows};
 use sync_core::sink::{
     Expect, Guard, Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteMode, WriteReport, WriteUnit,
 };
-use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value};
+use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
 /// Rows by stream and key. A row is its values by column, so that a stream may gain columns later.
 type Table = BTreeMap<(String, Key), BTreeMap<String, Value>>;
@@ -80,10 +80,11 @@ impl Sink for JsonLines {
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |key: &Key| {
-            Some(StoredRow { values: values(stream, table.get(&(stream.name().to_owned(), key.clone()))?) })
+        let stored = |key: &Key| {
+            let row = table.get(&(stream.name().to_owned(), key.clone()));
+            row.map(|row| Ok(StoredRow { values: in_order(stream, row)?.row(0).to_values() })).transpose()
         };
-        Ok(keys.iter().map(row).collect())
+        keys.iter().map(stored).collect()
     }
 
     fn capabilities(&self) -> SinkCapabilities {
@@ -103,11 +104,12 @@ fn write_rows(table: &mut Table, step: usize, write: &Write) -> Result<Vec<Outco
             return Err(Error::data("a key column is empty").with("stream", stream.name()).at_row(step, row));
         }
         let place = (stream.name().to_owned(), key);
-        let existing = table.get(&place).map(|row| values(stream, row));
+        let existing = table.get(&place).map(|row| in_order(stream, row)).transpose()?;
+        let existing = existing.as_ref().map(|rows| rows.row(0));
         let expected = match write.expect.get(row) {
             None => true,
             Some(Expect::Absent) => existing.is_none(),
-            Some(Expect::Row(row)) => existing.as_ref() == Some(row),
+            Some(Expect::Row(values)) => existing.is_some_and(|row| row.to_values() == *values),
         };
         if !expected {
             return Err(Error::new(ErrorKind::Conflict, "a row changed meanwhile").with("stream", stream.name()));
@@ -116,17 +118,11 @@ fn write_rows(table: &mut Table, step: usize, write: &Write) -> Result<Vec<Outco
             (None, Op::Delete) => Outcome::Unchanged,
             (None, Op::Upsert) => Outcome::Created,
             (Some(_), _) if write.mode == WriteMode::InsertOnly => Outcome::Existing,
-            (Some(row), Op::Upsert) if row == change.to_values() => Outcome::Unchanged,
-            (Some(row), op) => {
-                let mut existing = Rows::new(Arc::clone(stream.schema()));
-                existing.push(row.iter().map(Value::as_ref))?;
-                match op {
-                    _ if write.guard == Guard::Never => Outcome::Existing,
-                    _ if !write.guard.admits(stream, existing.row(0), change) => Outcome::Stale,
-                    Op::Delete => Outcome::Deleted,
-                    Op::Upsert => Outcome::Updated,
-                }
-            }
+            (Some(row), Op::Upsert) if !write.difference.between(stream, row, change.row()) => Outcome::Unchanged,
+            (Some(_), _) if write.guard == Guard::Never => Outcome::Existing,
+            (Some(row), _) if !write.guard.admits(stream, row, change) => Outcome::Stale,
+            (Some(_), Op::Delete) => Outcome::Deleted,
+            (Some(_), Op::Upsert) => Outcome::Updated,
         };
         match outcome {
             Outcome::Created | Outcome::Updated => {
@@ -141,9 +137,12 @@ fn write_rows(table: &mut Table, step: usize, write: &Write) -> Result<Vec<Outco
     Ok(outcomes)
 }
 
-/// A row's values in the order of its stream; a column it does not have yet is empty.
-fn values(stream: &StreamSpec, row: &BTreeMap<String, Value>) -> Vec<Value> {
-    stream.schema().fields().iter().map(|field| row.get(field.name()).cloned().unwrap_or_default()).collect()
+/// A row as its stream declares it; a column it does not have yet is empty.
+fn in_order(stream: &StreamSpec, row: &BTreeMap<String, Value>) -> Result<Rows> {
+    let mut rows = Rows::new(Arc::clone(stream.schema()));
+    let columns = stream.schema().fields().iter().map(|field| row.get(field.name()));
+    rows.push(columns.map(|value| value.map_or(ValueRef::Null, Value::as_ref)))?;
+    Ok(rows)
 }
 
 fn failed(doing: &str, path: &Path, cause: std::io::Error) -> Error {
