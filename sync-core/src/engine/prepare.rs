@@ -71,11 +71,8 @@ impl Prepared {
             return changes;
         }
         self.ascending = false;
-        let guard = pipeline.guard(stream).unwrap_or(if stream.version_column().is_some() {
-            Guard::NotOlder
-        } else {
-            Guard::Always
-        });
+        // The highest version stays whatever the policy: it is the state the source ended in.
+        let guard = if pipeline.guard(stream) == Some(Guard::Newer) { Guard::Newer } else { Guard::NotOlder };
         let mut order: Vec<usize> = (0..changes.len()).collect();
         order.sort_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key));
         let mut kept = Vec::with_capacity(order.len());

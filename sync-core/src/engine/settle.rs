@@ -101,8 +101,14 @@ impl ScopeRun<'_> {
         let resolved = self.resolve(steps).await?;
         self.bury(resolved.parked).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
-        let mut written =
-            if self.options.dry_run { self.rehearse(steps).await? } else { self.commit(steps, next).await? };
+        let mut written = if self.options.dry_run {
+            let rehearsed = self.rehearse(steps).await?;
+            // The loop goes on as if the unit were written; nothing of this is saved.
+            self.checkpoint = next.clone();
+            rehearsed
+        } else {
+            self.commit(steps, next).await?
+        };
         written.tally += resolved.decided;
         if resolved.steps.is_some() {
             // The steps that were written are not the ones that were given.

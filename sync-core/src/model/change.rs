@@ -44,23 +44,26 @@ impl Mark {
 }
 
 /// The changes of one stream, flat. Without marks, every row is a plain upsert.
+///
+/// Cheap to clone: clones share their rows until one of them is changed, so a unit can be handed to another thread and
+/// kept for another try.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
-    rows: Rows,
+    rows: Arc<Rows>,
     /// Empty, or one for each row.
-    marks: Vec<Mark>,
+    marks: Arc<Vec<Mark>>,
 }
 
 impl Changes {
     /// Every row as a plain upsert.
     pub fn upserts(rows: Rows) -> Self {
-        Self { rows, marks: Vec::new() }
+        Self { rows: Arc::new(rows), marks: Arc::default() }
     }
 
     /// Rows with what is known about each. Missing marks are plain upserts.
     pub fn marked(rows: Rows, mut marks: Vec<Mark>) -> Self {
         marks.resize(rows.len(), Mark::default());
-        Self { rows, marks }
+        Self { rows: Arc::new(rows), marks: Arc::new(marks) }
     }
 
     /// The rows.
@@ -103,23 +106,23 @@ impl Changes {
 
     /// Adds a copy of one change of the same schema.
     pub fn push(&mut self, change: Change<'_>) {
-        if let Some(mark) = change.mark {
-            self.marks.resize(self.rows.len(), Mark::default());
-            self.marks.push(mark.clone());
-        } else if !self.marks.is_empty() {
-            self.marks.push(Mark::default());
+        if change.mark.is_some() || !self.marks.is_empty() {
+            let marks = Arc::make_mut(&mut self.marks);
+            marks.resize(self.rows.len(), Mark::default());
+            marks.push(change.mark.cloned().unwrap_or_default());
         }
-        self.rows.push_row(change.row);
+        Arc::make_mut(&mut self.rows).push_row(change.row);
     }
 
     /// Adds all changes of another page of the same schema.
     pub fn append(&mut self, other: &Self) {
         if !other.marks.is_empty() || !self.marks.is_empty() {
-            self.marks.resize(self.rows.len(), Mark::default());
-            self.marks.extend_from_slice(&other.marks);
-            self.marks.resize(self.rows.len() + other.rows.len(), Mark::default());
+            let marks = Arc::make_mut(&mut self.marks);
+            marks.resize(self.rows.len(), Mark::default());
+            marks.extend_from_slice(&other.marks);
+            marks.resize(self.rows.len() + other.rows.len(), Mark::default());
         }
-        self.rows.append(&other.rows);
+        Arc::make_mut(&mut self.rows).append(&other.rows);
     }
 
     /// The changes at these positions, in this order.

@@ -26,6 +26,6 @@ pub use rust_decimal::Decimal;
 pub use schema::{Field, Kind, Schema};
 pub use scope::{Lane, Partition, RowScope, Scope};
 pub use stream::{Absent, Disposition, Feed, StreamSpec};
-pub use timestamp::Timestamp;
+pub use timestamp::{Timestamp, TimestampText};
 pub use value::{Value, ValueRef};
 pub use version::Version;

@@ -34,24 +34,36 @@ impl From<DateTime<Utc>> for Timestamp {
     }
 }
 
+/// Room for the text of a timestamp: RFC 3339 with six digits and `Z`.
+pub type TimestampText = [u8; 27];
+
+impl Timestamp {
+    /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
+    pub fn write(self, text: &mut TimestampText) -> Option<&str> {
+        let at = self.to_datetime()?;
+        let (year, second) =
+            (u32::try_from(at.year()).ok().filter(|year| *year <= 9999)?, at.num_seconds_from_midnight());
+        *text = *b"0000-00-00T00:00:00.000000Z";
+        digits(&mut text[0..4], year);
+        digits(&mut text[5..7], at.month());
+        digits(&mut text[8..10], at.day());
+        digits(&mut text[11..13], second / 3600);
+        digits(&mut text[14..16], second / 60 % 60);
+        digits(&mut text[17..19], second % 60);
+        digits(&mut text[20..26], at.timestamp_subsec_micros() % 1_000_000);
+        std::str::from_utf8(text).ok()
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 with six digits and `Z`, so that text order is time order for the years 0000 to 9999.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(at) = self.to_datetime() else {
-            return write!(f, "{}µs", self.0);
-        };
-        if !(0..=9999).contains(&at.year()) {
-            return write!(f, "{}", at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+        let mut text = [0; 27];
+        match (self.write(&mut text), self.to_datetime()) {
+            (Some(text), _) => f.write_str(text),
+            (None, Some(at)) => f.write_str(&at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
+            (None, None) => write!(f, "{}µs", self.0),
         }
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        digits(&mut text[0..4], at.year().unsigned_abs());
-        digits(&mut text[5..7], at.month());
-        digits(&mut text[8..10], at.day());
-        digits(&mut text[11..13], at.hour());
-        digits(&mut text[14..16], at.minute());
-        digits(&mut text[17..19], at.second());
-        digits(&mut text[20..26], at.timestamp_subsec_micros() % 1_000_000);
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -177,7 +177,7 @@ async fn a_mass_delete_is_withheld_until_it_is_confirmed() {
     assert_eq!((count(&report, Outcome::Withheld), count(&report, Outcome::Deleted)), (11, 0), "{report}");
     assert_eq!(world.sink.rows("orders").len(), 60);
     let plan = world.engine().run_with("shop", RunOptions::reconcile().confirm_deletes().dry_run()).await.unwrap();
-    assert_eq!(count(&plan, Outcome::Deleted), 11, "{plan}");
+    assert_eq!((plan.status, count(&plan, Outcome::Deleted)), (RunStatus::Completed, 11), "{plan}");
     assert_eq!(world.sink.rows("orders").len(), 60);
     let confirmed = world.engine().run_with("shop", RunOptions::reconcile().confirm_deletes()).await.unwrap();
     assert_eq!(count(&confirmed, Outcome::Deleted), 11, "{confirmed}");

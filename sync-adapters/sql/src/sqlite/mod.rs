@@ -1,0 +1,88 @@
+//! SQLite: one connection on a thread of its own, rows and checkpoint in one transaction.
+
+mod checkpoint;
+mod error;
+mod number;
+mod plan;
+mod publish;
+mod schema;
+mod scope;
+mod sink;
+mod stage;
+mod value;
+mod worker;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sync_core::Result;
+
+use worker::Worker;
+
+/// How much a crash of the *machine* may cost. A crash of the process never costs anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// A power cut may take back the last transactions, whole ones; the next run brings them again, since the position
+    /// goes back with them. SQLite's `synchronous = NORMAL`.
+    #[default]
+    Normal,
+    /// Not even a power cut takes anything back: a flush to disk for every transaction. SQLite's `synchronous = FULL`.
+    Full,
+}
+
+/// How a database is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    path: PathBuf,
+    durability: Durability,
+    cache_kib: u32,
+}
+
+impl SqliteOptions {
+    /// The database file; it is created when it is not there.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), durability: Durability::default(), cache_kib: 16 * 1024 }
+    }
+
+    /// How much a crash of the machine may cost.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How much of the database is kept in memory, KiB. The default is 16 MiB.
+    #[must_use]
+    pub fn cache_kib(mut self, kib: u32) -> Self {
+        self.cache_kib = kib;
+        self
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    pub async fn open(self) -> Result<Sqlite> {
+        let name =
+            self.path.file_name().map_or_else(|| "sqlite".to_owned(), |name| name.to_string_lossy().into_owned());
+        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await? })
+    }
+}
+
+/// A SQLite database as a sink. Cheap to clone; all clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    name: Arc<str>,
+    worker: Worker,
+}
+
+impl Sqlite {
+    /// Opens or creates a database file, in WAL mode.
+    ///
+    /// # Errors
+    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        SqliteOptions::new(path).open().await
+    }
+}

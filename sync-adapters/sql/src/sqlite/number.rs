@@ -1,0 +1,108 @@
+//! Exact decimals as text: one form for each number of a column.
+//!
+//! SQLite has no decimal type, and a `NUMERIC` column would turn decimals into floats. The text has exactly as many
+//! digits after the point as the column declares, so that `1.5` and `1.50` are one value.
+
+use sync_core::model::Decimal;
+
+/// Room for the text of any decimal of up to 38 digits.
+pub(crate) type DecimalText = [u8; 48];
+
+/// The text of a decimal with `scale` digits after the point; `None` when it has more digits than that.
+pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -> Option<&str> {
+    let value = if value.scale() > u32::from(scale) { value.normalize() } else { value };
+    let missing = u32::from(scale).checked_sub(value.scale())?;
+    let mut rest = value.mantissa().unsigned_abs().checked_mul(10_u128.checked_pow(missing)?)?;
+    let mut start = text.len();
+    let mut place = 0;
+    while rest > 0 || place <= scale {
+        if place == scale && scale > 0 {
+            start -= 1;
+            text[start] = b'.';
+        }
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        place += 1;
+    }
+    if value.is_sign_negative() && !value.is_zero() {
+        start -= 1;
+        text[start] = b'-';
+    }
+    std::str::from_utf8(&text[start..]).ok()
+}
+
+/// The same form for a number that is too long for [`Decimal`] and came as text; `None` when it is no plain decimal, or
+/// has more digits after the point than the column.
+pub(crate) fn plain_decimal(number: &str, scale: u8) -> Option<String> {
+    let (negative, digits) = match number.as_bytes().first()? {
+        b'-' => (true, &number[1..]),
+        b'+' => (false, &number[1..]),
+        _ => (false, number),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let whole = whole.trim_start_matches('0');
+    let fraction = fraction.trim_end_matches('0');
+    let missing = usize::from(scale).checked_sub(fraction.len())?;
+    let mut text = String::with_capacity(number.len() + missing + 2);
+    if negative && !(whole.is_empty() && fraction.is_empty()) {
+        text.push('-');
+    }
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if scale > 0 {
+        text.push('.');
+        text.push_str(fraction);
+        text.extend(std::iter::repeat_n('0', missing));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(number: &str, scale: u8) -> Option<String> {
+        let mut text = [0; 48];
+        write_decimal(number.parse().expect("a decimal"), scale, &mut text).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_decimal_has_as_many_digits_after_the_point_as_its_column() {
+        let written = [("1.5", 2), ("1.50", 2), ("-0.07", 2), ("12", 0), ("0", 2), ("-3", 3), ("1.500", 2), ("-0", 2)]
+            .map(|(number, scale)| written(number, scale));
+        let expected =
+            ["1.50", "1.50", "-0.07", "12", "0.00", "-3.000", "1.50", "0.00"].map(|text| Some(text.to_owned()));
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_decimal_is_never_rounded() {
+        assert_eq!(written("1.005", 2), None);
+        assert_eq!(plain_decimal("1.005", 2), None);
+    }
+
+    #[test]
+    fn both_ways_of_writing_agree() {
+        for number in ["0", "7", "-7", "0.1", "-0.10", "123456789.01", "79228162514264337593543950335"] {
+            assert_eq!(written(number, 4), plain_decimal(number, 4), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_38_digits_stays_exact() {
+        let long = "12345678901234567890123456789012345.678";
+        assert_eq!(plain_decimal(long, 3).as_deref(), Some(long));
+        assert_eq!(plain_decimal(&format!("+000{long}000"), 3).as_deref(), Some(long));
+    }
+
+    #[test]
+    fn what_is_no_plain_decimal_is_refused() {
+        for text in ["", "-", ".", "1e5", "abc", "1.2.3", " 1", "٣"] {
+            assert_eq!(plain_decimal(text, 2), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The connection, on a thread of its own: a statement takes a microsecond, a hand-over between tasks many.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use sync_core::{Error, Result};
+use tokio::sync::oneshot;
+
+use super::error::failed;
+use super::{Durability, SqliteOptions};
+
+/// How long a statement waits while another connection writes.
+const BUSY: Duration = Duration::from_secs(60);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Sends work to the connection's thread. The thread ends with the last clone.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    jobs: Sender<Job>,
+    path: Arc<Path>,
+}
+
+impl Worker {
+    pub(crate) async fn start(options: SqliteOptions) -> Result<Self> {
+        let path: Arc<Path> = options.path.clone().into();
+        let (jobs, inbox) = channel::<Job>();
+        let (opened, ready) = oneshot::channel();
+        let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn(move || {
+            let mut connection = match open(&options) {
+                Ok(connection) => connection,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            drop(opened.send(Ok(())));
+            for job in inbox {
+                job(&mut connection);
+            }
+        });
+        spawned.map_err(|cause| Error::unavailable("no thread can be started for the database").caused_by(cause))?;
+        let outcome =
+            ready.await.map_err(|_| Error::internal("the database's thread ended while it opened the file"))?;
+        outcome.map_err(|error| error.with("file", path.display()))?;
+        Ok(Self { jobs, path })
+    }
+
+    /// Does the work on the connection's thread. Once begun it is done, even when nobody waits for it any more.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| drop(answer.send(work(connection))));
+        let gone = |_| {
+            Error::internal("the database's thread has ended: an earlier call made it panic")
+                .with("file", self.path.display())
+        };
+        self.jobs.send(job).map_err(|_| gone(()))?;
+        answered.await.map_err(|_| gone(()))?.map_err(|error| error.with("file", self.path.display()))
+    }
+}
+
+fn open(options: &SqliteOptions) -> Result<Connection> {
+    let connection = Connection::open(&options.path).map_err(|cause| failed("the database cannot be opened", cause))?;
+    let synchronous = match options.durability {
+        Durability::Normal => "NORMAL",
+        Durability::Full => "FULL",
+    };
+    let set = || -> rusqlite::Result<()> {
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        connection.set_prepared_statement_cache_capacity(256);
+        Ok(())
+    };
+    set().map_err(|cause| failed("the database cannot be set up", cause))?;
+    Ok(connection)
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("path", &self.path).finish_non_exhaustive()
+    }
+}

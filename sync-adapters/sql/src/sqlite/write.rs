@@ -1,0 +1,252 @@
+//! Classify, then write: what is there is looked at first, and only what differs is written.
+
+use rusqlite::{CachedStatement, Connection, Row as SqlRow};
+use sync_core::detect::Difference;
+use sync_core::model::{Change, Op, Outcome, Rows, StreamSpec};
+use sync_core::sink::{Expect, Guard, Write, WriteMode};
+use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
+
+use super::error::failed;
+use super::plan::Plan;
+use super::value::{Scratch, stored_form, value_of};
+
+/// Writes changes and says of each what became of it.
+pub(crate) fn write(connection: &Connection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
+    let plan = Plan::of(&write.stream)?;
+    let mut writer = Writer::new(connection, &plan, write.mode, write.guard, write.difference)?;
+    let mut outcomes = Vec::with_capacity(write.changes.len());
+    for (row, change) in write.changes.iter().enumerate() {
+        let written = match write.expect.get(row) {
+            Some(expect) => writer.check(&change, expect).and_then(|()| writer.put(&change)),
+            None => writer.put(&change),
+        };
+        outcomes.push(
+            written.map_err(|error| if error.kind() == ErrorKind::Data { error.at_row(step, row) } else { error })?,
+        );
+    }
+    Ok(outcomes)
+}
+
+/// Puts changes of one stream into its table, one after the other.
+pub(crate) struct Writer<'c> {
+    connection: &'c Connection,
+    plan: &'c Plan<'c>,
+    mode: WriteMode,
+    guard: Guard,
+    difference: Difference,
+    insert: CachedStatement<'c>,
+    select: Option<CachedStatement<'c>>,
+    /// Whether the last row was new: then the next one probably is, and inserting first saves a look.
+    probably_new: bool,
+    scratch: Scratch,
+    differing: Vec<usize>,
+}
+
+/// What is stored under a key, as far as it is needed to decide.
+struct Standing {
+    /// Whether the row is marked as missing.
+    marked: bool,
+    /// Whether the version column equals the incoming one.
+    same_version: bool,
+    /// The stored values, where the guard must see them.
+    values: Option<Vec<Value>>,
+}
+
+impl<'c> Writer<'c> {
+    pub(crate) fn new(
+        connection: &'c Connection,
+        plan: &'c Plan<'c>,
+        mode: WriteMode,
+        guard: Guard,
+        difference: Difference,
+    ) -> Result<Self> {
+        let keyed = mode != WriteMode::Append;
+        let insert = connection.prepare_cached(if keyed { &plan.insert } else { &plan.append }).map_err(unprepared)?;
+        let select = if keyed { Some(connection.prepare_cached(&plan.select).map_err(unprepared)?) } else { None };
+        Ok(Self {
+            connection,
+            plan,
+            mode,
+            guard,
+            difference,
+            insert,
+            select,
+            probably_new: true,
+            scratch: Scratch::new(),
+            differing: Vec::new(),
+        })
+    }
+
+    /// Puts one change.
+    pub(crate) fn put(&mut self, change: &Change<'_>) -> Result<Outcome> {
+        if change.op() == Op::Delete {
+            return self.delete(change);
+        }
+        if (self.probably_new || self.mode == WriteMode::Append) && self.insert(change)? {
+            return Ok(Outcome::Created);
+        }
+        let outcome = match self.look(change)? {
+            None if self.insert(change)? => Outcome::Created,
+            None => return Err(Error::data("another unique key of the table refuses the row")),
+            Some(_) if self.mode == WriteMode::InsertOnly => Outcome::Existing,
+            Some(standing) => self.replace(change, &standing)?,
+        };
+        self.probably_new = outcome == Outcome::Created;
+        Ok(outcome)
+    }
+
+    /// Inserts the row; false when its key is there already.
+    fn insert(&mut self, change: &Change<'_>) -> Result<bool> {
+        for (column, value) in change.row().values().enumerate() {
+            // SQLite would give a row without key a number of its own.
+            if value.is_null() && !self.plan.field(column).is_nullable() {
+                return Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())));
+            }
+            bind(&mut self.insert, column + 1, value, self.plan, column, &mut self.scratch)?;
+        }
+        let inserted = self.insert.raw_execute().map_err(|cause| failed("the row cannot be inserted", cause))?;
+        Ok(inserted == 1)
+    }
+
+    /// Looks at the row under the change's key, and notes in `differing` which columns differ.
+    fn look(&mut self, change: &Change<'_>) -> Result<Option<Standing>> {
+        let Some(select) = &mut self.select else { return Ok(None) };
+        for (place, &column) in self.plan.key.iter().enumerate() {
+            bind(select, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+        }
+        self.differing.clear();
+        let mut found = select.raw_query();
+        let Some(row) = found.next().map_err(|cause| failed("the stored row cannot be read", cause))? else {
+            return Ok(None);
+        };
+        let width = self.plan.stream.schema().width();
+        let version = self.plan.stream.version_index();
+        let mut same_version = version.is_none();
+        let compared = if change.op() == Op::Delete { 0 } else { width };
+        for (column, value) in change.row().values().enumerate().take(compared) {
+            let field = self.plan.field(column);
+            let stored = row.get_ref(column).map_err(|cause| failed("the stored row cannot be read", cause))?;
+            let same = stored_form(value, field, &mut self.scratch)? == stored;
+            if version == Some(column) {
+                same_version = same;
+            }
+            if !same && change.fields().is_none_or(|fields| fields.contains(column)) {
+                self.differing.push(column);
+            }
+        }
+        let marked =
+            self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != rusqlite::types::ValueRef::Null);
+        let guarded = matches!(self.guard, Guard::NotOlder | Guard::Newer) && !self.differing.is_empty()
+            || change.op() == Op::Delete;
+        let values = if guarded { Some(read_row(row, self.plan.stream)?) } else { None };
+        Ok(Some(Standing { marked, same_version, values }))
+    }
+
+    /// Replaces a row that is there, if it differs and the guard lets it.
+    fn replace(&mut self, change: &Change<'_>, standing: &Standing) -> Result<Outcome> {
+        let same = self.differing.is_empty() || (self.difference == Difference::Version && standing.same_version);
+        if same && !standing.marked {
+            return Ok(Outcome::Unchanged);
+        }
+        if !same && let Some(refused) = self.refused(change, standing)? {
+            return Ok(refused);
+        }
+        let columns: &[usize] = if same { &[] } else { &self.differing };
+        let sql = self.plan.update(columns.iter().copied(), standing.marked)?;
+        let mut update = self.connection.prepare_cached(&sql).map_err(unprepared)?;
+        for (place, &column) in columns.iter().chain(&self.plan.key).enumerate() {
+            bind(&mut update, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+        }
+        update.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
+        Ok(Outcome::Updated)
+    }
+
+    fn delete(&mut self, change: &Change<'_>) -> Result<Outcome> {
+        let Some(standing) = self.look(change)? else { return Ok(Outcome::Unchanged) };
+        if self.mode == WriteMode::InsertOnly {
+            return Ok(Outcome::Existing);
+        }
+        if let Some(refused) = self.refused(change, &standing)? {
+            return Ok(refused);
+        }
+        let mut delete = self.connection.prepare_cached(&self.plan.delete).map_err(unprepared)?;
+        for (place, &column) in self.plan.key.iter().enumerate() {
+            bind(&mut delete, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+        }
+        delete.raw_execute().map_err(|cause| failed("the row cannot be deleted", cause))?;
+        Ok(Outcome::Deleted)
+    }
+
+    /// What the guard makes of a change it does not let through.
+    fn refused(&self, change: &Change<'_>, standing: &Standing) -> Result<Option<Outcome>> {
+        match (self.guard, &standing.values) {
+            (Guard::Always, _) => Ok(None),
+            (Guard::Never, _) => Ok(Some(Outcome::Existing)),
+            (guard, Some(values)) => {
+                let mut existing = Rows::new(std::sync::Arc::clone(self.plan.stream.schema()));
+                existing.push(values.iter().map(Value::as_ref))?;
+                Ok((!guard.admits(self.plan.stream, existing.row(0), *change)).then_some(Outcome::Stale))
+            }
+            (_, None) => Err(Error::internal("a guarded row was not read")),
+        }
+    }
+
+    /// Compares what is stored with what the writer has seen.
+    fn check(&mut self, change: &Change<'_>, expect: &Expect) -> Result<()> {
+        let key: Vec<ValueRef<'_>> = self.plan.key.iter().map(|&column| change.row().at(column)).collect();
+        let stored = read(self.connection, self.plan, &key)?;
+        let as_expected = match (expect, &stored) {
+            (Expect::Absent, None) => true,
+            (Expect::Row(expected), Some(stored)) => expected == stored,
+            _ => false,
+        };
+        if as_expected {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "somebody else changed a row meanwhile")
+            .with_retry(Retry::Backoff)
+            .with("table", self.plan.stream.name()))
+    }
+}
+
+/// The row under a key.
+pub(crate) fn read(connection: &Connection, plan: &Plan<'_>, key: &[ValueRef<'_>]) -> Result<Option<Vec<Value>>> {
+    let mut select = connection.prepare_cached(&plan.select).map_err(unprepared)?;
+    let mut scratch = Scratch::new();
+    for (place, (&column, value)) in plan.key.iter().zip(key).enumerate() {
+        bind(&mut select, place + 1, *value, plan, column, &mut scratch)?;
+    }
+    let mut found = select.raw_query();
+    match found.next().map_err(|cause| failed("the stored row cannot be read", cause))? {
+        Some(row) => read_row(row, plan.stream).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The values of a result row whose first columns are the stream's.
+pub(crate) fn read_row(row: &SqlRow<'_>, stream: &StreamSpec) -> Result<Vec<Value>> {
+    let fields = stream.schema().fields().iter().enumerate();
+    fields
+        .map(|(column, field)| {
+            value_of(row.get_ref(column).map_err(|cause| failed("the stored row cannot be read", cause))?, field)
+        })
+        .collect()
+}
+
+/// Binds a value in the stored form of its column.
+pub(crate) fn bind(
+    statement: &mut CachedStatement<'_>,
+    place: usize,
+    value: ValueRef<'_>,
+    plan: &Plan<'_>,
+    column: usize,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let stored = stored_form(value, plan.field(column), scratch)?;
+    let bound = rusqlite::types::ToSqlOutput::Borrowed(stored);
+    statement.raw_bind_parameter(place, bound).map_err(|cause| failed("a value cannot be bound", cause))
+}
+
+pub(crate) fn unprepared(cause: rusqlite::Error) -> Error {
+    failed("the statement does not fit the table", cause)
+}

@@ -1,0 +1,7 @@
+//! SQLite as a target, judged by the conformance suite and by a plain driver.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod conformance;
+mod engine;
+mod schema;
+mod values;
