@@ -80,6 +80,12 @@ const DURABLE: &[Durable] = &[
         after: |sink| Box::pin(rows::some_rows_are_there(sink)),
     },
     Durable {
+        name: "values_survive_a_restart",
+        says: "decimals, timestamps, dates, bytes, 64-bit integers stay exact",
+        before: |sink| Box::pin(rows::values_come_back_as_they_were(sink)),
+        after: |sink| Box::pin(rows::values_are_still_as_they_were(sink)),
+    },
+    Durable {
         name: "the_checkpoint_survives_a_restart",
         says: "when `apply` returns `Ok`, a crash of this process loses nothing of the unit",
         before: |sink| Box::pin(checkpoints::one_step(sink)),

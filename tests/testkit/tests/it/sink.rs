@@ -40,7 +40,7 @@ async fn what_survives_a_restart_is_seen_to_survive() {
     let open = |name: &str| disks.lock().unwrap().entry(name.to_owned()).or_default().clone();
     sink::durability(async |name| Ok::<_, Error>(open(name))).await.assert();
     let forgetful = sink::durability(async |_| Ok::<_, Error>(MemorySink::new())).await;
-    assert_eq!(forgetful.broken().len(), 3, "{forgetful}");
+    assert_eq!(forgetful.broken().len(), 4, "{forgetful}");
 }
 
 /// Compares as it likes, whatever a write says.

@@ -1,0 +1,48 @@
+//! A source of one's own: the tickets of a help desk.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sync_core::source::{CursorKind, SourceCapabilities};
+use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec, pages, typed};
+
+use crate::Desk;
+
+/// Reads the tickets of a desk.
+#[derive(Debug)]
+pub struct Tickets {
+    desk: Desk,
+    stream: Arc<StreamSpec>,
+}
+
+impl Tickets {
+    /// The tickets of this desk.
+    pub fn of(desk: Desk) -> Self {
+        let stream = StreamSpec::new("tickets").key(["id"]).int("revision").version("revision");
+        Self { desk, stream: Arc::new(stream.text("title").bool("closed")) }
+    }
+}
+
+#[async_trait]
+impl Source for Tickets {
+    fn name(&self) -> &str {
+        "help desk"
+    }
+
+    async fn feeds(&self) -> Result<Vec<Feed>> {
+        Ok(vec![Feed::one(Arc::clone(&self.stream))])
+    }
+
+    /// The cursor is the revision of the last ticket read. No two tickets share one, so none is lost behind it.
+    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        pages(request, Arc::clone(&self.stream), move |after: Option<i64>| async move {
+            let page = self.desk.changed_after(after.unwrap_or(0));
+            let Some(last) = page.last() else { return Ok(None) };
+            Ok(Some((typed::changes(&self.stream, &page)?, last.revision)))
+        })
+    }
+
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities::replayable(CursorKind::Position)
+    }
+}
