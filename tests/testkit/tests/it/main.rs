@@ -4,5 +4,6 @@
 
 mod fault;
 mod sink;
+mod sink_twins;
 mod source;
 mod store;
