@@ -7,3 +7,4 @@ mod sink;
 mod sink_twins;
 mod source;
 mod store;
+mod store_twins;
