@@ -6,5 +6,6 @@ mod fault;
 mod sink;
 mod sink_twins;
 mod source;
+mod source_twins;
 mod store;
 mod store_twins;
