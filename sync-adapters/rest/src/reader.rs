@@ -139,8 +139,9 @@ impl Reader {
         match step {
             Step::More(place) => self.go_on(place, page, &facts, &answer),
             Step::End | Step::Short => {
+                let only = self.tasks.front().and_then(|task| task.only.clone());
                 let boundary = self.end(&facts)?;
-                let batch = self.batch(page, &answer, boundary);
+                let batch = self.batch(page, &answer, boundary, only.as_ref());
                 self.ready.push_back(batch);
                 Ok(())
             }
@@ -150,6 +151,7 @@ impl Reader {
     /// The page stays, and the next one is named.
     fn go_on(&mut self, place: PageAt, page: Page, facts: &Facts, answer: &Answer) -> Result<()> {
         let here = self.position.clone();
+        let only = self.tasks.front().and_then(|task| task.only.clone());
         let followed = self.follow(place, answer);
         self.position.pages += 1;
         self.position.records += facts.records;
@@ -160,12 +162,12 @@ impl Reader {
             Ok(place) => self.position.page = place,
             Err(error) => {
                 // The rows are good; where they lead to is not. The next run asks for this page again.
-                let batch = self.batch(page, answer, Boundary::Resume(here.cursor()?));
+                let batch = self.batch(page, answer, Boundary::Resume(here.cursor()?), only.as_ref());
                 self.ready.push_back(batch);
                 return Err(error);
             }
         }
-        let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?));
+        let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?), only.as_ref());
         self.ready.push_back(batch);
         self.ahead.fill(&self.inner, &self.plan, &self.variables, &self.position, facts);
         self.within_limits()
@@ -329,11 +331,15 @@ impl Reader {
         self.inner.client.call(&call, &self.plan.rules).await
     }
 
-    fn batch(&self, page: Page, answer: &Answer, boundary: Boundary) -> Batch {
+    fn batch(&self, page: Page, answer: &Answer, boundary: Boundary, only: Option<&RowScope>) -> Batch {
         let spec = &self.plan.spec;
-        let mut batch = match page.rows.is_empty() {
+        let mut changes = Changes::upserts(page.rows);
+        if let Some(scope) = only {
+            changes = inside(changes, scope);
+        }
+        let mut batch = match changes.is_empty() {
             true => Batch::marker(boundary),
-            false => Batch::of(spec, Changes::upserts(page.rows), boundary),
+            false => Batch::of(spec, changes, boundary),
         };
         let redactor = &self.inner.client.redactor;
         batch.rejects = page
@@ -358,6 +364,20 @@ impl Reader {
         };
         batch
     }
+}
+
+/// The changes whose row lies in the scope.
+fn inside(changes: Changes, scope: &RowScope) -> Changes {
+    let RowScope::Range { column, from, until } = scope else { return changes };
+    let Some(column) = changes.rows().schema().index(column) else { return changes };
+    let is_inside = |index: &usize| {
+        let value = changes.rows().row(*index).at(column);
+        !value.is_null()
+            && from.as_ref().is_none_or(|from| value.total_cmp(from.as_ref()).is_ge())
+            && until.as_ref().is_none_or(|until| value.total_cmp(until.as_ref()).is_lt())
+    };
+    let kept: Vec<usize> = (0..changes.len()).filter(is_inside).collect();
+    if kept.len() == changes.len() { changes } else { changes.select(kept) }
 }
 
 fn is_empty(answer: &Answer) -> bool {

@@ -156,10 +156,16 @@ impl View {
 }
 
 fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    if needle.is_empty() || hay.len() < needle.len() {
-        return None;
+    let (&first, rest) = needle.split_first()?;
+    let mut from = 0;
+    while let Some(at) = hay.get(from..)?.iter().position(|&byte| byte == first) {
+        let start = from + at;
+        if hay[start + 1..].starts_with(rest) {
+            return Some(start);
+        }
+        from = start + 1;
     }
-    hay.windows(needle.len()).position(|window| window == needle)
+    None
 }
 
 fn hex(raw: &[u8]) -> Vec<u8> {

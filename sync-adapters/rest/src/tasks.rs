@@ -24,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) forgets: bool,
     /// Whether it moves the position of changes.
     pub(crate) advances: bool,
+    /// The rows that were asked for, where whole days bring more.
+    pub(crate) only: Option<RowScope>,
 }
 
 /// The listings of a read, the one under way first.
@@ -51,8 +53,8 @@ pub(crate) fn tasks(
                 begins: scope.clone(),
                 ends: scope,
                 lists: replaces,
-                forgets: false,
                 advances: true,
+                ..Task::default()
             }
         };
         return Ok(slices.map(task).collect());
@@ -63,16 +65,17 @@ pub(crate) fn tasks(
     };
     let all = window.slices(asked.from, asked.until, now);
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(VecDeque::new()) };
-    // Days are asked for whole, so what is covered may be a little more than what was asked.
-    let scope = window.scope(Slice { from: first.from, until: last.until });
+    let (scope, only) = window.covers(reading, Slice { from: first.from, until: last.until });
     let rest = match (under_way, position.covered) {
         (Some(slice), _) => under_way.into_iter().chain(window.slices(slice.until, asked.until, now)).collect(),
         (None, Some(covered)) => window.slices(covered, asked.until, now),
         (None, None) => all.clone(),
     };
     let fresh = under_way.is_none() && position.covered.is_none();
-    let mut tasks: VecDeque<Task> =
-        rest.into_iter().map(|slice| Task { slice: Some(slice), lists: true, ..Task::default() }).collect();
+    let mut tasks: VecDeque<Task> = rest
+        .into_iter()
+        .map(|slice| Task { slice: Some(slice), lists: true, only: only.clone(), ..Task::default() })
+        .collect();
     if let Some(task) = tasks.front_mut().filter(|_| fresh) {
         task.begins = Some(scope.clone());
     }

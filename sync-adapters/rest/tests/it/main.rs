@@ -6,6 +6,7 @@
 mod auth;
 mod bodies;
 mod config;
+mod conformance;
 mod guards;
 mod listings;
 mod network;
@@ -16,5 +17,6 @@ mod redaction;
 mod redirects;
 mod rules;
 mod server;
+mod simulated;
 mod statuses;
 mod windows;

@@ -30,6 +30,27 @@ async fn a_refused_connection_is_tried_again() {
     assert_eq!((outcome.error().kind(), outcome.error().retry()), (ErrorKind::Unavailable, Retry::Backoff));
 }
 
+#[tokio::test]
+async fn a_connection_that_is_never_accepted_runs_out_of_time() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody accepts, and these fill the queue: the next one is not answered at all.
+    let queue = futures::future::join_all((0..4).map(|_| {
+        let connect = tokio::net::TcpStream::connect(address);
+        tokio::time::timeout(std::time::Duration::from_millis(200), connect)
+    }));
+    let _queue = queue.await;
+    let rest = Rest::at(format!("http://{address}")).stream(&orders(), get("/orders"));
+    let source = rest.limits(|limits| limits.connect_seconds = 0.3).build().unwrap();
+    let begun = std::time::Instant::now();
+    let outcome = read(&source, None).await;
+    assert_eq!((outcome.error().kind(), outcome.error().retry()), (ErrorKind::Unavailable, Retry::Backoff));
+    assert_eq!(outcome.error().message(), "no connection in time");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+}
+
 async fn tls_server() -> (Server, String) {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();

@@ -95,6 +95,26 @@ async fn a_window_that_is_replaced_is_a_listing_of_its_days() {
 }
 
 #[tokio::test]
+async fn rows_beside_the_range_that_whole_days_bring_are_left_out() {
+    let server = Server::start(|_| {
+        let at = |hour: u32| format!("2026-01-10T{hour:02}:00:00Z");
+        Reply::json(&json!([{"id": 1, "at": at(1)}, {"id": 2, "at": at(6)}, {"id": 3, "at": at(12)}]))
+    })
+    .await;
+    let spec = StreamSpec::new("purchases").key(["id"]).timestamp("at");
+    let window = WindowConfig::new("at", "from", "to", day("2026-01-01"));
+    let source = server.source(&spec, get("/purchases").window(window));
+    let hour = |hour| Some(Value::from(day("2026-01-10").and_hms_opt(hour, 0, 0).unwrap().and_utc()));
+    let scope = RowScope::Range { column: "at".into(), from: hour(6), until: hour(12) };
+    let outcome = read_as(&source, Default::default(), None, Reading::Range(scope.clone())).await.good();
+    assert_eq!(
+        (outcome.ids(), server.seen()[0].param("from"), server.seen()[0].param("to")),
+        (vec![2], Some("2026-01-10"), Some("2026-01-10"))
+    );
+    assert_eq!(outcome.batches.last().unwrap().boundary, Boundary::Ends { scope, complete: true, resume: None });
+}
+
+#[tokio::test]
 async fn a_range_over_another_column_is_refused() {
     let server = Server::start(daily).await;
     let source = server.source(&purchases(), endpoint());
