@@ -7,6 +7,7 @@ mod auth;
 mod bodies;
 mod config;
 mod conformance;
+mod engine;
 mod guards;
 mod listings;
 mod network;
