@@ -20,4 +20,5 @@ mod rules;
 mod server;
 mod simulated;
 mod statuses;
+mod styles;
 mod windows;
