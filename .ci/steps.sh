@@ -1,0 +1,58 @@
+# How the scripts of this repository run their steps and get their tools. Sourced by ./test and .ci/run.
+# shellcheck shell=bash
+
+# Tools that are missing are built into the target folder, so that nothing is left in the home of whoever runs this.
+tools=${CARGO_TARGET_DIR:-target}/tools
+mkdir -p "$tools"
+tools=$(cd "$tools" && pwd)
+export PATH="$PATH:$tools/bin"
+
+failed_steps=()
+
+# step TITLE COMMAND...: runs a command or function, and says how long it took. A failed step ends the script, unless
+# `keep_going` is set: then it is remembered in `failed_steps`.
+step() {
+  local title=$1 began=$SECONDS status
+  shift
+  printf '\n==> %s\n' "$title"
+  # The subshell stands outside any condition: bash ignores `set -e` inside one, and a step would go on past a failure.
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
+  if ((status == 0)); then
+    printf '    ok: %s, %d s\n' "$title" $((SECONDS - began))
+    return
+  fi
+  printf '    FAILED: %s, %d s\n' "$title" $((SECONDS - began))
+  failed_steps+=("$title")
+  if [[ -z ${keep_going:-} ]]; then
+    exit "$status"
+  fi
+}
+
+# cargo_tool NAME VERSION: builds a cargo subcommand from source if none is installed. Unoptimised, because that takes
+# half the time and these tools have little to do.
+cargo_tool() {
+  local name=$1 version=$2
+  if command -v "$name" >/dev/null; then
+    return
+  fi
+  echo "$name is not installed: building $name $version into $tools (a minute or two)"
+  CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$tools" --version "$version" "$name"
+}
+
+# apt_packages PACKAGE...: installs Debian packages, as root or through sudo.
+apt_packages() {
+  local as_root=()
+  if ((EUID != 0)); then
+    as_root=(sudo)
+  fi
+  if ! command -v apt-get >/dev/null || { ((EUID != 0)) && ! command -v sudo >/dev/null; }; then
+    echo "please install these packages, or your system's equivalent, and run this again: $*" >&2
+    return 1
+  fi
+  echo "installing with apt: $*"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+}
