@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::Router;
@@ -32,7 +31,6 @@ const HIGHEST_LIMIT: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Api {
     address: SocketAddr,
-    requests: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
@@ -45,25 +43,19 @@ impl Api {
         let failed = |error| Error::caused("cannot open a port on the loopback interface", error);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let requests = Arc::new(AtomicU64::new(0));
-        let served = Served { listings: listings(data)?, requests: Arc::clone(&requests) };
+        let served = Served { listings: listings(data)? };
         let router = Router::new().route("/{table}", get(answer)).with_state(Arc::new(served));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 eprintln!("the API stopped: {error}");
             }
         });
-        Ok(Self { address, requests, server })
+        Ok(Self { address, server })
     }
 
     /// Where the API is, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// How many requests for a table have come in, refused ones included.
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -76,7 +68,6 @@ impl Drop for Api {
 #[derive(Debug)]
 struct Served {
     listings: HashMap<String, Listing>,
-    requests: Arc<AtomicU64>,
 }
 
 fn listings(data: &DataSet) -> Result<HashMap<String, Listing>> {
@@ -88,7 +79,6 @@ async fn answer(
     Path(table): Path<String>,
     request: std::result::Result<Query<Request>, QueryRejection>,
 ) -> Response {
-    served.requests.fetch_add(1, Ordering::Relaxed);
     let page =
         served.listings.get(&table).ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no table {table:?}")));
     let page = page.and_then(|listing| {
@@ -311,6 +301,5 @@ mod tests {
             assert_eq!(status, expected, "{target}");
             assert!(body.starts_with("{\"error\":"), "{body}");
         }
-        assert_eq!(api.requests(), 5);
     }
 }

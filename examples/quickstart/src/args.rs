@@ -22,6 +22,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) mutate: usize,
 
+    /// Read everything again, instead of what changed since the last run
+    #[arg(long)]
+    pub(crate) full: bool,
+
+    /// Only say what a run would do; nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Print the report as one JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,

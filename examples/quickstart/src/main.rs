@@ -1,7 +1,7 @@
 //! One command brings an HTTP API into SQLite; the same command again shows that nothing moved.
 //!
-//! Read on in this order: `sample` and `folder` hold what the source serves, `mutate` changes some of it, `api` serves
-//! it, and `report` says what became of it.
+//! Read on in this order: `run` is what a host writes. The rest is the other side: `sample` and `folder` hold what the
+//! source serves, `mutate` changes some of it, and `api` serves it.
 
 mod alter;
 mod api;
@@ -10,8 +10,7 @@ mod error;
 mod folder;
 mod mutate;
 mod random;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine's run brings the counts"))]
-mod report;
+mod run;
 mod sample;
 mod sidecar;
 mod table;
@@ -20,6 +19,9 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::Parser;
+use sync_core::Report;
+use sync_core::model::Outcome;
+use sync_core::state::RunStatus;
 
 use api::Api;
 use args::Args;
@@ -44,14 +46,22 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<()> {
     let data = source(args)?;
     let api = Api::serve(&data).await?;
-    for table in &data.tables {
-        let key: Vec<&str> = table.key_columns().collect();
-        println!("{}/{}  {} rows by {}", api.url(), table.name, table.rows.len(), key.join(", "));
+    println!("{} → {}", data.name, args.db.display());
+    let report = run::run(args, &data, &api).await?;
+    println!("\n{report}");
+    if report.status == RunStatus::Completed && moved(&report) == 0 {
+        println!("nothing has moved: the database is in step with the source");
     }
-    println!("serving until Ctrl-C");
-    tokio::signal::ctrl_c().await.map_err(|error| Error::caused("cannot wait for Ctrl-C", error))?;
-    println!("{} requests", api.requests());
-    Ok(())
+    if args.json {
+        println!("{}", run::to_json(&report));
+    }
+    report.completed().map_err(|error| Error::caused("the run did not complete", error))
+}
+
+/// How many rows were written or removed.
+fn moved(report: &Report) -> u64 {
+    let ledger = report.ledger();
+    [Outcome::Created, Outcome::Updated, Outcome::Deleted].into_iter().map(|outcome| ledger.count(outcome)).sum()
 }
 
 /// The data the source serves, with all that was ever changed there for this database, and what is to change now.

@@ -36,7 +36,6 @@ impl Table {
     }
 
     /// What the engine is told about this table.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine asks for it"))]
     pub(crate) fn spec(&self) -> StreamSpec {
         let spec = self.fields.iter().cloned().fold(StreamSpec::new(self.name.as_str()), StreamSpec::field);
         let spec = spec.key(self.key_columns());

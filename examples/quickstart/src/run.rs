@@ -1,0 +1,123 @@
+//! One run: from the API into the database, with a progress bar meanwhile and a report afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+use sync_core::engine::Pipeline;
+use sync_core::event::{Event, Listener};
+use sync_core::model::Outcome;
+use sync_core::{Engine, Ledger, Report, RunOptions};
+use sync_rest::{Rest, get};
+use sync_sql::Sqlite;
+use sync_store_sql::SqlStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Api;
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::table::{DataSet, Table};
+
+/// Rows asked for at once.
+const PAGE: u64 = 1000;
+
+/// Brings the API's tables into the database.
+pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report> {
+    let failed = |error| Error::caused("the run could not begin", error);
+    let mut source = Rest::at(api.url()).named("quickstart API");
+    for table in &data.tables {
+        source = source.stream(&table.spec(), endpoint(table));
+    }
+    let source = source.build().map_err(failed)?;
+    let sink = Sqlite::open(&args.db).await.map_err(failed)?;
+    let store = SqlStore::open_sqlite(&args.db).await.map_err(failed)?;
+
+    let progress = Progress::new(data.tables.iter().map(|table| table.rows.len() as u64).sum());
+    let engine = Engine::builder(store)
+        .owner("quickstart")
+        .listener(progress.clone())
+        .pipeline(Pipeline::new("quickstart", source, sink))
+        .build()
+        .map_err(failed)?;
+    let report = engine.run_with("quickstart", options(args)).await.map_err(failed);
+    progress.bar.finish_and_clear();
+    report
+}
+
+/// Where a table is served, and how its pages follow each other.
+fn endpoint(table: &Table) -> sync_rest::Endpoint {
+    let endpoint = get(format!("/{}", table.name))
+        .records("/data")
+        .cursor("/next")
+        .page_param("cursor")
+        .size("limit", PAGE)
+        .total("/total")
+        .ordered_by_key();
+    if table.version.is_some() { endpoint.since("updated_since") } else { endpoint }
+}
+
+fn options(args: &Args) -> RunOptions {
+    let options = if args.full { RunOptions::full() } else { RunOptions::incremental() };
+    let options = if args.dry_run { options.dry_run() } else { options };
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            asked.cancel();
+        }
+    });
+    options.cancel(stop)
+}
+
+/// Shows how many rows have come, on a terminal only.
+#[derive(Debug, Clone)]
+struct Progress {
+    bar: Arc<ProgressBar>,
+}
+
+impl Progress {
+    fn new(rows: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows  {per_sec}  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar: Arc::new(bar) }
+    }
+}
+
+impl Listener for Progress {
+    fn on(&self, event: &Event) {
+        match event {
+            Event::ScopeStarted { scope, .. } => self.bar.set_message(scope.feed.clone()),
+            Event::Fetched { rows, .. } => self.bar.inc(*rows),
+            Event::Retrying { error, wait, .. } => {
+                self.bar.println(format!("trying again in {:.1} s: {error}", wait.as_secs_f64()))
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The report as one JSON object on one line: the sums of all streams under the ledger's names, then the rest.
+pub(crate) fn to_json(report: &Report) -> String {
+    let mut object = counts(&report.ledger());
+    let streams: Map<String, Value> =
+        report.scopes.iter().map(|scope| (scope.scope.feed.clone(), counts(&scope.ledger).into())).collect();
+    let errors: Vec<String> =
+        report.scopes.iter().filter_map(|scope| Some(scope.error.as_ref()?.to_string())).collect();
+    object.insert("status".into(), report.status.name().into());
+    object.insert("dry_run".into(), report.dry_run.into());
+    object.insert("streams".into(), streams.into());
+    object.insert("requests".into(), report.requests().into());
+    object.insert("seconds".into(), json!(report.elapsed.as_secs_f64()));
+    object.insert("rows_per_second".into(), report.rows_per_second().into());
+    object.insert("errors".into(), errors.into());
+    Value::from(object).to_string()
+}
+
+fn counts(ledger: &Ledger) -> Map<String, Value> {
+    let came_in = [("fetched", ledger.fetched), ("absent", ledger.absent), ("carried", ledger.carried)];
+    let became = Outcome::ALL.into_iter().map(|outcome| (outcome.name(), ledger.count(outcome)));
+    came_in.into_iter().chain(became).map(|(name, count)| (name.to_owned(), count.into())).collect()
+}
