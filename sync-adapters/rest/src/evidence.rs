@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sync_core::json::Page;
 use sync_core::model::{Partition, Timestamp};
-use sync_core::{Key, Value};
+use sync_core::{Key, ValueRef};
 
 use crate::client::Answer;
 use crate::paging::Facts;
@@ -47,15 +47,18 @@ impl Evidence {
         answer: &Answer,
     ) {
         if let Some(total) = facts.total {
-            position.doubt |= position.total.is_some_and(|known| known != total);
-            position.total.get_or_insert(total);
+            let known = *position.total.get_or_insert(total);
+            position.doubt |= known != total;
+            // Rows that were added behind all others move nobody.
+            let moved = if plan.endpoint.ordered_by_key { total < known } else { total != known };
+            position.slipped |= moved && plan.pager.shifts();
         }
         note_versions(plan, position, page, answer);
         if !lists {
             return;
         }
         position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none());
-        if let (Some(_), Some(keys)) = (facts.total, &mut self.keys) {
+        if let (Some(_), true, Some(keys)) = (facts.total, plan.pager.shifts(), &mut self.keys) {
             let columns = plan.spec.key_indices();
             keys.extend(page.rows.iter().map(|row| Key::of(row, &columns).stable_hash()));
             keys.extend(page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash));
@@ -66,8 +69,10 @@ impl Evidence {
     }
 
     /// Whether the listing that ends with a page of these facts has shown every row.
-    pub(crate) fn is_complete(&self, task: &Task, position: &Position, facts: &Facts) -> bool {
+    pub(crate) fn is_complete(&self, plan: &StreamPlan, task: &Task, position: &Position, facts: &Facts) -> bool {
         let proven = match facts.total.or(position.total) {
+            // Where the other side keeps our place, no row comes twice instead of another.
+            Some(total) if !plan.pager.shifts() => position.records + facts.records >= total,
             Some(total) => self.keys.as_ref().is_some_and(|keys| keys.len() as u64 >= total),
             // Nothing at all is no proof of nothing, but some days have no rows.
             None => position.records + facts.records > 0 || task.slice.is_some(),
@@ -91,8 +96,10 @@ fn note_versions(plan: &StreamPlan, position: &mut Position, page: &Page, answer
         if position.high.as_ref().is_none_or(|high| version.total_cmp(high.as_ref()).is_gt()) {
             position.high = Some(version.to_owned());
         }
-        if let Value::Timestamp(at) = version.to_owned() {
-            position.doubt |= slips && (started..=until).contains(&at.micros());
+        if let (true, ValueRef::Timestamp(at)) = (slips, version) {
+            let meanwhile = (started..=until).contains(&at.micros());
+            position.doubt |= meanwhile;
+            position.slipped |= meanwhile;
         }
     }
 }

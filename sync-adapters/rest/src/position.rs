@@ -34,9 +34,12 @@ pub(crate) struct Position {
     /// The total that the first page named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total: Option<u64>,
-    /// Rows moved, or something else makes it unsure that every row was seen.
+    /// Something makes it unsure that every row was seen: the listing proves no absence.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) doubt: bool,
+    /// Rows moved between pages, so one may have slipped past us: the version asked for stays where it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) slipped: bool,
     /// The slice of dates under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slice: Option<Slice>,

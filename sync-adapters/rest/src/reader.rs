@@ -36,6 +36,8 @@ pub(crate) struct Reader {
     begun: Option<Duration>,
     /// Whether the beginning of the listing at hand has been said.
     announced: bool,
+    /// An answer without a body came for some dates: what comes after them counts as read only when they are.
+    blank: bool,
 }
 
 impl Reader {
@@ -79,6 +81,7 @@ impl Reader {
             failure: None,
             begun: None,
             announced: false,
+            blank: false,
         })
     }
 
@@ -237,6 +240,9 @@ impl Reader {
             && (self.plan.pager.shifts() || self.plan.is_keyset())
             && self.position.total.is_none();
         self.position.doubt |= !expected;
+        self.position.slipped |= !expected;
+        // 204 says that there is nothing; an empty 200 says nothing at all, so what it should hold is asked for again.
+        self.blank |= answer.status == http::StatusCode::OK;
         let boundary = self.end(&Facts::default())?;
         self.ready.push_back(Batch { wire_bytes: answer.wire, requests: answer.requests, ..Batch::marker(boundary) });
         Ok(())
@@ -271,7 +277,7 @@ impl Reader {
     /// The boundary behind the last page of the task at hand, and the position after it.
     fn end(&mut self, facts: &Facts) -> Result<Boundary> {
         let Some(task) = self.tasks.pop_front() else { return Err(Error::internal("a listing ended twice")) };
-        let complete = self.evidence.is_complete(&task, &self.position, facts);
+        let complete = self.evidence.is_complete(&self.plan, &task, &self.position, facts);
         if let (true, Some(key)) = (self.plan.is_keyset(), facts.last_key.clone()) {
             self.position.page = PageAt::After(key);
         }
@@ -299,13 +305,14 @@ impl Reader {
             let now = position.started.unwrap_or_else(|| self.inner.client.clock.now().into());
             let covered = if task.advances { window.settled(slice, now) } else { slice.until };
             let covered = position.covered.map_or(covered, |known| known.max(covered));
-            return Position { covered: Some(covered), ..Position::default() };
+            let covered = if self.blank { position.covered } else { Some(covered) };
+            return Position { covered, ..Position::default() };
         }
         if task.lists {
             return Position::default();
         }
         if let Some(since) = &self.plan.since {
-            let next = if position.doubt {
+            let next = if position.slipped {
                 position.since.clone()
             } else {
                 since.next(position).or_else(|| position.since.clone())

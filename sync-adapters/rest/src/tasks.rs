@@ -65,7 +65,7 @@ pub(crate) fn tasks(
     };
     let all = window.slices(asked.from, asked.until, now);
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(VecDeque::new()) };
-    let (scope, only) = window.covers(reading, Slice { from: first.from, until: last.until });
+    let (scope, only) = window.covers(asked, Slice { from: first.from, until: last.until });
     let rest = match (under_way, position.covered) {
         (Some(slice), _) => under_way.into_iter().chain(window.slices(slice.until, asked.until, now)).collect(),
         (None, Some(covered)) => window.slices(covered, asked.until, now),

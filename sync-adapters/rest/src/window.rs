@@ -1,7 +1,6 @@
 //! Ranges of dates: half-open inside, sliced, and written as the other side wants them.
 
 use sync_core::model::{Field, RowScope, Timestamp};
-use sync_core::source::Reading;
 use sync_core::{Error, Result, StreamSpec, Value};
 
 use crate::config::{WindowConfig, WindowEnd};
@@ -87,21 +86,13 @@ impl Window {
         RowScope::Range { column: self.config.column.clone(), from: Some(from), until: Some(until) }
     }
 
-    /// What a listing of these slices covers, and which of its rows were asked for when whole days bring more.
-    pub(crate) fn covers(&self, reading: &Reading, slices: Slice) -> (RowScope, Option<RowScope>) {
-        let whole = self.scope(slices);
-        let (Reading::Range(RowScope::Range { column, from, until }), RowScope::Range { from: first, until: last, .. }) =
-            (reading, &whole)
-        else {
-            return (whole, None);
-        };
-        // Nobody asks for the future, so nothing is said about it either.
-        let until = until.clone().filter(|until| Some(until) <= last.as_ref()).or_else(|| last.clone());
-        let asked = RowScope::Range { column: column.clone(), from: from.clone().or_else(|| first.clone()), until };
-        match asked == whole {
-            true => (asked, None),
-            false => (asked.clone(), Some(asked)),
-        }
+    /// What a listing of these slices covers, in values of the column, and which of its rows were asked for when whole
+    /// days bring more. Nobody asks for the future, so nothing is said about it either.
+    pub(crate) fn covers(&self, asked: Slice, slices: Slice) -> (RowScope, Option<RowScope>) {
+        let covered = Slice { from: asked.from.max(slices.from), until: asked.until.min(slices.until) };
+        let scope = self.scope(covered);
+        let only = (covered != slices).then(|| scope.clone());
+        (scope, only)
     }
 
     /// The range of instants that a scope asks for.

@@ -40,7 +40,8 @@ pub struct Endpoint {
     pub window: Option<WindowConfig>,
     /// The durable parts of the stream, such as accounts.
     pub partitions: Vec<PartitionConfig>,
-    /// Whether rows come in the order of their key.
+    /// Whether rows come in the order of their key. Numbered pages then stay as they are when a row changes; otherwise a
+    /// listing during which rows changed is read again by the next run.
     pub ordered_by_key: bool,
     /// What answers mean, tried before the rules of the API.
     pub rules: Vec<RuleConfig>,

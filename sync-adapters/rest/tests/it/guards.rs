@@ -227,3 +227,24 @@ async fn the_version_asked_for_stays_in_force_until_the_listing_has_ended() {
     read(&source, whole.cursor()).await.good();
     assert_eq!(server.seen().last().unwrap().param("since"), Some("2026-01-04T23:59:00Z"));
 }
+
+#[tokio::test]
+async fn rows_added_while_pages_are_read_hold_up_only_a_listing_that_they_may_shift() {
+    let growing = |request: &Request| {
+        let (page, total) = (request.number("page").unwrap(), 4 + request.number);
+        let data = [page * 2 - 1, page * 2].map(|id| json!({"id": id, "updated_at": "2026-01-01T00:00:00Z"}));
+        let data: Vec<_> = data.into_iter().take(if page < 3 { 2 } else { 1 }).collect();
+        Reply::json(&json!({"data": data, "total": total.min(5)}))
+    };
+    for (ordered, since) in [(true, Some("2025-12-31T23:59:00Z")), (false, None)] {
+        let server = Server::start(growing).await;
+        let mut endpoint = numbered().since("since");
+        endpoint.ordered_by_key = ordered;
+        let source = server.source(&orders(), endpoint);
+        let first = read(&source, None).await.good();
+        assert_eq!(first.ids(), [1, 2, 3, 4, 5]);
+        read(&source, first.cursor()).await.good();
+        let again = server.seen()[3].clone();
+        assert_eq!(again.param("since"), since, "ordered by key: {ordered}");
+    }
+}

@@ -115,6 +115,24 @@ async fn rows_beside_the_range_that_whole_days_bring_are_left_out() {
 }
 
 #[tokio::test]
+async fn dates_that_were_answered_with_nothing_at_all_are_asked_for_again() {
+    for (blank, from) in [(Reply::body("application/json", ""), "2026-01-01"), (Reply::status(204), "2026-10-")] {
+        let server =
+            Server::start(move |request| if request.number == 0 { blank.clone() } else { daily(request) }).await;
+        let source = server.source(&purchases(), endpoint());
+        let first = read(&source, None).await.good();
+        let asked = server.count();
+        let date = chrono::Utc::now().date_naive();
+        read(&source, first.cursor()).await.good();
+        let again = server.seen()[asked].param("from").unwrap().to_owned();
+        match from {
+            "2026-01-01" => assert_eq!(again, from),
+            _ => assert!(day(&again) > day("2026-02-01") && day(&again) <= date, "{again}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_range_over_another_column_is_refused() {
     let server = Server::start(daily).await;
     let source = server.source(&purchases(), endpoint());
