@@ -37,7 +37,7 @@
 //! | [`retry`], [`clock`] | how often to try again; time and randomness from outside |
 //! | [`memory`] | source, sink and store in memory, for tests and trials |
 //!
-//! A source hands over batches, each ending at a [`Boundary`](model::Boundary) that says whether one may stop there. The
+//! A source hands over batches, each ending at a [`Boundary`] that says whether one may stop there. The
 //! engine gathers what is ready into a unit, and the sink applies a unit and its checkpoint in one transaction, or
 //! nothing. The checkpoint carries a fencing token and a sequence, so that a holder that lost its lease writes nothing,
 //! and a lost reply can be asked after.
