@@ -22,13 +22,15 @@ struct State {
     elapsed: Duration,
     /// How far the wall clock stands off: it may jump, `elapsed` never does.
     jumped: TimeDelta,
+    asked: bool,
     random: Random,
 }
 
 impl ManualClock {
     /// A clock whose random numbers follow from the seed.
     pub fn new(seed: u64) -> Self {
-        let state = State { elapsed: Duration::ZERO, jumped: TimeDelta::zero(), random: Random::new(seed) };
+        let state =
+            State { elapsed: Duration::ZERO, jumped: TimeDelta::zero(), asked: false, random: Random::new(seed) };
         Self { state: Mutex::new(state) }
     }
 
@@ -40,6 +42,11 @@ impl ManualClock {
     /// Moves the wall clock alone, forth or back.
     pub fn jump(&self, by: TimeDelta) {
         self.lock().jumped += by;
+    }
+
+    /// Whether anybody has asked it for the time.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.lock().asked
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -54,12 +61,15 @@ impl Clock for ManualClock {
             Some(start) => start,
             None => DateTime::<Utc>::MIN_UTC,
         };
-        let state = self.lock();
+        let mut state = self.lock();
+        state.asked = true;
         START + TimeDelta::from_std(state.elapsed).unwrap_or_default() + state.jumped
     }
 
     fn elapsed(&self) -> Duration {
-        self.lock().elapsed
+        let mut state = self.lock();
+        state.asked = true;
+        state.elapsed
     }
 
     async fn sleep(&self, pause: Duration) {

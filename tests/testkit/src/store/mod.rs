@@ -28,8 +28,8 @@ use crate::report::{Check, Finding, Report, Stop, broken, checks, same};
 /// Runs every check, each on a store of its own that holds nothing yet.
 ///
 /// `make` is given the name of the check, which is different each time and fit for a file's name, and the clock by
-/// which the store judges expiry. A store that has a clock of its own may leave it: where time must pass, the suite moves this
-/// clock and waits as well, 60 ms at a time.
+/// which the store judges expiry. A store that goes by a clock of its own may leave it: where time must pass, the suite then
+/// waits, 60 ms at a time.
 pub async fn conformance<S, E>(make: impl AsyncFn(&str, Arc<dyn Clock>) -> Result<S, E>) -> Report
 where
     S: StateStore + 'static,
@@ -125,7 +125,9 @@ impl Bench {
     /// Lets a [`SHORT`] lease run out, whichever clock the store goes by.
     fn outlast_short(&self) {
         self.clock.advance(SHORT + SHORT / 5);
-        std::thread::sleep(SHORT + SHORT / 5);
+        if !self.clock.was_asked() {
+            std::thread::sleep(SHORT + SHORT / 5);
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fault;
+mod policy;
 mod sink;
+mod sink_twins;
 mod source;
+mod source_twins;
 mod store;
+mod store_twins;

@@ -16,7 +16,7 @@ fn at(seconds: i64) -> Value {
 }
 
 /// A shop whose orders share a version three by three.
-fn shop() -> MemorySource {
+pub(super) fn shop() -> MemorySource {
     let orders = StreamSpec::new("orders").key(["id"]).version("changed_at").text("note");
     let shop = MemorySource::of([orders]).page(7);
     for id in 0..ROWS {
@@ -26,13 +26,13 @@ fn shop() -> MemorySource {
 }
 
 /// Changes orders of the shop.
-struct Clerk {
+pub(super) struct Clerk {
     shop: MemorySource,
     acts: AtomicI64,
 }
 
 impl Clerk {
-    fn of(shop: &MemorySource) -> Self {
+    pub(super) fn of(shop: &MemorySource) -> Self {
         Self { shop: shop.clone(), acts: AtomicI64::new(0) }
     }
 }
