@@ -1,8 +1,8 @@
 //! The run loop and what is built around it.
 //!
-//! One loop ([`run`]) serves every kind of run: incremental, full, new-only, dry run, reconcile and backfill are
-//! options of it. Reading runs ahead in a task of its own ([`read_ahead`]); the loop gathers what is ready into units
-//! ([`unit`]), settles each with the sink ([`settle`]), and adds up what became of every row.
+//! One loop (`scope_run.rs`) serves every kind of run: incremental, full, new-only, dry run, reconcile and backfill are
+//! options of it. Reading runs ahead in a task of its own (`read_ahead.rs`); the loop gathers what is ready into units
+//! (`unit.rs`), settles each with the sink (`settle.rs`), and adds up what became of every row.
 
 mod breaker;
 mod builder;

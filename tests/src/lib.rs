@@ -1,0 +1,5 @@
+//! Tests that need more than one crate. The README's code is one of them: it must compile.
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
