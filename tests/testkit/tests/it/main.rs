@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fault;
+mod memory;
 mod policy;
 mod sink;
 mod sink_twins;
