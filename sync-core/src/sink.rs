@@ -164,7 +164,7 @@ pub enum Step {
     Write(Write),
     /// Keep rows durably where nobody sees them yet.
     Stage(Stage),
-    /// Make staged rows visible at once, and deal with the rows they do not name.
+    /// Make staged rows visible at once, and deal with the rows they do not name. The stage is gone afterwards.
     Publish(Publish),
     /// Forget staged rows.
     Discard {
@@ -317,7 +317,7 @@ pub enum StepReport {
     Rows(Vec<Outcome>),
     /// What a publish did: outcomes of staged rows, and of rows the listing did not name.
     Published {
-        /// Outcomes of the rows that had been staged.
+        /// Outcomes of all rows that had been staged; those whose key was staged again are duplicates.
         staged: Tally,
         /// Outcomes of target rows the listing did not name: deleted or withheld.
         absent: Tally,

@@ -1,11 +1,11 @@
 //! Numbered pages fetched several at once, and handed over in order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesOrdered;
-use sync_core::Result;
+use sync_core::{Error, Result};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::client::Answer;
 use crate::paging::Facts;
@@ -14,10 +14,11 @@ use crate::position::{PageAt, Position};
 use crate::source::Inner;
 use crate::template::Variables;
 
-/// The pages under way, in order.
-#[derive(Default)]
+/// The pages under way, in order. Each is a task of its own, so that it runs to its end within its time limits while
+/// whoever reads is busy writing; dropping this stops them.
+#[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    pages: FuturesOrdered<BoxFuture<'static, Result<Answer>>>,
+    pages: VecDeque<AbortOnDropHandle<Result<Answer>>>,
     /// The number of the next page to ask for.
     next: u64,
 }
@@ -25,7 +26,9 @@ pub(crate) struct Ahead {
 impl Ahead {
     /// The page after the last one taken; `None` when none is under way.
     pub(crate) async fn take(&mut self) -> Option<Result<Answer>> {
-        self.pages.next().await
+        let page = self.pages.pop_front()?;
+        let broken = |cause| Error::internal("fetching a page ahead was broken off").caused_by(cause);
+        Some(page.await.unwrap_or_else(|cause| Err(broken(cause))))
     }
 
     /// Keeps as many pages under way as declared, from the one at this position to the last one there is.
@@ -50,7 +53,8 @@ impl Ahead {
             let there = Position { page: PageAt::Number(self.next), ..position.clone() };
             let Ok(call) = plan.call(&inner.client.base, partition, &there) else { return };
             let (inner, plan) = (Arc::clone(inner), Arc::clone(plan));
-            self.pages.push_back(Box::pin(async move { inner.client.call(&call, &plan.rules).await }));
+            let fetch = async move { inner.client.call(&call, &plan.rules).await }.in_current_span();
+            self.pages.push_back(AbortOnDropHandle::new(tokio::spawn(fetch)));
             self.next += 1;
         }
     }

@@ -14,7 +14,7 @@ pub enum Outcome {
     Created,
     /// It was there, differed, and was written.
     Updated,
-    /// It was there and equal: nothing was written.
+    /// It was there and equal, or it was to be deleted and not there: nothing was written.
     Unchanged,
     /// It was removed (or marked as removed, where the stream says so).
     Deleted,

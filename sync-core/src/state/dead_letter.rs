@@ -114,7 +114,7 @@ pub struct LetterQuery {
     pub stream: Option<String>,
     /// Only of this kind.
     pub kind: Option<LetterKind>,
-    /// Only after this one, for the next page.
+    /// Only after this one, for the next page. It may have been resolved meanwhile.
     pub after: Option<LetterId>,
     /// At most so many; 0 means 100.
     pub limit: u32,

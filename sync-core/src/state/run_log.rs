@@ -97,6 +97,6 @@ pub struct RunQuery {
     pub pipeline: Option<String>,
     /// Only of runs before this one, for the next page.
     pub before: Option<RunId>,
-    /// At most so many; 0 means 100.
+    /// At most so many; 0 means 100. A run is never divided between two pages: one with more scopes comes whole.
     pub limit: u32,
 }

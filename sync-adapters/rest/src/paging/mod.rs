@@ -133,7 +133,9 @@ impl Pager {
     /// What comes after the page at this position.
     pub(crate) fn step(&self, position: &Position, facts: &Facts) -> Step {
         let seen = position.records + facts.records;
-        let short = facts.total.is_some_and(|total| seen < total);
+        // Rows that were added behind us while we read are in today's total, and were never to come.
+        let promised = facts.total.map(|total| position.total.map_or(total, |first| total.min(first)));
+        let short = promised.is_some_and(|promised| seen < promised);
         let end = if short { Step::Short } else { Step::End };
         if facts.ended {
             return end;
@@ -145,10 +147,10 @@ impl Pager {
             Style::Page => self.after_numbered(position, facts, end),
             Style::Offset => {
                 let next = PageAt::Offset(self.offset(&position.page) + facts.records);
-                self.after_counted(facts, short, Step::More(next))
+                self.after_counted(facts, seen, end, Step::More(next))
             }
             Style::Keyset => match facts.last_key.clone() {
-                Some(key) => self.after_counted(facts, short, Step::More(PageAt::After(key))),
+                Some(key) => self.after_counted(facts, seen, end, Step::More(PageAt::After(key))),
                 None if facts.records == 0 => end,
                 None => Step::Short,
             },
@@ -185,17 +187,16 @@ impl Pager {
         if let Some(pages) = facts.pages {
             return if ordinal >= pages { end } else { next };
         }
-        self.after_counted(facts, false, next)
+        self.after_counted(facts, 0, end, next)
     }
 
     /// Total, then a short page, then an empty one.
-    fn after_counted(&self, facts: &Facts, short: bool, next: Step) -> Step {
+    fn after_counted(&self, facts: &Facts, seen: u64, end: Step, next: Step) -> Step {
         match (facts.total, self.config.size) {
-            (Some(_), _) if !short => Step::End,
-            (Some(_), _) if facts.records == 0 => Step::Short,
+            (Some(total), _) if seen >= total || facts.records == 0 => end,
             (Some(_), _) => next,
-            _ if facts.records == 0 => Step::End,
-            (None, Some(size)) if !facts.more && facts.records < size => Step::End,
+            _ if facts.records == 0 => end,
+            (None, Some(size)) if !facts.more && facts.records < size => end,
             _ => next,
         }
     }

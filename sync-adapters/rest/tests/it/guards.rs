@@ -248,3 +248,15 @@ async fn rows_added_while_pages_are_read_hold_up_only_a_listing_that_they_may_sh
         assert_eq!(again.param("since"), since, "ordered by key: {ordered}");
     }
 }
+
+#[tokio::test]
+async fn a_row_added_behind_us_is_no_shortage() {
+    let server = Server::start(|request| match request.param("cursor") {
+        None => Reply::json(&json!({"data": [{"id": 5}, {"id": 6}], "next": "b", "total": 3})),
+        Some(_) => Reply::json(&json!({"data": [{"id": 7}], "total": 4})),
+    })
+    .await;
+    let source = server.source(&orders(), by_token().total("/total"));
+    let outcome = read_as(&source, Default::default(), None, Reading::Listing).await.good();
+    assert_eq!((outcome.ids(), outcome.complete()), (vec![5, 6, 7], Some(false)), "and no proof either");
+}

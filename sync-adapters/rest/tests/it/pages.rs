@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use serde_json::json;
 use sync_core::model::Partition;
 use sync_core::source::Reading;
-use sync_core::{Cursor, ErrorKind, Retry};
+use sync_core::{Cursor, ErrorKind, Retry, Source as _};
 use sync_rest::{Endpoint, PagingConfig, Style, get, post, post_form};
 
 use crate::reading::orders;
@@ -78,6 +79,28 @@ async fn numbered_pages_are_fetched_at_once_and_handed_over_in_order() {
     assert_eq!(server.count(), 20, "no page beyond the last");
     let most = most.load(Ordering::SeqCst);
     assert!(most <= 4, "{most} at once");
+}
+
+#[tokio::test]
+async fn pages_fetched_ahead_do_not_run_out_of_time_while_the_reader_is_busy() {
+    let pages_of = numbered(12, 2, 1);
+    let server = Server::start(move |request| {
+        // The head first, the rest a little later: an answer takes more than one look.
+        let bytes = pages_of(request).bytes();
+        let (head, rest) = bytes.split_at(60);
+        Reply::raw(head).pause(Duration::from_millis(50)).then(rest)
+    })
+    .await;
+    let rest = server.rest(&orders(), pages().size("limit", 2).total("/total").concurrency(3));
+    let source = rest.limits(|limits| (limits.idle_seconds, limits.request_seconds) = (0.2, 0.3)).build().unwrap();
+    let feed = source.feeds().await.unwrap().remove(0);
+    let mut batches = source.read(sync_core::ReadRequest::new(feed, Partition::default()));
+    let mut rows = 0;
+    while let Some(batch) = batches.try_next().await.unwrap() {
+        rows += batch.records();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(rows, 12);
 }
 
 #[tokio::test]

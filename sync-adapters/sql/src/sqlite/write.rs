@@ -121,14 +121,15 @@ impl<'c> Writer<'c> {
         };
         let width = self.plan.stream.schema().width();
         let version = self.plan.stream.version_index();
-        let mut same_version = version.is_none();
+        // Without a version, content decides.
+        let mut same_version = false;
         let compared = if change.op() == Op::Delete { 0 } else { width };
         for (column, value) in change.row().values().enumerate().take(compared) {
             let field = self.plan.field(column);
             let stored = row.get_ref(column).map_err(|cause| failed("the stored row cannot be read", cause))?;
             let same = stored_form(value, field, &mut self.scratch)? == stored;
             if version == Some(column) {
-                same_version = same;
+                same_version = same && !value.is_null();
             }
             if !same && change.fields().is_none_or(|fields| fields.contains(column)) {
                 self.differing.push(column);

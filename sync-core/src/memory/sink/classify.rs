@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::table::Held;
 use crate::detect::Difference;
-use crate::model::{Changes, Mark, Op, Outcome, Rows, StreamSpec, Value, ValueRef};
+use crate::model::{Changes, Mark, Op, Outcome, Rows, StreamSpec, Value};
 use crate::sink::{Guard, WriteMode};
 
 /// What a write or a publish asks of every row.
@@ -45,11 +45,6 @@ impl Rules {
                 _ => existing.values != values,
             }
     }
-}
-
-/// The version among these values; none is the lowest.
-pub(super) fn version<'v>(stream: &StreamSpec, values: &'v [Value]) -> ValueRef<'v> {
-    stream.version_index().map_or(ValueRef::Null, |index| values[index].as_ref())
 }
 
 /// Asks the one reading of guards that all sinks share. Values that fit no row are let through: the write refuses them.

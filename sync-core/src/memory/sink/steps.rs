@@ -1,12 +1,13 @@
 //! The steps of a unit, one after the other, on a draft.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::super::row_scope::Covered;
-use super::classify::{Rules, version};
+use super::classify::Rules;
 use super::draft::Draft;
 use super::table::{Held, StagedRow};
-use crate::model::{Absent, Change, Key, Op, Outcome, StreamSpec, Tally, Timestamp, Value};
+use crate::model::{Absent, Change, Changes, Key, Mark, Op, Outcome, Rows, StreamSpec, Tally, Timestamp, Value};
 use crate::sink::{Expect, Guard, Publish, SinkCapabilities, Stage, Step, StepReport, Write, WriteMode, WriteReport};
 use crate::state::StageName;
 use crate::{Error, ErrorKind, Result};
@@ -96,8 +97,7 @@ impl Steps<'_, '_> {
             let key = if keys.is_empty() { staged.next_row() } else { change.key(&keys) };
             let values = change.to_values();
             let earlier = staged.rows.get(&key);
-            let keep = earlier
-                .is_some_and(|earlier| version(stream, &earlier.values).total_cmp(version(stream, &values)).is_gt());
+            let keep = earlier.is_some_and(|earlier| !stands_above(stream, earlier, change));
             if key.values().iter().any(Value::is_null) {
                 return Err(empty(stream, "a key column").at_row(step, row));
             }
@@ -204,6 +204,14 @@ impl Steps<'_, '_> {
         }
         Err(Error::internal("rows of another schema than their stream").with("stream", stream.name()))
     }
+}
+
+/// Whether a change stands above the one that was staged under its key before.
+fn stands_above(stream: &StreamSpec, earlier: &StagedRow, later: Change<'_>) -> bool {
+    let mut rows = Rows::new(Arc::clone(stream.schema()));
+    let fits = rows.push(earlier.values.iter().map(Value::as_ref));
+    let earlier = Changes::marked(rows, vec![Mark { op: earlier.op, ..Mark::default() }]);
+    fits.is_err() || Guard::NotOlder.replaces(stream, earlier.at(0), later)
 }
 
 fn meets(expect: &Expect, existing: Option<&Held>) -> bool {

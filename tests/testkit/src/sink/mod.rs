@@ -133,6 +133,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     staging::staged_rows_are_invisible => "keep rows durably where nobody sees them yet",
     staging::published_rows_are_counted_row_by_row => "outcomes of the rows that had been staged",
     staging::the_highest_staged_version_is_published => "a key may have been staged before: publishing keeps the highest version",
+    staging::staged_deletes_are_published => "the row is gone, also when the delete was staged",
     staging::absent_rows_are_deleted => "what happens to target rows in that scope which the stage does not name",
     staging::absent_rows_may_be_kept => "they stay",
     staging::absent_rows_may_be_marked => "they stay, and this timestamp column says since when they are missing",

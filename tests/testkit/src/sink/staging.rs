@@ -10,7 +10,7 @@ use sync_core::state::StageName;
 use sync_core::{Key, Sink, StreamSpec, Value};
 
 use super::{Bench, tally};
-use crate::data::{at, ids, order, orders, upserts};
+use crate::data::{at, deletes, ids, order, orders, upserts};
 use crate::report::{Finding, Stop, broken, needs, same};
 
 async fn staging(sink: &dyn Sink) -> Result<Bench<'_>, Stop> {
@@ -85,6 +85,17 @@ pub(super) async fn the_highest_staged_version_is_published(sink: &dyn Sink) -> 
     bench.stage(&[order(1, 11, "low"), order(2, 12, "high")]).await?;
     bench.publishes(bench.publish(), &[(Updated, 2), (Unchanged, 1), (Duplicate, 2)], &[]).await?;
     bench.holds("after the publish", &[order(1, 12, "high"), order(2, 12, "high"), order(3, 10, "three")]).await
+}
+
+pub(super) async fn staged_deletes_are_published(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[order(4, 10, "four")]).await?;
+    let (stage, stream) = (StageName::new("testkit_stage"), Arc::clone(&bench.stream));
+    let changes = deletes(&bench.stream, &[(4, None), (2, Some(11))]);
+    bench.apply(&[Step::Stage(Stage { stage, stream, changes })]).await?;
+    let publish = Publish { absent: Absent::Keep, ..bench.publish() };
+    bench.publishes(publish, &[(Unchanged, 1), (Deleted, 1), (Duplicate, 1)], &[]).await?;
+    bench.holds("after the publish", &[order(1, 10, "one"), order(3, 10, "three")]).await
 }
 
 pub(super) async fn absent_rows_are_deleted(sink: &dyn Sink) -> Finding {

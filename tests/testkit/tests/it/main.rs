@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod engine;
 mod fault;
+mod memory;
 mod policy;
 mod sink;
 mod sink_twins;

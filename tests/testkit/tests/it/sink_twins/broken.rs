@@ -46,6 +46,7 @@ pub(super) enum Bug {
     LookingClaims,
     StagesVisibly,
     GuessesWhatItPublished,
+    StagesNoDeletes,
     LastStagedWins,
     KeepsAbsentRows,
     DeletesAbsentRows,
@@ -104,6 +105,12 @@ impl Broken {
                 let mut staged = self.staged.lock().unwrap();
                 staged.extend(stage.changes.iter().map(|change| (change.key(&keys), change.to_values())));
                 stage.changes = Changes::upserts(page(&stage.stream, staged.values().cloned().collect()));
+            }
+            Step::Stage(stage) if self.has(Bug::StagesNoDeletes) => {
+                let changes = stage.changes.iter().enumerate();
+                let upserts: Vec<usize> =
+                    changes.filter(|(_, change)| change.op() == Op::Upsert).map(|(row, _)| row).collect();
+                stage.changes = stage.changes.select(upserts);
             }
             Step::Publish(publish) => match self.bug {
                 Bug::IgnoresGuards => publish.guard = Guard::Always,

@@ -47,6 +47,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::LookingClaims, &["looking_claims_nothing"]),
     (Bug::StagesVisibly, &["staged_rows_are_invisible"]),
     (Bug::GuessesWhatItPublished, &["published_rows_are_counted_row_by_row"]),
+    (Bug::StagesNoDeletes, &["staged_deletes_are_published"]),
     (Bug::LastStagedWins, &["the_highest_staged_version_is_published"]),
     (Bug::KeepsAbsentRows, &["absent_rows_are_deleted"]),
     (Bug::DeletesAbsentRows, &["absent_rows_may_be_kept", "absent_rows_may_be_marked"]),

@@ -1,0 +1,83 @@
+//! REST to SQLite, measured end to end: the engine beside a program written by hand for this one job.
+//!
+//! `cargo run --release -p sync-benches -- e2e` runs everything; the other subcommands are the processes it starts.
+
+mod e2e;
+mod figures;
+mod limit;
+mod ours;
+mod records;
+mod serve;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use records::Order;
+
+/// What may go wrong: a benchmark tells it and stops.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Debug, Parser)]
+#[command(about = "Speed, beside what the machine can do")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all programs over all cases and print a table
+    E2e(e2e::Options),
+    /// Serve generated records, until killed
+    Serve {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        #[arg(long, value_enum, default_value_t = Order::Key)]
+        order: Order,
+    },
+    /// The program written by hand
+    Limit {
+        #[arg(long)]
+        url: String,
+        #[arg(long)]
+        db: PathBuf,
+        #[arg(long, value_enum, default_value_t = Order::Key)]
+        order: Order,
+    },
+    /// The bare driver: generated rows into SQLite, without a network
+    Bare {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        #[arg(long)]
+        db: PathBuf,
+        #[arg(long, value_enum, default_value_t = Order::Key)]
+        order: Order,
+    },
+    /// The engine
+    Ours {
+        #[arg(long)]
+        url: String,
+        #[arg(long)]
+        db: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::E2e(options) => e2e::run(&options),
+        Command::Serve { records, order } => serve::run(records, order),
+        Command::Limit { url, db, order } => limit::run(&url, &db, order),
+        Command::Bare { records, db, order } => limit::bare(records, &db, order),
+        Command::Ours { url, db } => ours::run(&url, &db),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
