@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p sync-benches -- e2e` runs everything; the other subcommands are the processes it starts.
 
+mod drivers;
 mod e2e;
 mod figures;
 mod limit;
@@ -56,6 +57,11 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Order::Key)]
         order: Order,
     },
+    /// rusqlite on its own thread beside sqlx, on the writes a sink makes
+    Drivers {
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+    },
     /// The engine
     Ours {
         #[arg(long)]
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         Command::Serve { records, order } => serve::run(records, order),
         Command::Limit { url, db, order } => limit::run(&url, &db, order),
         Command::Bare { records, db, order } => limit::bare(records, &db, order),
+        Command::Drivers { records } => drivers::run(records),
         Command::Ours { url, db } => ours::run(&url, &db),
     };
     match done {

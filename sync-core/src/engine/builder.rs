@@ -43,8 +43,8 @@ impl Default for Settings {
             lease_ttl: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             breaker: Breaker::default(),
-            read_ahead_bytes: 8 << 20,
-            unit_rows: 10_000,
+            read_ahead_bytes: 4 << 20,
+            unit_rows: 5_000,
             partitions_at_once: 4,
             planted: Planted::default(),
         }
@@ -114,14 +114,14 @@ impl EngineBuilder {
         self
     }
 
-    /// How many bytes of rows may be read ahead of the sink, for each partition that runs. The default is 8 MiB.
+    /// How many bytes of rows may be read ahead of the sink, for each partition that runs. The default is 4 MiB.
     #[must_use]
     pub fn read_ahead(mut self, bytes: u32) -> Self {
         self.settings.read_ahead_bytes = bytes.max(1);
         self
     }
 
-    /// How many rows one transaction takes at most, unless a group needs more. The default is 10,000.
+    /// How many rows one transaction takes at most, unless a group needs more. The default is 5,000.
     #[must_use]
     pub fn unit_rows(mut self, rows: usize) -> Self {
         self.settings.unit_rows = rows.max(1);
