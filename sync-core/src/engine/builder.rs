@@ -1,7 +1,7 @@
 //! Puts an engine together, and refuses what cannot work before anything is read.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::breaker::Breaker;
@@ -172,6 +172,7 @@ impl EngineBuilder {
             listeners: self.listeners,
             owner,
             settings: self.settings,
+            turns: Mutex::default(),
         };
         Ok(Engine { inner: Arc::new(inner) })
     }

@@ -25,7 +25,7 @@ mod settle;
 mod unit;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Clock;
 use crate::event::{Event, Listener};
@@ -55,6 +55,7 @@ struct Inner {
     listeners: Vec<Arc<dyn Listener>>,
     owner: String,
     settings: builder::Settings,
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Inner {
@@ -62,6 +63,12 @@ impl Inner {
         for listener in &self.listeners {
             listener.on(event);
         }
+    }
+
+    /// Whose turn it is under a lease's name: runs of one engine wait for each other instead of fencing each other.
+    fn turn(&self, lease: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(lease.to_owned()).or_default())
     }
 
     fn pipeline(&self, name: &str) -> Result<Arc<Pipeline>> {

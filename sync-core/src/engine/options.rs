@@ -14,7 +14,8 @@ pub enum Mode {
     /// What changed since the last run.
     #[default]
     Incremental,
-    /// Everything, from the beginning. The live position starts over with it.
+    /// Everything, from the beginning. The live position starts over with it. Rows that went away at the source since
+    /// the last run are not among everything: a reconcile finds them.
     Full,
     /// A complete listing, to find rows that are gone at the source. Never touches the live position.
     Reconcile,
@@ -66,7 +67,8 @@ impl RunOptions {
         Self::default()
     }
 
-    /// Everything, from the beginning.
+    /// Everything, from the beginning. Rows that went away at the source since the last run are not found by it: let a
+    /// reconcile follow.
     pub fn full() -> Self {
         Self { mode: Mode::Full, ..Self::default() }
     }

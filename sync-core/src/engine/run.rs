@@ -152,6 +152,8 @@ async fn run_scope(
     scope: Scope,
     feed: Feed,
 ) -> ScopeReport {
+    let turn = inner.turn(&lease_name(&scope));
+    let _turn = turn.lock().await;
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
     let mut books = Books::default();
     let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, started, &mut books).await;
@@ -296,6 +298,12 @@ async fn guarded(
     outcome
 }
 
+/// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
+/// would take the newcomers for deleted.
+fn lease_name(scope: &Scope) -> String {
+    Scope { lane: Lane::Live, ..scope.clone() }.to_string()
+}
+
 /// Takes the lease, and claims the scope where its checkpoint is kept.
 pub(super) async fn claim(
     inner: &Inner,
@@ -303,7 +311,7 @@ pub(super) async fn claim(
     scope: &Scope,
     home: Home,
 ) -> Result<(Lease, Checkpoint)> {
-    let name = scope.to_string();
+    let name = lease_name(scope);
     let mut floor = FencingToken::default();
     loop {
         let lease =

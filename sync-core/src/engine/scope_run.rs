@@ -196,8 +196,8 @@ impl<'a> ScopeRun<'a> {
             }
         }
         let afresh = match self.options.mode {
-            Mode::Full => true,
-            Mode::Reconcile => self.checkpoint.stage.is_none(),
+            // What an earlier listing named says nothing about rows that came since: it is never continued.
+            Mode::Full | Mode::Reconcile => true,
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
         if afresh && self.checkpoint.stage.is_some() {
