@@ -92,7 +92,7 @@ fn keys_that_stand_twice_in_a_batch_are_caught() {
 
 #[test]
 fn an_ignored_token_is_caught() {
-    assert_caught(Plant::IgnoredToken, "versions_never_go_back_per_key");
+    assert_caught(Plant::IgnoredToken, "every_change_has_one_effect");
 }
 
 #[test]
