@@ -11,4 +11,4 @@
 mod ident;
 mod sqlite;
 
-pub use sqlite::{Durability, Sqlite, SqliteOptions};
+pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};

@@ -1,6 +1,7 @@
 //! SQLite: one connection on a thread of its own, rows and checkpoint in one transaction.
 
 mod checkpoint;
+mod discover;
 mod error;
 mod number;
 mod plan;
@@ -8,6 +9,7 @@ mod publish;
 mod schema;
 mod scope;
 mod sink;
+mod source;
 mod stage;
 mod value;
 mod worker;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use sync_core::Result;
 
+pub use source::SqliteSource;
 use worker::Worker;
 
 /// How much a crash of the *machine* may cost. A crash of the process never costs anything.
@@ -37,12 +40,18 @@ pub struct SqliteOptions {
     path: PathBuf,
     durability: Durability,
     cache_kib: u32,
+    read_only: bool,
 }
 
 impl SqliteOptions {
     /// The database file; it is created when it is not there.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), durability: Durability::default(), cache_kib: 16 * 1024 }
+        Self {
+            path: path.as_ref().to_owned(),
+            durability: Durability::default(),
+            cache_kib: 16 * 1024,
+            read_only: false,
+        }
     }
 
     /// How much a crash of the machine may cost.
@@ -59,13 +68,17 @@ impl SqliteOptions {
         self
     }
 
+    /// What the database is called in logs and reports: the file's name.
+    fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| "sqlite".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// Opens it.
     ///
     /// # Errors
     /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
     pub async fn open(self) -> Result<Sqlite> {
-        let name =
-            self.path.file_name().map_or_else(|| "sqlite".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = self.name();
         Ok(Sqlite { name: name.into(), worker: Worker::start(self).await? })
     }
 }

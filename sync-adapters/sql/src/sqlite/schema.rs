@@ -9,11 +9,11 @@ use super::value::declared_type;
 use crate::ident::{list, quoted};
 
 /// A column as the table has it.
-struct Column {
-    name: String,
-    declared: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) declared: String,
     /// Its place in the primary key, from 1; 0 when it is not part of it.
-    key_place: i64,
+    pub(crate) key_place: i64,
 }
 
 /// Creates the table, or adds the columns it lacks.
@@ -78,7 +78,7 @@ fn create(connection: &Connection, stream: &StreamSpec) -> Result<()> {
         .map_err(|cause| failed("the table cannot be created", cause).with("table", stream.name()))
 }
 
-fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>> {
+pub(crate) fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>> {
     let read = || -> rusqlite::Result<Vec<Column>> {
         let mut statement = connection.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?)")?;
         let columns = statement.query_map([table], |row| {

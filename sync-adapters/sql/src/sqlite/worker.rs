@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use sync_core::{Error, Result};
 use tokio::sync::oneshot;
 
@@ -65,6 +65,18 @@ impl Worker {
 }
 
 fn open(options: &SqliteOptions) -> Result<Connection> {
+    if options.read_only {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&options.path, flags)
+            .map_err(|cause| failed("the database cannot be opened", cause))?;
+        let read = || {
+            connection
+                .busy_timeout(BUSY)
+                .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
+        };
+        read().map_err(|cause| failed("the database cannot be read", cause))?;
+        return Ok(connection);
+    }
     let connection = Connection::open(&options.path).map_err(|cause| failed("the database cannot be opened", cause))?;
     let synchronous = match options.durability {
         Durability::Normal => "NORMAL",

@@ -1,0 +1,207 @@
+//! SQLite as a source: nothing is lost at page edges, and values travel to another database exactly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use sync_core::memory::MemoryStore;
+use sync_core::model::{Outcome, RowScope};
+use sync_core::state::RunStatus;
+use sync_core::{Engine, Error, Key, Pipeline, Report, Result, RunOptions, StreamSpec, SystemClock};
+use sync_sql::{Sqlite, SqliteSource};
+use sync_testkit::source::{Act, Hand, conformance, with_hand};
+
+fn orders() -> StreamSpec {
+    StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note")
+}
+
+struct World {
+    there: Connection,
+    here: Connection,
+    source: SqliteSource,
+    store: MemoryStore,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(create: &str, streams: &[StreamSpec]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let there = Connection::open(folder.path().join("there.db")).unwrap();
+        there.execute_batch(create).unwrap();
+        let mut source = SqliteSource::open(folder.path().join("there.db")).await.unwrap().page(7);
+        for stream in streams {
+            source = source.table(stream.clone());
+        }
+        let here = Connection::open(folder.path().join("here.db")).unwrap();
+        Self { there, here, source, store: MemoryStore::new(Arc::new(SystemClock::new())), folder }
+    }
+
+    async fn run(&self, options: RunOptions) -> Report {
+        let sink = Sqlite::open(self.folder.path().join("here.db")).await.unwrap();
+        let pipeline = Pipeline::new("copy", self.source.clone(), sink);
+        let engine = Engine::builder(self.store.clone()).owner("test").pipeline(pipeline).build().unwrap();
+        let report = engine.run_with("copy", options).await.unwrap();
+        assert_eq!(report.status, RunStatus::Completed, "{report}");
+        report
+    }
+
+    fn assert_same(&self, table: &str) {
+        let dump = |connection: &Connection| -> Vec<Vec<rusqlite::types::Value>> {
+            let mut read = connection.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY 1, 2")).unwrap();
+            let width = read.column_count();
+            let rows = read.query_map([], |row| (0..width).map(|column| row.get(column)).collect()).unwrap();
+            rows.map(std::result::Result::unwrap).collect()
+        };
+        assert_eq!(dump(&self.here), dump(&self.there));
+    }
+}
+
+const ORDERS: &str = "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT);";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_share_a_version_are_neither_lost_nor_read_twice() {
+    let world = World::new(ORDERS, &[orders()]).await;
+    world.there.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO orders SELECT i, 5, 'note ' || i FROM n").unwrap();
+    let first = world.run(RunOptions::incremental()).await;
+    assert_eq!((first.ledger().fetched, first.ledger().count(Outcome::Created)), (1000, 1000), "{first}");
+    world.assert_same("orders");
+    world.there.execute_batch("INSERT INTO orders VALUES (1001, 5, 'a tie'), (1002, 6, 'newer'); UPDATE orders SET version = 7 WHERE id = 3").unwrap();
+    let second = world.run(RunOptions::incremental()).await;
+    assert_eq!((second.ledger().count(Outcome::Created), second.ledger().count(Outcome::Updated)), (2, 1), "{second}");
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+    world.assert_same("orders");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_late_are_found_within_the_lookback_and_measured() {
+    let stream = StreamSpec::new("orders").key(["id"]).version("at");
+    let mut world =
+        World::new("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, at TIMESTAMP_TEXT)", &[stream]).await;
+    world.source = world.source.lookback(Duration::from_secs(60));
+    world.there.execute_batch("INSERT INTO orders VALUES (1, '2026-01-01T00:10:00.000000Z')").unwrap();
+    world.run(RunOptions::incremental()).await;
+    world
+        .there
+        .execute_batch(
+            "INSERT INTO orders VALUES (2, '2026-01-01T00:09:30.000000Z'), (3, '2026-01-01T00:05:00.000000Z')",
+        )
+        .unwrap();
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!((report.ledger().count(Outcome::Created), report.scopes[0].late), (1, 1), "{report}");
+    assert_eq!(report.scopes[0].lateness, Duration::from_secs(30));
+    let repaired = world.run(RunOptions::reconcile()).await;
+    assert_eq!(
+        repaired.ledger().count(Outcome::Created),
+        1,
+        "what came later still is found by a reconcile: {repaired}"
+    );
+    world.assert_same("orders");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_gone_are_found_by_a_reconcile() {
+    let world = World::new(ORDERS, &[orders()]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')").unwrap();
+    world.run(RunOptions::incremental()).await;
+    world.there.execute_batch("DELETE FROM orders WHERE id = 2").unwrap();
+    let report = world.run(RunOptions::reconcile()).await;
+    assert_eq!(report.ledger().count(Outcome::Deleted), 1, "{report}");
+    world.assert_same("orders");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_read_again_without_moving_the_live_position() {
+    let world = World::new(ORDERS, &[orders()]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')").unwrap();
+    world.run(RunOptions::incremental()).await;
+    world.here.execute_batch("DELETE FROM orders WHERE id = 2").unwrap();
+    let rows = RowScope::Range { column: "id".into(), from: Some(2_i64.into()), until: Some(3_i64.into()) };
+    let report = world.run(RunOptions::backfill("again", rows)).await;
+    assert_eq!((report.ledger().fetched, report.ledger().count(Outcome::Created)), (1, 1), "{report}");
+    world.assert_same("orders");
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_travels_from_database_to_database_as_it_is() {
+    let create = "CREATE TABLE \"odd \"\"name\" (a TEXT NOT NULL, b INTEGER NOT NULL, i INTEGER, u U64_BLOB, d DECIMAL_TEXT(38,4),
+            r REAL, x BLOB, t TIMESTAMP_TEXT, y DATE_TEXT, j JSON_TEXT, o BOOLEAN, PRIMARY KEY (a, b));
+        INSERT INTO \"odd \"\"name\" VALUES
+            ('', 1, -9223372036854775808, '18446744073709551615', '1234567890123456789012345678901234.5678', 5e-324, x'00ff',
+             '0001-01-01T00:00:00.000000Z', '9999-12-31', '{\"a\":1}', 1),
+            ('🍣', 2, 9223372036854775807, 0, '-0.0001', -1.5, x'', '9999-12-31T23:59:59.999999Z', '0001-01-01', '[]', 0),
+            ('ABC', 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), ('abc', 3, 0, 1, '0.0000', 0.0, x'01', NULL, NULL, 'null', NULL);";
+    let mut world = World::new(create, &[]).await;
+    let stream = world.source.discover("odd \"name").await.unwrap();
+    assert_eq!(stream.key_columns(), ["a", "b"]);
+    world.source = world.source.table(stream);
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!(report.ledger().count(Outcome::Created), 4, "{report}");
+    world.assert_same("odd \"\"name");
+    let again = world.run(RunOptions::incremental()).await;
+    assert_eq!(
+        (again.ledger().fetched, again.ledger().count(Outcome::Unchanged)),
+        (4, 4),
+        "without a version all is read: {again}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_as_declared_is_rejected_alone() {
+    let world = World::new(ORDERS, &[orders()]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, x'ff'), (3, 3, 'c')").unwrap();
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!((report.ledger().count(Outcome::Created), report.ledger().count(Outcome::Rejected)), (2, 1), "{report}");
+}
+
+#[tokio::test]
+async fn rows_that_could_never_be_found_are_refused() {
+    let world = World::new(ORDERS, &[orders()]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (1, NULL, 'a')").unwrap();
+    let refused = sync_core::Source::check(&world.source).await.unwrap_err().to_string();
+    assert!(refused.contains("1 rows have no \"version\""), "{refused}");
+    let keyless = world.there.execute_batch("CREATE TABLE loose (a TEXT)");
+    keyless.unwrap();
+    assert!(world.source.discover("loose").await.unwrap_err().to_string().contains("primary key"));
+    assert!(world.source.discover("nowhere").await.unwrap_err().to_string().contains("no such table"));
+}
+
+/// Changes rows of the table under test.
+struct Clerk(std::sync::Mutex<Connection>);
+
+#[async_trait]
+impl Hand for Clerk {
+    async fn act(&self, act: Act) -> Result<Option<(String, Key)>> {
+        let connection = self.0.lock().unwrap();
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let (next, first) = (number("SELECT max(id) + 1 FROM orders"), number("SELECT min(id) FROM orders"));
+        let (sql, id) = match act {
+            Act::Add => (format!("INSERT INTO orders SELECT {next}, max(version) + 1, 'new' FROM orders"), next),
+            Act::AddTie => (format!("INSERT INTO orders SELECT {next}, max(version), 'tie' FROM orders"), next),
+            Act::Change => {
+                (format!("UPDATE orders SET version = (SELECT max(version) + 1 FROM orders) WHERE id = {first}"), first)
+            }
+            Act::Remove => (format!("DELETE FROM orders WHERE id = {first}"), first),
+            _ => return Ok(None),
+        };
+        connection.execute_batch(&sql).unwrap();
+        Ok(Some(("orders".to_owned(), Key::new([id]))))
+    }
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_specification_of_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = conformance(async |name| {
+        let file = folder.path().join(name);
+        let table = Connection::open(&file).unwrap();
+        table.execute_batch(ORDERS).unwrap();
+        table.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 35) INSERT INTO orders SELECT i, i / 2, 'note' FROM n").unwrap();
+        let source = SqliteSource::open(&file).await?.page(10).table(orders());
+        Ok::<_, Error>(with_hand(source, Clerk(std::sync::Mutex::new(table))))
+    })
+    .await;
+    report.assert();
+    println!("{report}");
+}
