@@ -26,15 +26,13 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// The sentence, then every cause after a colon.
+    /// The sentence and its cause; a cause tells its own causes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
