@@ -9,13 +9,16 @@ use serde::Deserialize;
 
 use crate::Result;
 use crate::figures::Figures;
-use crate::records::{Order, Record, record};
+use crate::page::{Page, Row};
+use crate::records::{Order, record};
 use crate::serve::PAGE;
 use crate::target::Target;
 
+/// An answer, its texts still in the body.
 #[derive(Deserialize)]
-struct Page {
-    data: Vec<Record>,
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Vec<Row<'a>>,
     next: Option<String>,
 }
 
@@ -24,7 +27,7 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
     let began = Instant::now();
     let target = Target::open(db)?;
     let since = target.since()?;
-    let (pages, inbox) = sync_channel::<Page>(8);
+    let (pages, inbox) = sync_channel::<(Page, Option<String>)>(8);
     let staged = order == Order::Random && since.is_none();
     let writer = thread::spawn(move || write(target, &inbox, staged));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -37,9 +40,9 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
             since.iter().for_each(|since| address += &format!("&updated_since={since}"));
             let body = client.get(address).send().await?.error_for_status()?.bytes().await?;
             requests += 1;
-            let page: Page = serde_json::from_slice(&body)?;
-            cursor.clone_from(&page.next);
-            pages.send(page)?;
+            let answer: Answer<'_> = serde_json::from_slice(&body)?;
+            cursor.clone_from(&answer.next);
+            pages.send((Page::of(&answer.data), answer.next))?;
             if cursor.is_none() {
                 break;
             }
@@ -55,24 +58,25 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
 ///
 /// Random keys are staged and sorted once: in the same runs, 50,000 sorted rows a transaction reached half of that at a
 /// million records.
-fn write(mut target: Target, inbox: &Receiver<Page>, staged: bool) -> Result<u64> {
-    let (mut records, mut newest) = (0, None::<Box<str>>);
-    while let Ok(first) = inbox.recv() {
-        let Page { mut data, mut next } = first;
-        while data.len() < 5000
-            && let Ok(more) = inbox.try_recv()
+fn write(mut target: Target, inbox: &Receiver<(Page, Option<String>)>, staged: bool) -> Result<u64> {
+    let (mut records, mut newest) = (0, None::<String>);
+    while let Ok((first, mut next)) = inbox.recv() {
+        let mut ready = vec![first];
+        while ready.len() < 5
+            && let Ok((page, after)) = inbox.try_recv()
         {
-            data.extend(more.data);
-            next = more.next;
+            ready.push(page);
+            next = after;
         }
-        records += data.len() as u64;
-        let last = data.iter().map(|row| &row.updated_at).max().cloned();
-        newest = newest.max(last);
+        records += ready.iter().map(|page| page.rows().count() as u64).sum::<u64>();
+        let last = ready.iter().flat_map(Page::rows).map(|row| row.updated_at).max();
+        newest = newest.max(last.map(str::to_owned));
+        let rows = ready.iter().flat_map(Page::rows);
         if staged {
-            target.stage(&data, next.as_deref())?;
+            target.stage(rows, next.as_deref())?;
         } else {
             let since = if next.is_none() { newest.as_deref() } else { None };
-            target.upsert(&data, since, next.as_deref())?;
+            target.upsert(rows, since, next.as_deref())?;
         }
     }
     if staged {
@@ -84,15 +88,18 @@ fn write(mut target: Target, inbox: &Receiver<Page>, staged: bool) -> Result<u64
 /// The driver alone: the same writes, without network and parsing.
 pub(crate) fn bare(records: u64, db: &Path, order: Order) -> Result<()> {
     let mut target = Target::open(db)?;
-    let pages: Vec<Vec<Record>> = (0..records)
+    let pages: Vec<Page> = (0..records)
         .step_by(5000)
-        .map(|from| (from..(from + 5000).min(records)).map(|place| record(place, order, 0)).collect())
+        .map(|from| {
+            let records: Vec<_> = (from..(from + 5000).min(records)).map(|place| record(place, order, 0)).collect();
+            Page::of(&records.iter().map(Row::from).collect::<Vec<_>>())
+        })
         .collect();
     let began = Instant::now();
     for page in &pages {
         match order {
-            Order::Key => target.upsert(page, None, None)?,
-            Order::Random => target.stage(page, None)?,
+            Order::Key => target.upsert(page.rows(), None, None)?,
+            Order::Random => target.stage(page.rows(), None)?,
         }
     }
     if order == Order::Random {

@@ -7,6 +7,7 @@ mod e2e;
 mod figures;
 mod limit;
 mod ours;
+mod page;
 mod records;
 mod serve;
 mod target;

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Result;
-use crate::records::Record;
+use crate::page::Row;
 
 const COLUMNS: &str = "id, name, email, city, status, note, amount, quantity, score, active, created_at, updated_at";
 
@@ -39,7 +39,12 @@ impl Target {
     }
 
     /// Writes pages and the position in one transaction; a newer record replaces an older one.
-    pub(crate) fn upsert(&mut self, rows: &[Record], since: Option<&str>, page: Option<&str>) -> Result<()> {
+    pub(crate) fn upsert<'a>(
+        &mut self,
+        rows: impl Iterator<Item = Row<'a>>,
+        since: Option<&str>,
+        page: Option<&str>,
+    ) -> Result<()> {
         self.write("records", " ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, city = excluded.city,
              status = excluded.status, note = excluded.note, amount = excluded.amount, quantity = excluded.quantity,
              score = excluded.score, active = excluded.active, created_at = excluded.created_at, updated_at = excluded.updated_at
@@ -47,7 +52,7 @@ impl Target {
     }
 
     /// Appends pages out of order, to be sorted once at the end.
-    pub(crate) fn stage(&mut self, rows: &[Record], page: Option<&str>) -> Result<()> {
+    pub(crate) fn stage<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>, page: Option<&str>) -> Result<()> {
         self.write("stage", "", rows, None, page)
     }
 
@@ -60,11 +65,11 @@ impl Target {
         Ok(transaction.commit()?)
     }
 
-    fn write(
+    fn write<'a>(
         &mut self,
         table: &str,
         conflict: &str,
-        rows: &[Record],
+        rows: impl Iterator<Item = Row<'a>>,
         since: Option<&str>,
         page: Option<&str>,
     ) -> Result<()> {
@@ -76,17 +81,17 @@ impl Target {
             for row in rows {
                 insert.execute(params![
                     row.id,
-                    &*row.name,
-                    &*row.email,
-                    &*row.city,
-                    &*row.status,
-                    &*row.note,
-                    &*row.amount,
+                    row.name,
+                    row.email,
+                    row.city,
+                    row.status,
+                    row.note,
+                    row.amount,
                     row.quantity,
                     row.score,
                     row.active,
-                    &*row.created_at,
-                    &*row.updated_at
+                    row.created_at,
+                    row.updated_at
                 ])?;
             }
         }

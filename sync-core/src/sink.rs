@@ -1,5 +1,7 @@
 //! The writing side: what an adapter implements to bring changes into a system.
 
+mod rules;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use crate::detect::Difference;
 use crate::model::{Absent, Changes, Key, Outcome, RowScope, Scope, StreamSpec, Tally, Value};
 use crate::state::{Advance, Checkpoint, FencingToken, StageName};
 use crate::{Error, Result};
+
+pub use rules::Rules;
 
 /// Applies changes to one system.
 ///
@@ -20,7 +24,9 @@ use crate::{Error, Result};
 /// *Durability.* When `apply` returns `Ok`, a crash of this process loses nothing of the unit.
 ///
 /// *Counting.* The report says for every row what became of it: rows are classified, then written. Unchanged rows
-/// cause no write.
+/// cause no write. [`Write::outcome`] is the one reading of a write's rules.
+///
+/// *Fields.* A change that names its fields writes these and no others; see [`Change::onto`](crate::model::Change::onto).
 ///
 /// *Duplicates.* A unit may come again after a lost reply. With an atomic checkpoint the second one is refused
 /// (its expected sequence has passed); otherwise writes by key must be repeatable without harm.

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sync_core::model::{Op, Outcome, Rows};
-use sync_core::sink::{
-    Expect, Guard, Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteMode, WriteReport, WriteUnit,
-};
-use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
+use sync_core::model::{Change, Outcome, Rows};
+use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
+use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
 /// Rows by stream and key. A row is its values by column, so that a stream may gain columns later.
 type Table = BTreeMap<(String, Key), BTreeMap<String, Value>>;
@@ -97,44 +95,22 @@ impl Sink for JsonLines {
 /// Classifies each change, then writes it: unchanged rows stay as they are, and every outcome is exact.
 fn write_rows(table: &mut Table, step: usize, write: &Write) -> Result<Vec<Outcome>> {
     let (stream, keys) = (&write.stream, write.stream.key_indices());
-    let mut outcomes = Vec::with_capacity(write.changes.len());
-    for (row, change) in write.changes.iter().enumerate() {
-        let key = change.key(&keys);
-        if key.values().iter().any(Value::is_null) {
-            return Err(Error::data("a key column is empty").with("stream", stream.name()).at_row(step, row));
-        }
-        let place = (stream.name().to_owned(), key);
+    let mut put = |(row, change): (usize, Change<'_>)| {
+        let place = (stream.name().to_owned(), change.key(&keys));
         let existing = table.get(&place).map(|row| in_order(stream, row)).transpose()?;
         let existing = existing.as_ref().map(|rows| rows.row(0));
-        let expected = match write.expect.get(row) {
-            None => true,
-            Some(Expect::Absent) => existing.is_none(),
-            Some(Expect::Row(values)) => existing.is_some_and(|row| row.to_values() == *values),
-        };
-        if !expected {
-            return Err(Error::new(ErrorKind::Conflict, "a row changed meanwhile").with("stream", stream.name()));
-        }
-        let outcome = match (existing, change.op()) {
-            (None, Op::Delete) => Outcome::Unchanged,
-            (None, Op::Upsert) => Outcome::Created,
-            (Some(_), _) if write.mode == WriteMode::InsertOnly => Outcome::Existing,
-            (Some(row), Op::Upsert) if !write.difference.between(stream, row, change.row()) => Outcome::Unchanged,
-            (Some(_), _) if write.guard == Guard::Never => Outcome::Existing,
-            (Some(row), _) if !write.guard.admits(stream, row, change) => Outcome::Stale,
-            (Some(_), Op::Delete) => Outcome::Deleted,
-            (Some(_), Op::Upsert) => Outcome::Updated,
-        };
+        let outcome = write.outcome(row, existing).map_err(|error| error.at_row(step, row))?;
         match outcome {
             Outcome::Created | Outcome::Updated => {
                 let names = stream.schema().fields().iter().map(|field| field.name().to_owned());
-                drop(table.insert(place, names.zip(change.to_values()).collect()));
+                drop(table.insert(place, names.zip(change.onto(existing)).collect()));
             }
             Outcome::Deleted => drop(table.remove(&place)),
             _ => {}
         }
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
+        Ok(outcome)
+    };
+    write.changes.iter().enumerate().map(&mut put).collect()
 }
 
 /// A row as its stream declares it; a column it does not have yet is empty.

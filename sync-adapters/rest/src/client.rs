@@ -130,17 +130,14 @@ impl Client {
     pub(crate) fn without_secret(&self, url: &Url) -> Result<Url> {
         let mut clean = url.clone();
         clean.set_fragment(None);
-        if let Some(secret) = self.auth.secret_parameter() {
-            let kept: Vec<(String, String)> = url
-                .query_pairs()
-                .filter(|(name, _)| name != secret)
-                .map(|(n, v)| (n.into_owned(), v.into_owned()))
-                .collect();
-            if url.query_pairs().count() != kept.len() {
-                clean.set_query(None);
-                if !kept.is_empty() {
-                    clean.query_pairs_mut().extend_pairs(kept);
-                }
+        let own = self.auth.own_parameters();
+        let is_own = |name: &str| own.contains(&name);
+        if url.query_pairs().any(|(name, _)| is_own(&name)) {
+            let others = url.query_pairs().filter(|(name, _)| !is_own(name));
+            let kept: Vec<(String, String)> = others.map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+            clean.set_query(None);
+            if !kept.is_empty() {
+                clean.query_pairs_mut().extend_pairs(kept);
             }
         }
         match self.redactor.finds(clean.as_str()) {

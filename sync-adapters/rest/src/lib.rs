@@ -56,9 +56,9 @@ mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Endpoint, HeaderConfig, LimitsConfig, MethodConfig,
-    OneOrMany, PagingConfig, PartitionConfig, RateConfig, RuleConfig, SinceConfig, Style, Unit, WaitSource,
-    WindowConfig, WindowEnd, get, post, post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HeaderConfig,
+    LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, RateConfig, RuleConfig, SentConfig,
+    SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

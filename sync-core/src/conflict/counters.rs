@@ -35,16 +35,6 @@ impl Counters {
         Self { columns: columns.into_iter().map(Into::into).collect(), others: Arc::new(others) }
     }
 
-    /// Says whether the counters fit the stream.
-    ///
-    /// # Errors
-    /// `Config`, naming a column that is not declared, holds neither integers nor decimals, or is part of the key or version.
-    pub fn check(&self, stream: &StreamSpec) -> Result<()> {
-        self.indices(stream)
-            .map(drop)
-            .map_err(|fault| Error::config(format!("counters: {fault}")).with("stream", stream.name()))
-    }
-
     fn indices(&self, stream: &StreamSpec) -> Result<Vec<usize>, String> {
         let keys = stream.key_indices();
         let index = |name: &String| {
@@ -146,5 +136,13 @@ impl ConflictPolicy for Counters {
 
     fn needs_version(&self) -> bool {
         self.others.needs_version()
+    }
+
+    /// `Config`, naming a column that is not declared, holds neither integers nor decimals, or is part of the key or version.
+    fn check(&self, stream: &StreamSpec) -> Result<()> {
+        self.others.check(stream)?;
+        self.indices(stream)
+            .map(drop)
+            .map_err(|fault| Error::config(format!("counters: {fault}")).with("stream", stream.name()))
     }
 }

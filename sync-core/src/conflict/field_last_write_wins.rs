@@ -40,16 +40,6 @@ impl FieldLastWriteWins {
         self
     }
 
-    /// Says whether the groups fit the stream.
-    ///
-    /// # Errors
-    /// `Config`, naming a column that is not declared, is part of the key or of the row's version, or stands in two groups.
-    pub fn check(&self, stream: &StreamSpec) -> Result<()> {
-        self.layout(stream)
-            .map(drop)
-            .map_err(|fault| Error::config(format!("last-write-wins by field: {fault}")).with("stream", stream.name()))
-    }
-
     /// The columns of each group with their version first; those of the row's own version last.
     fn layout(&self, stream: &StreamSpec) -> Result<Vec<Vec<usize>>, String> {
         let mut free: Vec<Option<usize>> = (0..stream.schema().width()).map(Some).collect();
@@ -100,5 +90,12 @@ impl ConflictPolicy for FieldLastWriteWins {
 
     fn needs_version(&self) -> bool {
         true
+    }
+
+    /// `Config`, naming a column that is not declared, is part of the key or of the row's version, or stands in two groups.
+    fn check(&self, stream: &StreamSpec) -> Result<()> {
+        self.layout(stream)
+            .map(drop)
+            .map_err(|fault| Error::config(format!("last-write-wins by field: {fault}")).with("stream", stream.name()))
     }
 }

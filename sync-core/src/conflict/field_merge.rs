@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::order::{by_version, higher};
 use super::{Conflict, ConflictPolicy, LastWriteWins, MISSHAPEN, Resolution};
-use crate::model::{Op, ValueRef};
+use crate::model::{Op, StreamSpec, ValueRef};
+use crate::{Error, Result};
 
 /// Takes each field from the side that changed it. A field that both sides changed is contested: it comes from the row with
 /// the higher version; of equal versions the higher value stays; or another policy decides.
@@ -149,5 +150,14 @@ impl ConflictPolicy for FieldMerge {
 
     fn needs_version(&self) -> bool {
         self.contested.as_ref().is_none_or(|policy| policy.needs_version())
+    }
+
+    /// `Config`, naming a column to fill that is not declared.
+    fn check(&self, stream: &StreamSpec) -> Result<()> {
+        if let Some(unknown) = self.fill.iter().find(|name| stream.schema().index(name).is_none()) {
+            let fault = format!("field merge: column {unknown:?} is not declared");
+            return Err(Error::config(fault).with("stream", stream.name()));
+        }
+        self.contested.as_ref().map_or(Ok(()), |policy| policy.check(stream))
     }
 }

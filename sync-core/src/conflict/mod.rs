@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::Result;
 use crate::model::{Change, Key, Row, StreamSpec, Value, ValueRef};
 use crate::sink::Guard;
 
@@ -128,6 +129,15 @@ pub trait ConflictPolicy: Debug + Send + Sync {
     fn needs_version(&self) -> bool {
         false
     }
+
+    /// Says whether it fits the stream. Asked when the engine is built, before anything is read.
+    ///
+    /// # Errors
+    /// `Config`, naming the stream and the column at fault.
+    fn check(&self, stream: &StreamSpec) -> Result<()> {
+        let _ = stream;
+        Ok(())
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -146,6 +156,10 @@ impl<P: ConflictPolicy + ?Sized> ConflictPolicy for Arc<P> {
 
     fn needs_version(&self) -> bool {
         P::needs_version(self)
+    }
+
+    fn check(&self, stream: &StreamSpec) -> Result<()> {
+        P::check(self, stream)
     }
 }
 

@@ -173,6 +173,9 @@ impl Pipeline {
         let sink = self.sink.capabilities();
         let wrong =
             |text: String| Err(Error::config(text).with("stream", stream.name()).with("sink", self.sink.name()));
+        if let Some(policy) = &self.policy {
+            policy.check(stream)?;
+        }
         if let Some(policy) = &self.policy
             && policy.needs_version()
             && stream.version_column().is_none()

@@ -28,7 +28,7 @@ pub struct Mark {
     pub op: Op,
     /// The version the writer had seen when it made the change.
     pub base: Option<Version>,
-    /// The columns that changed; `None` when all may have.
+    /// The columns that changed; `None` when all may have. The others are not written, except into a new row.
     pub fields: Option<FieldSet>,
     /// Who made the change first.
     pub origin: Option<Origin>,
@@ -185,6 +185,17 @@ impl<'a> Change<'a> {
     /// The key, by the positions of the key columns.
     pub fn key(&self, columns: &[usize]) -> Key {
         Key::of(self.row, columns)
+    }
+
+    /// The row that stands after the change: columns it does not name stay as they exist.
+    pub fn onto(&self, existing: Option<Row<'_>>) -> Vec<Value> {
+        let mut values = self.to_values();
+        if let (Some(fields), Some(existing)) = (self.fields(), existing) {
+            for (column, value) in values.iter_mut().enumerate().filter(|(column, _)| !fields.contains(*column)) {
+                *value = existing.at(column).to_owned();
+            }
+        }
+        values
     }
 
     /// All values in schema order, owned.

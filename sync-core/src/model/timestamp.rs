@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since 1970-01-01T00:00:00Z, without leap seconds (POSIX time).
@@ -39,20 +39,39 @@ pub type TimestampText = [u8; 27];
 
 impl Timestamp {
     /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
+    ///
+    /// Written once for every instant that a sink stores as text, so it reckons by itself instead of through `chrono`.
     pub fn write(self, text: &mut TimestampText) -> Option<&str> {
-        let at = self.to_datetime()?;
-        let (year, second) =
-            (u32::try_from(at.year()).ok().filter(|year| *year <= 9999)?, at.num_seconds_from_midnight());
+        let (day, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (year, month, day) = civil(day);
+        let (year, seconds) = (u32::try_from(year).ok().filter(|year| *year <= 9999)?, (micros / 1_000_000) as u32);
         *text = *b"0000-00-00T00:00:00.000000Z";
         digits(&mut text[0..4], year);
-        digits(&mut text[5..7], at.month());
-        digits(&mut text[8..10], at.day());
-        digits(&mut text[11..13], second / 3600);
-        digits(&mut text[14..16], second / 60 % 60);
-        digits(&mut text[17..19], second % 60);
-        digits(&mut text[20..26], at.timestamp_subsec_micros() % 1_000_000);
+        digits(&mut text[5..7], month);
+        digits(&mut text[8..10], day);
+        digits(&mut text[11..13], seconds / 3600);
+        digits(&mut text[14..16], seconds / 60 % 60);
+        digits(&mut text[17..19], seconds % 60);
+        digits(&mut text[20..26], (micros % 1_000_000) as u32);
         std::str::from_utf8(text).ok()
     }
+}
+
+/// A day, microseconds.
+const DAY: i64 = 86_400_000_000;
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+///
+/// Years begin in March, so that the leap day is the last of its year; an era is 400 years, 146,097 days.
+const fn civil(day: i64) -> (i64, u32, u32) {
+    let day = day + 719_468;
+    let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + (month <= 2) as i64, month as u32, day_of_month as u32)
 }
 
 impl fmt::Display for Timestamp {
@@ -71,5 +90,34 @@ fn digits(place: &mut [u8], mut number: u32) {
     for digit in place.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Datelike;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_day_of_ten_thousand_years_has_its_date() {
+        let mut day = chrono::NaiveDate::from_ymd_opt(0, 1, 1);
+        let mut number = day.map_or(0, |first| i64::from(first.num_days_from_ce()) - 719_163);
+        while let Some(date) = day.filter(|date| date.year() <= 9999) {
+            assert_eq!(civil(number), (date.year().into(), date.month(), date.day()));
+            (day, number) = (date.succ_opt(), number + 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_the_one_of_rfc_3339(micros in -70_000_000_000_000_000_i64..260_000_000_000_000_000) {
+            let at = Timestamp::from_micros(micros);
+            let mut text = [0; 27];
+            let expected = at.to_datetime().filter(|at| (0..=9999).contains(&at.year()));
+            let expected = expected.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+            prop_assert_eq!(at.write(&mut text).map(str::to_owned), expected);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_core::conflict::decide;
+use sync_core::conflict::{Counters, FieldMerge, IncomingWins, decide};
 use sync_core::engine::{Breaker, Guarantee, Pipeline, Report, RunOptions};
 use sync_core::memory::{Feeding, FirstLoad, MemorySink, MemorySource, MemoryStore};
 use sync_core::model::{Disposition, Outcome, RowScope};
@@ -308,6 +308,10 @@ async fn what_cannot_work_is_refused_before_anything_is_read() {
     let unversioned = StreamSpec::new("plain").key(["id"]);
     let lww = world.pipeline().stream(unversioned).policy(sync_core::conflict::LastWriteWins);
     assert!(refuse(lww).contains(".version("), "last-write-wins without versions");
+    let counted = world.pipeline().stream(orders()).policy(Counters::new(["note"], IncomingWins));
+    assert!(refuse(counted).contains("\"note\" is declared as text"), "a counter that is no number");
+    let merged = world.pipeline().stream(orders()).policy(FieldMerge::new().fill(["notes"]));
+    assert!(refuse(merged).contains("\"notes\" is not declared"), "a column that is not there");
     let weak = Pipeline::new("weak", world.source.clone(), MemorySink::with_capabilities(SinkCapabilities::default()));
     assert!(refuse(weak.demand(Guarantee::EffectivelyOnce)).contains("demanded"));
     let append = StreamSpec::new("log").text("line").disposition(Disposition::Append);

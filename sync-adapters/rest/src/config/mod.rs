@@ -5,6 +5,7 @@ mod endpoint;
 mod paging;
 mod range;
 mod rule;
+mod signing;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfi
 pub use paging::{PagingConfig, Style};
 pub use range::{SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
+pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
 
 /// One API: where it is, how to get in, its limits and its streams.
 #[derive(Debug, Clone, Deserialize)]

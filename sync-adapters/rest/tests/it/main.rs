@@ -18,6 +18,7 @@ mod redaction;
 mod redirects;
 mod rules;
 mod server;
+mod signing;
 mod simulated;
 mod statuses;
 mod styles;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::try_unfold;
-use rusqlite::types::Value as Owned;
+use rusqlite::types::{Value as Owned, ValueRef as Cell};
 use rusqlite::{Connection, params_from_iter};
 use serde::{Deserialize, Serialize};
 use sync_core::model::{Batch, Changes, Frontier, FrontierProof, Kind, Reject, RowScope, Timestamp};
@@ -19,7 +19,7 @@ use sync_core::{
 use super::error::failed;
 use super::plan::names;
 use super::scope::condition;
-use super::value::{Scratch, stored_form};
+use super::value::instant;
 use super::worker::Worker;
 use super::write::{read_row, unprepared};
 use super::{SqliteOptions, discover};
@@ -107,10 +107,11 @@ impl SqliteSource {
     fn back(&self, stream: &StreamSpec, mut values: Vec<Value>) -> Vec<Value> {
         let micros = i64::try_from(self.lookback.as_micros()).unwrap_or(i64::MAX);
         if micros > 0
-            && let Some(Value::Timestamp(at)) = values.first()
+            && let Some(Value::Text(text)) = values.first()
+            && let Some(at) = instant(text)
         {
-            let earlier = at.micros().saturating_sub(micros).max(FIRST.micros());
-            values = vec![Value::Timestamp(Timestamp::from_micros(earlier))];
+            let earlier = Timestamp::from_micros(at.micros().saturating_sub(micros).max(FIRST.micros()));
+            values = vec![written_like(text, earlier)];
         }
         debug_assert!(
             values.len() == 1 || values.len() == 1 + stream.key_columns().len(),
@@ -120,10 +121,18 @@ impl SqliteSource {
     }
 }
 
+/// An instant down to the second, in the form of another one: it sorts before every finer text of the same second.
+fn written_like(text: &str, at: Timestamp) -> Value {
+    let mut written = [0; 27];
+    let written = at.write(&mut written).unwrap_or_default();
+    let separator = if text.as_bytes().get(10) == Some(&b' ') { " " } else { "T" };
+    written.get(..19).unwrap_or_default().replace('T', separator).into()
+}
+
 /// 0000-01-01T00:00:00Z: no version is earlier.
 const FIRST: Timestamp = Timestamp::from_micros(-62_167_219_200_000_000);
 
-/// How far a read has come.
+/// How far a read has come. Values are kept as the table holds them, since its own order decides what comes next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Place {
@@ -228,7 +237,9 @@ impl Walk<'_> {
         };
         let frontier = match &page.last {
             Some(Place::Version(values)) => match values.first() {
-                Some(Value::Timestamp(at)) => Some(Frontier { at: *at, proof: FrontierProof::Assumed }),
+                Some(Value::Text(text)) if by_timestamp(&self.stream) => {
+                    instant(text).map(|at| Frontier { at, proof: FrontierProof::Assumed })
+                }
                 _ => None,
             },
             _ => None,
@@ -261,8 +272,8 @@ fn read(
         let comparison = if bound.len() < order.len() { ">=" } else { ">" };
         let marks = vec!["?"; bound.len()].join(", ");
         condition.sql.push_str(&format!(" AND ({}) {comparison} ({marks})", list(bound.iter().copied())?));
-        for (name, value) in bound.iter().zip(values) {
-            condition.values.push(bind(stream, name, value)?);
+        for value in values.iter().take(bound.len()) {
+            condition.values.push(raw_of(value)?);
         }
     }
     let sql = format!(
@@ -279,36 +290,54 @@ fn read(
     let mut read = 0;
     while let Some(row) = found.next().map_err(unread)? {
         read += 1;
+        let place = order
+            .iter()
+            .filter_map(|name| stream.schema().index(name))
+            .map(|column| raw_value(row.get_ref(column).map_err(unread)?))
+            .collect::<Result<Vec<Value>>>()?;
+        if !place.iter().any(Value::is_null) {
+            page.last = Some(if version.is_some() { Place::Version(place) } else { Place::Key(place) });
+        }
         match read_row(row, stream) {
-            Ok(values) => {
-                let place = |names: &[&str]| {
-                    names
-                        .iter()
-                        .filter_map(|name| stream.schema().index(name))
-                        .map(|column| values[column].clone())
-                        .collect()
-                };
-                page.last =
-                    Some(if version.is_some() { Place::Version(place(&order)) } else { Place::Key(place(&order)) });
-                page.rows.push(values.iter().map(Value::as_ref))?;
-            }
+            Ok(values) => page.rows.push(values.iter().map(Value::as_ref))?,
             Err(error) => page.rejects.push(reject(stream, row, &error)),
         }
     }
     if read == limit && page.last.is_none() {
         // Nothing tells where the next page begins.
-        return Err(Error::new(ErrorKind::Schema, "no row of a whole page is as declared").with("table", stream.name()));
+        return Err(Error::new(ErrorKind::Schema, "no row of a whole page has a key").with("table", stream.name()));
     }
     page.next = if read == limit { page.last.clone() } else { None };
     Ok(page)
 }
 
-/// A bound of the page, in the form in which the table holds it.
-fn bind(stream: &StreamSpec, column: &str, value: &Value) -> Result<Owned> {
-    let field = stream.schema().field(column).ok_or_else(|| Error::internal("a cursor over an unknown column"))?;
-    let mut scratch = Scratch::new();
-    Owned::try_from(stored_form(value.as_ref(), field, &mut scratch)?)
-        .map_err(|_| Error::internal("a cursor that is no text"))
+fn by_timestamp(stream: &StreamSpec) -> bool {
+    stream.version_index().is_some_and(|version| stream.schema().fields()[version].kind() == Kind::Timestamp)
+}
+
+/// What a cell holds, whatever its column is declared as.
+fn raw_value(cell: Cell<'_>) -> Result<Value> {
+    Ok(match cell {
+        Cell::Null => Value::Null,
+        Cell::Integer(number) => Value::Int(number),
+        Cell::Real(number) => Value::Float(number),
+        Cell::Text(_) => Value::from(
+            cell.as_str()
+                .map_err(|_| Error::new(ErrorKind::Schema, "a version or key column holds text that is no UTF-8"))?,
+        ),
+        Cell::Blob(bytes) => Value::Bytes(bytes.into()),
+    })
+}
+
+/// The cell again, as a bound of the next page.
+fn raw_of(value: &Value) -> Result<Owned> {
+    Ok(match value {
+        Value::Int(number) => Owned::Integer(*number),
+        Value::Float(number) => Owned::Real(*number),
+        Value::Text(text) => Owned::Text(text.to_string()),
+        Value::Bytes(bytes) => Owned::Blob(bytes.to_vec()),
+        _ => return Err(Error::internal("a cursor that is not one of this source")),
+    })
 }
 
 /// Refuses a table in which rows have no version: they would never be found.
@@ -328,17 +357,17 @@ fn check_versions(connection: &mut Connection, stream: &StreamSpec) -> Result<()
 /// A row that is not as declared, as JSON for a person to read.
 fn reject(stream: &Arc<StreamSpec>, row: &rusqlite::Row<'_>, error: &Error) -> Reject {
     let value = |column: usize| match row.get_ref(column) {
-        Ok(rusqlite::types::ValueRef::Integer(number)) => number.into(),
-        Ok(rusqlite::types::ValueRef::Real(number)) => number.into(),
-        Ok(rusqlite::types::ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned().into(),
+        Ok(Cell::Integer(number)) => number.into(),
+        Ok(Cell::Real(number)) => number.into(),
+        Ok(Cell::Text(text)) => String::from_utf8_lossy(text).into_owned().into(),
         _ => serde_json::Value::Null,
     };
     let object: serde_json::Map<String, serde_json::Value> =
         names(stream).enumerate().map(|(column, name)| (name.to_owned(), value(column))).collect();
     let body = serde_json::Value::from(object).to_string().into_bytes().into();
     let key = stream.key_indices().into_iter().map(|column| match row.get_ref(column) {
-        Ok(rusqlite::types::ValueRef::Integer(number)) => Some(Value::Int(number)),
-        Ok(rusqlite::types::ValueRef::Text(text)) if stream.schema().fields()[column].kind() == Kind::Text => {
+        Ok(Cell::Integer(number)) => Some(Value::Int(number)),
+        Ok(Cell::Text(text)) if stream.schema().fields()[column].kind() == Kind::Text => {
             std::str::from_utf8(text).ok().map(Value::from)
         }
         _ => None,

@@ -1,6 +1,6 @@
 //! Values between rows and SQLite, without loss: each kind has one declared type and one stored form.
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, NaiveDateTime};
 use rusqlite::types::ValueRef as Stored;
 use sync_core::model::{Decimal, Field, Kind, Timestamp, TimestampText};
 use sync_core::{Error, Result, Value, ValueRef};
@@ -111,14 +111,46 @@ pub(crate) fn value_of(stored: Stored<'_>, field: &Field) -> Result<Value> {
             Decimal::from_str_exact(text).map_or_else(|_| Value::from(text), Value::Decimal)
         }
         (Kind::Decimal { .. }, Stored::Integer(v)) => Value::Decimal(v.into()),
+        // A table of somebody else may hold money as a float. Its shortest text is what everybody sees there.
+        (Kind::Decimal { .. }, Stored::Real(v)) => {
+            Value::Decimal(Decimal::from_str_exact(&v.to_string()).map_err(|_| foreign())?)
+        }
         (Kind::Text, Stored::Text(_)) => Value::from(as_text()?),
         (Kind::Bytes, Stored::Blob(v)) => Value::Bytes(v.into()),
-        (Kind::Timestamp, Stored::Text(_)) => {
-            let at = chrono::DateTime::parse_from_rfc3339(as_text()?).map_err(|_| foreign())?;
-            Value::Timestamp(Timestamp::from(at.to_utc()))
-        }
+        (Kind::Timestamp, Stored::Text(_)) => Value::Timestamp(instant(as_text()?).ok_or_else(foreign)?),
         (Kind::Date, Stored::Text(_)) => Value::Date(as_text()?.parse::<NaiveDate>().map_err(|_| foreign())?),
         (Kind::Json, Stored::Text(_)) => Value::Json(as_text()?.into()),
         _ => return Err(foreign()),
     })
+}
+
+/// An instant as SQLite's own date functions read it (<https://www.sqlite.org/lang_datefunc.html>, time values 2 to 7): with
+/// `T` or a space in the middle, with or without seconds and their fraction; UTC where no offset is given.
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+    if let Ok(at) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Some(at.to_utc().into());
+    }
+    let text = text.trim_end_matches('Z');
+    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
+    let naive = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    naive.map(|at| at.and_utc().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_read_in_every_form_that_sqlite_reads() {
+        let same =
+            ["2026-03-01T10:20:30Z", "2026-03-01 10:20:30", "2026-03-01T10:20:30.000", "2026-03-01 12:20:30+02:00"];
+        for text in same {
+            assert_eq!(instant(text), instant("2026-03-01T10:20:30.000000Z"), "{text}");
+        }
+        assert_eq!(instant("2026-03-01 10:20"), instant("2026-03-01T10:20:00Z"));
+        assert!(instant("2026-03-01 10:20").is_some());
+        for text in ["", "yesterday", "10:20", "2026-13-01 10:20:30"] {
+            assert_eq!(instant(text), None, "{text:?}");
+        }
+    }
 }

@@ -74,6 +74,31 @@ async fn rows_that_share_a_version_are_neither_lost_nor_read_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_somebody_else_is_followed_in_its_own_forms() {
+    let stream = StreamSpec::new("prices").key(["id"]).version("changed_at").decimal("price", 9, 2);
+    let create = "CREATE TABLE prices (id INTEGER PRIMARY KEY, changed_at TEXT DEFAULT CURRENT_TIMESTAMP, price REAL);";
+    let world = World::new(create, &[stream]).await;
+    world
+        .there
+        .execute_batch("INSERT INTO prices VALUES (1, '2026-03-01 10:20:30', 19.99), (2, '2026-03-01 10:20:31', 5)")
+        .unwrap();
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Created), 2);
+    world.there.execute_batch("UPDATE prices SET price = 4.1, changed_at = '2026-03-01 10:20:32' WHERE id = 2; INSERT INTO prices VALUES (3, '2026-03-01 10:20:31', 7)").unwrap();
+    let second = world.run(RunOptions::incremental()).await;
+    assert_eq!((second.ledger().count(Outcome::Created), second.ledger().count(Outcome::Updated)), (1, 1), "{second}");
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let mut found = world.here.prepare("SELECT id, changed_at, price FROM prices ORDER BY id").unwrap();
+    let found: Vec<(i64, String, String)> =
+        found.query_map([], read).unwrap().map(std::result::Result::unwrap).collect();
+    let expected = [
+        (1, "2026-03-01T10:20:30.000000Z", "19.99"),
+        (2, "2026-03-01T10:20:32.000000Z", "4.10"),
+        (3, "2026-03-01T10:20:31.000000Z", "7.00"),
+    ];
+    assert_eq!(found, expected.map(|(id, at, price)| (id, at.to_owned(), price.to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_come_late_are_found_within_the_lookback_and_measured() {
     let stream = StreamSpec::new("orders").key(["id"]).version("at");
     let mut world =

@@ -1,6 +1,5 @@
 //! A target in memory, with a log of every effective write.
 
-mod classify;
 mod draft;
 mod steps;
 mod table;

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::row_scope::Covered;
-use super::classify::Rules;
 use super::draft::Draft;
 use super::table::{Held, StagedRow};
 use crate::model::{Absent, Change, Changes, Key, Mark, Op, Outcome, Rows, StreamSpec, Tally, Timestamp, Value};
-use crate::sink::{Expect, Guard, Publish, SinkCapabilities, Stage, Step, StepReport, Write, WriteMode, WriteReport};
+use crate::sink::{Guard, Publish, Rules, SinkCapabilities, Stage, Step, StepReport, Write, WriteMode, WriteReport};
 use crate::state::StageName;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// Says what a sink with these capabilities cannot do of these steps.
 pub(super) fn needs(steps: &[Step], can: SinkCapabilities) -> std::result::Result<(), &'static str> {
@@ -52,36 +51,30 @@ impl Steps<'_, '_> {
     }
 
     fn write(&mut self, step: usize, write: &Write) -> Result<StepReport> {
-        let Write { stream, changes, mode, guard, difference, expect } = write;
+        let Write { stream, changes, mode, expect, .. } = write;
         self.check_shape(stream, changes.rows().schema())?;
         if !expect.is_empty() && expect.len() != changes.len() {
             return Err(Error::internal("a write expects something of some rows only").with("stream", stream.name()));
         }
-        let rules = Rules { mode: *mode, guard: *guard, difference: *difference };
         let keys = stream.key_indices();
         let mut seen = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(changes.len());
         for (row, change) in changes.iter().enumerate() {
-            acceptable(stream, change, *mode).map_err(|error| error.at_row(step, row))?;
             let key = if *mode == WriteMode::Append {
                 self.draft.table(stream, self.rehearsing)?.next_row()
             } else {
                 change.key(&keys)
             };
+            let held = self.draft.row(stream.name(), &key);
+            let marked = held.is_some_and(|held| held.missing_since.is_some());
+            let existing = held.map(|held| one_row(stream, &held.values)).transpose()?;
+            let existing = existing.as_ref().map(|rows| rows.row(0));
+            let outcome = write.outcome(row, existing).map_err(|error| error.at_row(step, row))?;
             if !seen.insert(key.clone()) {
                 return Err(Error::internal("a key stands twice in one write").with("stream", stream.name()));
             }
-            let existing = self.draft.row(stream.name(), &key);
-            if let Some(expect) = expect.get(row)
-                && !meets(expect, existing)
-            {
-                return Err(Error::new(ErrorKind::Conflict, "somebody else changed the row meanwhile")
-                    .with("stream", stream.name())
-                    .at_row(step, row));
-            }
-            let values = change.to_values();
-            let outcome = rules.outcome(stream, existing, change.op(), &values);
-            self.carry_out(stream, &key, outcome, values);
+            let outcome = unmarked(outcome, marked);
+            self.carry_out(stream, &key, outcome, change.onto(existing));
             outcomes.push(outcome);
         }
         Ok(StepReport::Rows(outcomes))
@@ -107,14 +100,14 @@ impl Steps<'_, '_> {
     }
 
     fn publish(&mut self, step: usize, publish: &Publish) -> Result<StepReport> {
-        let Publish { stream, mode, guard, difference, .. } = publish;
+        let stream = &publish.stream;
         let covered = Covered::new(stream, &publish.rows)?;
         let place = (publish.stage.clone(), stream.name().to_owned());
         let present: Vec<Key> = self.draft.table(stream, self.rehearsing)?.present(&covered).cloned().collect();
         let mut staged = Tally::new();
         staged.add(Outcome::Duplicate, self.draft.duplicates(&place));
         let mut named = BTreeSet::new();
-        let rules = Rules { mode: *mode, guard: *guard, difference: *difference };
+        let rules = publish.rules();
         for (key, row) in self.draft.take_stage(&place) {
             named.insert(key.clone());
             if publish.skip.contains(&key) {
@@ -146,7 +139,12 @@ impl Steps<'_, '_> {
         }
         let key =
             if rules.mode == WriteMode::Append { self.draft.table(stream, self.rehearsing)?.next_row() } else { key };
-        let outcome = rules.outcome(stream, self.draft.row(stream.name(), &key), row.op, &row.values);
+        let held = self.draft.row(stream.name(), &key);
+        let marked = held.is_some_and(|held| held.missing_since.is_some());
+        let existing = held.map(|held| one_row(stream, &held.values)).transpose()?;
+        let staged = Changes::marked(one_row(stream, &row.values)?, vec![Mark { op: row.op, ..Mark::default() }]);
+        let outcome = rules.outcome(stream, existing.as_ref().map(|rows| rows.row(0)), staged.at(0));
+        let outcome = unmarked(outcome, marked);
         self.carry_out(stream, &key, outcome, row.values);
         Ok(outcome)
     }
@@ -214,26 +212,15 @@ fn stands_above(stream: &StreamSpec, earlier: &StagedRow, later: Change<'_>) -> 
     fits.is_err() || Guard::NotOlder.replaces(stream, earlier.at(0), later)
 }
 
-fn meets(expect: &Expect, existing: Option<&Held>) -> bool {
-    match (expect, existing) {
-        (Expect::Absent, None) => true,
-        (Expect::Row(values), Some(row)) => *values == row.values,
-        _ => false,
-    }
+/// A row that was marked as missing and is named again is written even if it is the same: the mark goes.
+fn unmarked(outcome: Outcome, marked: bool) -> Outcome {
+    if marked && outcome == Outcome::Unchanged { Outcome::Updated } else { outcome }
 }
 
-/// Refuses a change that no table of this stream could hold.
-fn acceptable(stream: &StreamSpec, change: Change<'_>, mode: WriteMode) -> Result<()> {
-    if mode == WriteMode::Append && change.op() == Op::Delete {
-        return Err(Error::data("a delete cannot be appended").with("stream", stream.name()));
-    }
-    let required = |name: &str| change.op() == Op::Upsert || stream.key_columns().iter().any(|key| key == name);
-    for (field, value) in stream.schema().fields().iter().zip(change.row().values()) {
-        if value.is_null() && !field.is_nullable() && required(field.name()) {
-            return Err(empty(stream, &format!("column {:?}", field.name())));
-        }
-    }
-    Ok(())
+fn one_row(stream: &StreamSpec, values: &[Value]) -> Result<Rows> {
+    let mut rows = Rows::new(Arc::clone(stream.schema()));
+    rows.push(values.iter().map(Value::as_ref))?;
+    Ok(rows)
 }
 
 fn empty(stream: &StreamSpec, what: &str) -> Error {

@@ -103,6 +103,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     rows::a_new_row_is_created => "the report says for every row what became of it: it was not there, and was written",
     rows::an_equal_row_is_unchanged => "unchanged rows cause no write",
     rows::a_differing_row_is_updated => "rows are classified, then written",
+    rows::fields_that_are_not_named_stay_as_they_are => "a change that names its fields writes these and no others",
     rows::a_mixed_write_is_counted_row_by_row => "one outcome for each change, in order",
     rows::a_delete_removes_the_row => "a delete: the row is gone",
     rows::a_delete_of_no_row_writes_nothing => "unchanged rows cause no write",

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sync_core::model::Disposition;
 use sync_core::model::Outcome::{Created, Deleted, Existing, Unchanged, Updated};
+use sync_core::model::{Changes, Decimal, Disposition, Mark};
 use sync_core::sink::WriteMode;
 use sync_core::{Key, Sink, StreamSpec};
 
 use super::Bench;
-use crate::data::{deletes, ids, name_rows, names, order, sample_rows, samples};
+use crate::data::{deletes, ids, name_rows, names, order, sample_rows, samples, upserts};
 use crate::report::{Finding, needs, same};
 
 pub(super) async fn a_new_row_is_created(sink: &dyn Sink) -> Finding {
@@ -30,6 +30,24 @@ pub(super) async fn a_differing_row_is_updated(sink: &dyn Sink) -> Finding {
     let rows = [order(1, 10, "one"), order(2, 11, "new"), order(3, 10, "three")];
     same("outcome of a differing row", bench.write(&rows[1..2]).await?, [Updated])?;
     bench.holds("after the update", &rows).await
+}
+
+pub(super) async fn fields_that_are_not_named_stay_as_they_are(sink: &dyn Sink) -> Finding {
+    let bench = Bench::filled(sink).await?;
+    let partial = |id: i64, total: i64, columns: &[usize]| {
+        let mut row = order(id, 11, "not meant");
+        row[3] = Decimal::new(total, 2).into();
+        let mut mark = Mark::default();
+        mark.fields = Some(columns.iter().copied().collect());
+        Changes::marked(upserts(&bench.stream, &[row]).rows().clone(), vec![mark])
+    };
+    let updated = bench.outcomes(bench.change(partial(2, 5, &[1, 3]))).await?;
+    same("outcome of a change of two fields", updated, [Updated])?;
+    let unchanged = bench.outcomes(bench.change(partial(2, 5, &[3]))).await?;
+    same("outcome of a field that is the same", unchanged, [Unchanged])?;
+    let mut second = order(2, 11, "two");
+    second[3] = Decimal::new(5, 2).into();
+    bench.holds("afterwards", &[order(1, 10, "one"), second, order(3, 10, "three")]).await
 }
 
 pub(super) async fn a_mixed_write_is_counted_row_by_row(sink: &dyn Sink) -> Finding {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sync_core::detect::Difference;
 use sync_core::memory::MemorySink;
-use sync_core::model::{Absent, Changes, Mark, Op, Outcome, RowScope, Rows, Tally};
+use sync_core::model::{Absent, Change, Changes, Mark, Op, Outcome, RowScope, Rows, Tally};
 use sync_core::sink::{
     Guard, Intent, MostDeletes, SinkCapabilities, Stage, Step, StepReport, StoredRow, Write, WriteMode, WriteReport,
     WriteUnit,
@@ -20,6 +20,7 @@ pub(super) enum Bug {
     CountsCreatedAsUpdated,
     WritesUnchangedRows,
     KeepsOldRows,
+    WritesAllFields,
     CountsByGuess,
     IgnoresDeletes,
     CountsEveryDelete,
@@ -134,6 +135,14 @@ impl Broken {
             Bug::IgnoresGuards => write.guard = Guard::Always,
             Bug::ComparesContentAlways => write.difference = Difference::Content,
             Bug::IgnoresExpectations => write.expect = Vec::new(),
+            Bug::WritesAllFields => {
+                let mark = |change: Change<'_>| {
+                    let mut mark = change.mark().cloned().unwrap_or_else(Mark::default);
+                    mark.fields = None;
+                    mark
+                };
+                write.changes = Changes::marked(write.changes.rows().clone(), write.changes.iter().map(mark).collect());
+            }
             Bug::AppendsOnce if write.mode == WriteMode::Append => {
                 write.changes = write.changes.select([]);
             }
