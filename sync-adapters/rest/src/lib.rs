@@ -23,6 +23,37 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
+//! *What comes in is not always written as one would wish.* Columns may be taken from the first of several places, from
+//! a variable of the partition or from the description itself, and their texts cleaned and looked up ([`Transform`]);
+//! [`Parse`](sync_core::json::Parse) says how what is left is written.
+//!
+//! ```
+//! # use sync_core::StreamSpec;
+//! # use sync_rest::Rest;
+//! let description = r#"
+//!     base = "https://network.example"
+//!
+//!     [streams.purchases]
+//!     path = "/publishers/{account}/performance"
+//!     records = ["/payload/data"]
+//!     columns = { account = "{account}", shop = "/campaign/name" }
+//!     parse = { locked = "flag", amount = { number = { thousands = ".", point = "," } } }
+//!     partitions = [{ name = "main", variables = { account = "4711" } }]
+//!
+//!     [streams.purchases.transforms]
+//!     network = { constant = "boostiny" }
+//!     order_id = { first_of = ["/order_id", "/network_order_id"], trim = true, null_if = ["", "N/A"] }
+//!     coupon = { trim = true, case = "upper" }
+//!     status = { map = { A = "approved", P = "pending" }, default = "unknown" }
+//! "#;
+//! let purchases = StreamSpec::new("purchases")
+//!     .text("account").text("order_id").text("shop").text("network").text("coupon").text("status")
+//!     .bool("locked").decimal("amount", 12, 2)
+//!     .key(["account", "order_id"]);
+//! let network = Rest::from_toml(description, [purchases])?.build()?;
+//! # Ok::<(), sync_core::Error>(())
+//! ```
+//!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
@@ -41,6 +72,7 @@ mod plan;
 mod pointer;
 mod position;
 mod reader;
+mod records;
 mod redact;
 mod rest;
 mod rules;
@@ -56,9 +88,9 @@ mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HeaderConfig,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, Encoding, Endpoint, HeaderConfig,
     LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, RateConfig, RuleConfig, SentConfig,
-    SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
+    SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

@@ -14,6 +14,7 @@ use crate::client::Call;
 use crate::config::{BodyConfig, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
 use crate::paging::Pager;
 use crate::position::{PageAt, Position, Slice, foreign};
+use crate::records;
 use crate::rules::Rules;
 use crate::template::{self, Variables};
 use crate::time_form::TimeForm;
@@ -56,22 +57,11 @@ impl StreamPlan {
         if (endpoint.method == MethodConfig::Get) == endpoint.body.is_some() {
             return Err(Error::config("field `body` belongs to a POST, and a POST needs one"));
         }
-        let mut reader = RecordReader::new(Arc::clone(&spec));
-        for (column, pointer) in &endpoint.columns {
-            reader = reader.column(column, pointer);
-        }
-        for (column, parse) in &endpoint.parse {
-            reader = reader.parse(column, parse.clone());
-        }
-        reader.check()?;
         let pager = Pager::new(&endpoint.paging)?;
         if let Some(column) = &endpoint.paging.column {
             field(&spec, "paging.column", column)?;
         }
-        let mut envelope = Envelope::at(endpoint.records.iter().cloned()).also(pager.also().iter().cloned());
-        envelope.layout = endpoint.layout;
-        envelope.wrapper.clone_from(&endpoint.wrapper);
-        envelope.check()?;
+        let (reader, envelope) = records::compile(&spec, &endpoint, &pager)?;
         let since = endpoint.since.as_ref().map(|config| Since::new(config, &spec)).transpose()?;
         let window = endpoint.window.as_ref().map(|config| Window::new(config, &spec)).transpose()?;
         if since.is_some() && window.is_some() {

@@ -250,7 +250,7 @@ impl Reader {
 
     fn parse(&self, answer: &Answer) -> Result<Page> {
         suspect::check(answer, &self.inner.client.accept_types)?;
-        let page = self.plan.reader.read(&answer.body, &self.plan.envelope)?;
+        let page = self.plan.reader.read_with(&answer.body, &self.plan.envelope, &self.variables)?;
         let facts = self.plan.pager.facts(&page, &answer.headers);
         if !page.found && facts.total != Some(0) {
             return Err(suspect::no_records());

@@ -21,17 +21,20 @@
 //! ```
 
 pub(crate) mod base64;
+mod choice;
 mod convert;
 mod direct;
 mod envelope;
 mod fault;
 pub(crate) mod number;
+mod outer;
 mod page;
 mod parse;
 mod plan;
 mod pointer;
 mod reader;
 mod record;
+mod rule;
 mod sample;
 mod scan;
 mod split;

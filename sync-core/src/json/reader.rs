@@ -1,13 +1,16 @@
 //! The reader of a stream's records: where each column stands, how it is written, and the reading itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::convert::{Case, Clean, Column};
+use super::convert::{Case, Map};
+use super::outer::Outers;
 use super::plan::Plan;
+use super::rule::Rule;
 use super::split::{Reading, Shape};
-use super::{Envelope, Page, Parse, pointer};
+use super::{Envelope, Page, Parse};
 use crate::model::{Rows, StreamSpec};
 use crate::{Error, Result};
 
@@ -27,20 +30,10 @@ struct Inner {
     last: AtomicUsize,
 }
 
-/// Where one column stands and how it is written.
-#[derive(Debug, Clone)]
-struct Rule {
-    pointer: Result<Vec<String>, String>,
-    parse: Parse,
-    clean: Clean,
-}
-
 impl RecordReader {
     /// A reader that takes every column from the member of its own name.
     pub fn new(stream: Arc<StreamSpec>) -> Self {
-        let rule =
-            |name: &str| Rule { pointer: Ok(vec![name.to_owned()]), parse: Parse::Auto, clean: Clean::default() };
-        let rules = stream.schema().fields().iter().map(|field| rule(field.name())).collect();
+        let rules = stream.schema().fields().iter().map(|_| Rule::default()).collect();
         Self::of(stream, rules, None)
     }
 
@@ -50,10 +43,38 @@ impl RecordReader {
     }
 
     /// Takes a column from this place in the record: a JSON pointer (RFC 6901) such as `/amount/value`. The empty
-    /// pointer is the whole record.
+    /// pointer is the whole record. A name in braces is no place in the record but a value that is given with the
+    /// read, such as `{account}`; see [`RecordReader::read_with`].
     #[must_use]
     pub fn column(self, name: &str, path: &str) -> Self {
-        self.with(name, |rule| rule.pointer = pointer::steps(path))
+        self.first_of(name, [path])
+    }
+
+    /// Takes a column from the first of these places that has a value: one that is there, not null, and not
+    /// [taken for null](RecordReader::null_if).
+    #[must_use]
+    pub fn first_of<I: IntoIterator<Item: Into<String>>>(self, name: &str, paths: I) -> Self {
+        self.with(name, |rule| rule.places = Some(paths.into_iter().map(Into::into).collect()))
+    }
+
+    /// Gives a column this value: where none of its declared places has one, or always when no place is declared. It
+    /// is written as the column's kind suggests, whatever [`RecordReader::parse`] says of the source's values.
+    #[must_use]
+    pub fn constant(self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.with(name, |rule| rule.constant = Some(value.into()))
+    }
+
+    /// Says what the texts of a column mean, such as `"0"` for `"pending"`; numbers, true and false count by their
+    /// text. What is not listed means `default`; without one its record is rejected. No value stays no value.
+    #[must_use]
+    pub fn map<I, T, M>(self, name: &str, meanings: I, default: Option<&str>) -> Self
+    where
+        I: IntoIterator<Item = (T, M)>,
+        T: Into<String>,
+        M: Into<String>,
+    {
+        let values = meanings.into_iter().map(|(text, meaning)| (text.into(), meaning.into())).collect();
+        self.with(name, |rule| rule.clean.map = Some(Map { values, default: default.map(str::to_owned) }))
     }
 
     /// Says how the values of a column are written.
@@ -123,7 +144,16 @@ impl RecordReader {
     /// - `Schema`: none of the records has a key column.
     /// - `Config`: see [`RecordReader::check`] and [`Envelope::check`].
     pub fn read(&self, body: &[u8], envelope: &Envelope) -> Result<Page> {
-        let page = envelope.check().and_then(|()| self.reading(envelope)?.page(body, self.room(body.len())));
+        self.read_with(body, envelope, &BTreeMap::new())
+    }
+
+    /// The same with values for the columns that take theirs from outside of the record, by name: `account` for
+    /// `{account}`. A name that is not there gives no value. A rejected record carries these values with it.
+    ///
+    /// # Errors
+    /// Those of [`RecordReader::read`].
+    pub fn read_with(&self, body: &[u8], envelope: &Envelope, given: &BTreeMap<String, String>) -> Result<Page> {
+        let page = envelope.check().and_then(|()| self.reading(envelope, given)?.page(body, self.room(body.len())));
         let page = page.map_err(|error| self.name(error))?;
         self.remember(body.len(), page.rows.len());
         Ok(page)
@@ -134,12 +164,13 @@ impl RecordReader {
     /// # Errors
     /// `Malformed` where it is no JSON, `Data` with the reason where it is no row.
     pub fn record(&self, record: &[u8]) -> Result<Rows> {
-        let rows = self.reading(&Envelope::lines()).and_then(|reading| reading.alone(record));
+        let rows = self.reading(&Envelope::lines(), &BTreeMap::new()).and_then(|reading| reading.alone(record));
         rows.map_err(|error| self.name(error))
     }
 
-    fn reading<'a>(&'a self, envelope: &'a Envelope) -> Result<Reading<'a>> {
-        Ok(Reading { schema: self.inner.stream.schema(), shape: self.shape()?, envelope })
+    fn reading<'a>(&'a self, envelope: &'a Envelope, given: &BTreeMap<String, String>) -> Result<Reading<'a>> {
+        let shape = self.shape()?;
+        Ok(Reading { schema: self.inner.stream.schema(), shape, envelope, given: shape.outers.given(given) })
     }
 
     fn name(&self, error: Error) -> Error {
@@ -157,14 +188,14 @@ impl RecordReader {
         }
         let stream = &self.inner.stream;
         let key_indices = stream.key_indices();
-        let mut columns = Vec::new();
+        let (mut columns, mut outers) = (Vec::new(), Outers::default());
         for (index, (field, rule)) in stream.schema().fields().iter().zip(&self.inner.rules).enumerate() {
-            let mut column = Column::new(index, field, &rule.parse, rule.clean.clone())?;
+            let (mut column, source) = rule.compile(index, field, &mut outers)?;
             column.key = key_indices.contains(&index);
-            columns.push((column, rule.pointer.clone()?));
+            columns.push((column, source));
         }
         let keys = columns.iter().filter(|(column, _)| column.key).cloned().collect::<Vec<_>>();
-        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices })
+        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices, outers })
     }
 
     /// Rows with room for about as many as the last page held in a body of this size.

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::fault::{self, Fault};
+use super::outer::{Outers, Values};
 use super::page::{Page, RejectedRecord};
 use super::plan::Plan;
 use super::record::Walk;
@@ -23,6 +24,7 @@ pub(super) struct Shape {
     /// The key columns alone: to name a record that could not be read.
     pub(super) keys: Plan,
     pub(super) key_indices: Vec<usize>,
+    pub(super) outers: Outers,
 }
 
 /// The reading of one body.
@@ -30,9 +32,11 @@ pub(super) struct Reading<'a> {
     pub(super) schema: &'a Arc<Schema>,
     pub(super) shape: &'a Shape,
     pub(super) envelope: &'a Envelope,
+    /// The outer values that are the same for all records.
+    pub(super) given: Values<'static>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     /// Reads the whole body.
     pub(super) fn page(&self, body: &[u8], rows: Rows) -> Result<Page> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
@@ -42,7 +46,7 @@ impl Reading<'_> {
         let text = std::str::from_utf8(body).map_err(|cause| fault::not_utf8(body, cause))?;
         let (tree, second) = Place::of(self.envelope).map_err(Error::config)?;
         let wrapper = self.envelope.wrapper.as_deref();
-        let parsing = Parsing { walk: Walk::new(&self.shape.plan), rows, wrapper };
+        let parsing = Parsing { walk: self.walk(Walk::new(&self.shape.plan)), rows, wrapper };
         let mut search = Search::new(self.envelope, parsing);
         let mut page = match search.walk(text, &tree) {
             Ok(()) => Page::of(search.records.rows, search.extras, search.found),
@@ -54,6 +58,11 @@ impl Reading<'_> {
             search.extras.into_iter().zip(&mut page.extras).for_each(|(extra, place)| *place = extra.or(place.take()));
         }
         Ok(page)
+    }
+
+    /// A walk whose records may take the outer values.
+    fn walk<'de>(&self, walk: Walk<'a, 'de>) -> Walk<'a, 'de> {
+        walk.with(self.given.clone())
     }
 
     /// Reads record by record, after something was wrong with one of them or with the body.
@@ -105,7 +114,7 @@ impl Reading<'_> {
     /// All lines as rows; `None` where something is wrong with one of them.
     fn good_lines(&self, text: &str, rows: Rows) -> Option<Rows> {
         let wrapper = self.envelope.wrapper.as_deref();
-        let mut parsing = Parsing { walk: Walk::new(&self.shape.plan), rows, wrapper };
+        let mut parsing = Parsing { walk: self.walk(Walk::new(&self.shape.plan)), rows, wrapper };
         for line in text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty()) {
             let mut parser = serde_json::Deserializer::from_str(line);
             parsing.record(&mut parser, 0).ok()?;
@@ -120,7 +129,9 @@ impl Reading<'_> {
         serde_json::from_str::<&RawValue>(text).map_err(|cause| stopped(text, &cause, None))?;
         let mut page = Page::of(Rows::new(Arc::clone(self.schema)), Vec::new(), true);
         let mut one = OneByOne::new(self);
-        one.add(text.trim(), 0, &mut page).map_err(|fault| fault::condemned(text, 0, &fault))?;
+        let (record, outer) = self.shape.outers.unpack(text.trim());
+        one.walk.outer = outer;
+        one.add(record, 0, &mut page).map_err(|fault| fault::condemned(text, 0, &fault))?;
         match page.rejects.pop() {
             Some(reject) => Err(Error::data(reject.reason)),
             None => Ok(page.rows),
@@ -167,7 +178,8 @@ struct OneByOne<'a, 'de> {
 
 impl<'a, 'de> OneByOne<'a, 'de> {
     fn new(reading: &'a Reading<'a>) -> Self {
-        Self { reading, walk: Walk::by_text(&reading.shape.plan), keyless: 0, keyless_column: None }
+        let walk = reading.walk(Walk::by_text(&reading.shape.plan));
+        Self { reading, walk, keyless: 0, keyless_column: None }
     }
 
     /// Adds a row or a reject.
@@ -199,19 +211,20 @@ impl<'a, 'de> OneByOne<'a, 'de> {
         };
         let body = wrapper.and_then(|member| unwrapped(raw, member).ok()).unwrap_or(raw);
         let key = self.key(body, &page.rows);
-        page.reject(body.as_bytes(), key, reason);
+        page.reject(&self.reading.shape.outers.pack(body, &self.walk.outer), key, reason);
         Ok(())
     }
 
     /// The key of a record that could not be read otherwise.
-    fn key(&self, raw: &str, rows: &Rows) -> Option<Key> {
+    fn key(&self, raw: &'de str, rows: &Rows) -> Option<Key> {
         let shape = self.reading.shape;
         if shape.key_indices.is_empty() {
             return None;
         }
         let mut rows = Rows::new(Arc::clone(rows.schema()));
         let mut parser = serde_json::Deserializer::from_str(raw);
-        Walk::by_text(&shape.keys).record(&mut parser, 0, &mut rows).ok()?;
+        let mut walk = Walk::by_text(&shape.keys).with(self.walk.outer.clone());
+        walk.record(&mut parser, 0, &mut rows).ok()?;
         Some(Key::of(rows.row(0), &shape.key_indices))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
-use super::{PagingConfig, RuleConfig, SinceConfig, Style, WindowConfig};
+use super::{PagingConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,10 +28,13 @@ pub struct Endpoint {
     pub layout: Layout,
     /// The member that wraps each record.
     pub wrapper: Option<String>,
-    /// Where a column stands in a record, when it is not the member of its own name: JSON pointers.
+    /// Where a column stands in a record, when it is not the member of its own name: JSON pointers, or a variable of
+    /// the partition such as `{account}`.
     pub columns: BTreeMap<String, String>,
     /// How a column is written, when its kind does not say it.
     pub parse: BTreeMap<String, Parse>,
+    /// What becomes of the values of a column before they are read.
+    pub transforms: BTreeMap<String, Transform>,
     /// How the listing goes on.
     pub paging: PagingConfig,
     /// How to ask for changes only.
@@ -163,6 +166,13 @@ impl Endpoint {
     #[must_use]
     pub fn parse(mut self, name: impl Into<String>, parse: Parse) -> Self {
         self.parse.insert(name.into(), parse);
+        self
+    }
+
+    /// What becomes of the values of a column before they are read.
+    #[must_use]
+    pub fn transform(mut self, name: impl Into<String>, transform: Transform) -> Self {
+        self.transforms.insert(name.into(), transform);
         self
     }
 

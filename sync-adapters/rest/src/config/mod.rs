@@ -6,6 +6,7 @@ mod paging;
 mod range;
 mod rule;
 mod signing;
+mod transform;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub use paging::{PagingConfig, Style};
 pub use range::{SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
+pub use transform::{Case, Transform};
 
 /// One API: where it is, how to get in, its limits and its streams.
 #[derive(Debug, Clone, Deserialize)]

@@ -22,4 +22,5 @@ mod signing;
 mod simulated;
 mod statuses;
 mod styles;
+mod transforms;
 mod windows;
