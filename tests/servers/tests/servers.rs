@@ -1,4 +1,5 @@
 //! The promises that tests of other crates lean on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
