@@ -59,6 +59,18 @@ async fn a_killed_postgresql_server_restarts_with_its_committed_rows() {
 }
 
 #[tokio::test]
+async fn killing_a_postgresql_server_kills_all_its_processes() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let database = server.database().await.unwrap();
+    let pids = database.client("select pid from pg_stat_activity where pid <> pg_backend_pid()").await.unwrap();
+    let pids: Vec<u32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() > 3 && pids.iter().all(|pid| runs(*pid)), "checkpointer, writers, launchers: {pids:?}");
+
+    server.kill().await.unwrap();
+    assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
+}
+
+#[tokio::test]
 async fn a_killed_mariadb_server_restarts_with_its_committed_rows() {
     restarts_with_its_committed_rows(MariaDbServer::start(Durability::Full).await.unwrap()).await;
 }
@@ -67,6 +79,7 @@ async fn restarts_with_its_committed_rows<K: Sync>(server: PrivateServer<K>) {
     let database = server.database().await.unwrap();
     database.client("create table t (id int primary key); insert into t values (1), (2)").await.unwrap();
     let (first, dir) = (server.pid(), server.dir());
+    server.restart().await.unwrap_err();
 
     server.kill().await.unwrap();
     assert!(!runs(first));
