@@ -214,3 +214,43 @@ fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn postgresql_gets_another_port_when_its_port_is_taken() {
+        gets_another_port_when_its_port_is_taken(Kind::Postgres);
+    }
+
+    #[test]
+    fn mariadb_gets_another_port_when_its_port_is_taken() {
+        gets_another_port_when_its_port_is_taken(Kind::MariaDb);
+    }
+
+    fn gets_another_port_when_its_port_is_taken(kind: Kind) {
+        let someone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (taken, free) = (someone.local_addr().unwrap().port(), port::free());
+        let ports = RefCell::new(vec![free, taken]);
+
+        let mut instance = Instance::start(kind, Durability::ProcessOnly).unwrap();
+        instance.kill().unwrap();
+        instance.serve(|| ports.borrow_mut().pop().unwrap()).unwrap();
+        assert_eq!(instance.endpoint.port, free);
+        assert!(ports.borrow().is_empty(), "the taken port was tried first");
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_says_why() {
+        let mut instance = Instance::start(Kind::Postgres, Durability::ProcessOnly).unwrap();
+        instance.kill().unwrap();
+        std::fs::remove_file(instance.dir().join("data/global/pg_control")).unwrap();
+        let error = instance.restart().unwrap_err().to_string();
+        assert!(error.contains("PostgreSQL ended while it was starting"), "{error}");
+        assert!(error.contains("pg_control"), "the log is shown: {error}");
+    }
+}
