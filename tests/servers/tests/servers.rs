@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection, MySqlConnection, PgConnection};
 use sync_test_servers::{
     Database, Durability, MARIADB_URL, MariaDbServer, POSTGRES_URL, PostgresServer, PrivateServer,
 };
@@ -34,6 +35,22 @@ async fn do_not_see_each_other(one: &Database, other: &Database) {
     assert_eq!(one.client("select * from orders order by id").await.unwrap(), "1\tNULL\n2\tspäť");
     let error = other.client("select * from orders").await.unwrap_err().to_string();
     assert!(error.contains("orders"), "{error}");
+}
+
+#[tokio::test]
+async fn sqlx_connects_by_the_address_of_a_postgresql_database() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(name, database.name());
+}
+
+#[tokio::test]
+async fn sqlx_connects_by_the_address_of_a_mariadb_database() {
+    let database = sync_test_servers::mariadb().await.unwrap();
+    let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
+    let name: String = sqlx::query_scalar("select database()").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(name, database.name());
 }
 
 #[tokio::test]
