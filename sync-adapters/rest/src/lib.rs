@@ -37,6 +37,7 @@ mod error;
 mod evidence;
 mod http_date;
 mod paging;
+mod passes;
 mod plan;
 mod pointer;
 mod position;
@@ -45,6 +46,7 @@ mod redact;
 mod rest;
 mod rules;
 mod secret;
+mod slowness;
 mod source;
 mod suspect;
 mod tasks;
@@ -52,13 +54,15 @@ mod template;
 mod throttle;
 mod time_form;
 mod transport;
+mod variables;
 mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HeaderConfig,
-    LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, RateConfig, RuleConfig, SentConfig,
-    SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
+    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, PassConfig, RateConfig,
+    RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post,
+    post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;
