@@ -42,7 +42,7 @@ pub(crate) struct Position {
     /// Rows moved between pages, so one may have slipped past us: the version asked for stays where it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) slipped: bool,
-    /// The slice of dates under way.
+    /// The slice of dates under way, or the next one of a read that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slice: Option<Slice>,
     /// The window that the slice is a part of, where it was halved and is replaced as one.

@@ -97,7 +97,7 @@ fn changes(plan: &StreamPlan, window: &Window, position: &Position, replaces: bo
     let mut tasks = VecDeque::new();
     for (name, window) in current {
         let is_current = name == position.pass.as_deref();
-        let under_way = position.slice.filter(|_| is_current && position.goes_on());
+        let under_way = position.slice.filter(|_| is_current);
         let whole = position.part_of.or(under_way).filter(|_| under_way.is_some());
         let from = whole.map_or_else(|| window.begins(position.covered(name)), |whole| whole.until);
         let fresh = window.slices(from, Timestamp::from_micros(i64::MAX), now);

@@ -62,13 +62,14 @@ impl Reader {
     pub(super) fn after_slice(&mut self, task: &Task, covered: Timestamp) -> Position {
         let mut next = self.position.between();
         let following = self.tasks.front();
-        if let (Some(_), None, Some(part)) = (task.part_of, &task.ends, following) {
-            // A window that is replaced counts when all of it has been read.
-            (next.slice, next.part_of) = (part.slice, part.part_of);
-            return next;
-        }
-        if !self.blank {
+        // A window that is replaced counts when all of it has been read.
+        let is_whole = task.part_of.is_none() || task.ends.is_some();
+        if is_whole && !self.blank {
             next.cover(task.pass.as_deref(), covered);
+        }
+        if let (Some(following), true, false) = (following, task.advances, self.blank) {
+            // Whoever reads on after an error begins there, and not the lookback before it: that would never end.
+            (next.slice, next.part_of) = (following.slice, following.part_of);
         }
         next.pass = following.and_then(|task| task.pass.clone());
         if next.pass != task.pass {
