@@ -140,12 +140,7 @@ impl Locked<'_> {
     }
 
     fn publish(&self) -> rustix::io::Result<()> {
-        // A folder or a link that stands there is not ours to remove; rename would replace the link.
-        match rustix::fs::statat(&self.folder, NAME, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => is_regular(found.st_mode)?,
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        // A link that was put there since the file was read is replaced, not followed.
         renameat(&self.folder, TEMPORARY, &self.folder, NAME)?;
         match fsync(&self.folder) {
             // Some file systems cannot sync a folder; they have no other way to make the rename durable either.
@@ -180,7 +175,6 @@ fn read_at(folder: impl AsFd, name: &Path, path: &Path) -> Result<Option<Vec<u8>
 fn is_regular(mode: rustix::fs::RawMode) -> rustix::io::Result<()> {
     match FileType::from_raw_mode(mode) {
         FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(Errno::LOOP),
         _ => Err(Errno::ISDIR),
     }
 }
