@@ -26,7 +26,7 @@ pub enum Event {
         /// Whether it only says what it would do.
         dry_run: bool,
     },
-    /// Work on one scope began.
+    /// Reading one scope began. A scope that is held back, or that somebody else holds, finishes without it.
     ScopeStarted {
         /// The run.
         run: RunId,

@@ -16,7 +16,7 @@ use super::settle::floor_after;
 use crate::event::Event;
 use crate::model::{Feed, Lane, Partition, Scope};
 use crate::retry::Verdict;
-use crate::source::{Estimate, Listing, ReadRequest, Reading};
+use crate::source::Listing;
 use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunRecord, RunStatus};
 use crate::{Error, ErrorKind, Result};
 
@@ -223,9 +223,6 @@ async fn attempt_scope(
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
-    let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-    let estimate = estimate(inner, pipeline, options, scope, &feed, home).await;
-    inner.tell(&Event::ScopeStarted { run: run.clone(), scope: scope.clone(), estimate });
     if !options.force
         && let Some(until) = inner.store.hold(scope).await?
         && until > inner.clock.now()
@@ -237,6 +234,7 @@ async fn attempt_scope(
         );
         return Ok(Ending::Held(error, std::time::Duration::ZERO));
     }
+    let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     let (lease, checkpoint) = if options.dry_run {
         (None, read_checkpoint(inner, pipeline, scope, home).await?)
     } else {
@@ -284,27 +282,6 @@ async fn attempt_scope(
         tracing::warn!(%error, "the lease could not be given back; it expires by itself");
     }
     ended
-}
-
-/// What this run would bring, for those who show progress. Whatever goes wrong here will be met, and told, by the run.
-async fn estimate(
-    inner: &Inner,
-    pipeline: &Pipeline,
-    options: &RunOptions,
-    scope: &Scope,
-    feed: &Feed,
-    home: Home,
-) -> Option<Estimate> {
-    let request = ReadRequest::new(feed.clone(), scope.partition.clone());
-    let request = match &options.mode {
-        Mode::Full => request,
-        Mode::Reconcile => request.reading(Reading::Listing),
-        Mode::Incremental => request.from(read_checkpoint(inner, pipeline, scope, home).await.ok()?.cursor),
-        Mode::Backfill { rows, .. } => request
-            .from(read_checkpoint(inner, pipeline, scope, home).await.ok()?.cursor)
-            .reading(Reading::Range(rows.clone())),
-    };
-    pipeline.source.estimate(&request).await.unwrap_or_default()
 }
 
 /// Follows the scope while the lease holds and nobody asks to stop; past the deadline the last unit is dropped, which

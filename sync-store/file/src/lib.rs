@@ -52,7 +52,10 @@
 //!   may rename the folder's parents can still move it: keep it where only the service may write.
 //! * **One writer at a time**, across threads and processes, by a lock on `.sync_status.json.lock`.
 //!
-//! It works on Unix.
+//! It needs a Unix.
+
+#[cfg(not(unix))]
+compile_error!("sync-store-file needs a Unix: it relies on file modes, `openat` and an atomic `rename`");
 
 mod change;
 mod file;

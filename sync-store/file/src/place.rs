@@ -87,10 +87,15 @@ impl Place {
 
     fn open_lock(&self, folder: &OwnedFd) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let locked = openat(folder, LOCK, flags, OWNER_ONLY)
-            .and_then(|lock| regular(&lock).map(|()| lock))
-            .map_err(|errno| failed("the folder of the status file cannot be written", &self.path(LOCK), errno))?;
-        Ok(locked)
+        let refused = |errno| failed("the folder of the status file cannot be written", &self.path(LOCK), errno);
+        let lock = openat(folder, LOCK, flags, OWNER_ONLY).map_err(refused)?;
+        let found = fstat(&lock).map_err(refused)?;
+        is_regular(found.st_mode).map_err(refused)?;
+        if Mode::from_raw_mode(found.st_mode) != OWNER_ONLY {
+            // The umask may have taken rights away. Where somebody else owns it, it locks all the same.
+            let _ = fchmod(&lock, OWNER_ONLY);
+        }
+        Ok(lock)
     }
 }
 
@@ -135,12 +140,7 @@ impl Locked<'_> {
     }
 
     fn publish(&self) -> rustix::io::Result<()> {
-        // A folder or a link that stands there is not ours to remove; rename would replace the link.
-        match rustix::fs::statat(&self.folder, NAME, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => is_regular(found.st_mode)?,
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        // A link that was put there since the file was read is replaced, not followed.
         renameat(&self.folder, TEMPORARY, &self.folder, NAME)?;
         match fsync(&self.folder) {
             // Some file systems cannot sync a folder; they have no other way to make the rename durable either.
@@ -163,7 +163,8 @@ fn read_at(folder: impl AsFd, name: &Path, path: &Path) -> Result<Option<Vec<u8>
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(failed("the status file cannot be read", path, errno)),
     };
-    regular(&file).map_err(|errno| failed("the status file cannot be read", path, errno))?;
+    let kind = fstat(&file).and_then(|found| is_regular(found.st_mode));
+    kind.map_err(|errno| failed("the status file cannot be read", path, errno))?;
     let mut bytes = Vec::new();
     File::from(file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(|error| {
         failed("the status file cannot be read", path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
@@ -171,14 +172,9 @@ fn read_at(folder: impl AsFd, name: &Path, path: &Path) -> Result<Option<Vec<u8>
     Ok(Some(bytes))
 }
 
-fn regular(file: &OwnedFd) -> rustix::io::Result<()> {
-    is_regular(fstat(file)?.st_mode)
-}
-
 fn is_regular(mode: rustix::fs::RawMode) -> rustix::io::Result<()> {
     match FileType::from_raw_mode(mode) {
         FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(Errno::LOOP),
         _ => Err(Errno::ISDIR),
     }
 }

@@ -126,7 +126,7 @@ impl fmt::Display for SyncStatus {
             None => writeln!(f, "last synced    never")?,
         }
         writeln!(f, "pending        {}", self.pending_records)?;
-        writeln!(f, "failed since   {}", self.retry_count)?;
+        writeln!(f, "failures       {}", self.retry_count)?;
         if let Some(error) = &self.last_error {
             writeln!(f, "last error     {error}")?;
         }

@@ -16,7 +16,7 @@ use sync_core::{Error, Result};
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
 pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
 pub use paging::{PagingConfig, Style};
-pub use range::{SinceConfig, WindowConfig, WindowEnd};
+pub use range::{HalveConfig, PassConfig, SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
 pub use transform::{Case, Transform};
