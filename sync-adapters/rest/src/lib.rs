@@ -76,6 +76,7 @@ mod client;
 mod config;
 mod error;
 mod evidence;
+mod fan_out;
 mod http_date;
 mod paging;
 mod passes;
@@ -101,9 +102,9 @@ mod window;
 pub use auth::TokenStore;
 pub use config::{
     Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
-    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, PassConfig, RateConfig,
-    RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post,
-    post_form,
+    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig, PartitionConfig, PassConfig,
+    RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd,
+    get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;
