@@ -51,12 +51,17 @@ as_root() {
   fi
 }
 
-# apt_packages PACKAGE...: installs Debian packages, as root or through sudo.
-apt_packages() {
+# apt_or_advice PACKAGE...: fails where apt cannot be used, and says what is needed.
+apt_or_advice() {
   if ! command -v apt-get >/dev/null || { ((EUID != 0)) && ! command -v sudo >/dev/null; }; then
     echo "please install these packages, or your system's equivalent, and run this again: apt-get install $*" >&2
     return 1
   fi
+}
+
+# apt_packages PACKAGE...: installs Debian packages, as root or through sudo.
+apt_packages() {
+  apt_or_advice "$@" || return 1
   echo "installing with apt: $*"
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"

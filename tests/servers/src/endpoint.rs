@@ -5,6 +5,12 @@ use url::Url;
 
 use crate::{Error, Result};
 
+/// The variable that names the PostgreSQL server for tests: `postgres://USER:PASSWORD@HOST:PORT/`.
+pub const POSTGRES_URL: &str = "SYNC_TEST_POSTGRES_URL";
+
+/// The variable that names the MariaDB server for tests: `mysql://USER:PASSWORD@HOST:PORT/`.
+pub const MARIADB_URL: &str = "SYNC_TEST_MARIADB_URL";
+
 /// Which server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -24,6 +30,22 @@ impl Kind {
         match self {
             Self::Postgres => "postgres",
             Self::MariaDb => "mysql",
+        }
+    }
+
+    /// The variable that names a server of this kind for all tests of a run.
+    pub(crate) fn url_variable(self) -> &'static str {
+        match self {
+            Self::Postgres => POSTGRES_URL,
+            Self::MariaDb => MARIADB_URL,
+        }
+    }
+
+    /// The variable that names an untouched data directory, so that a private server need not make one.
+    pub(crate) fn template_variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "SYNC_TEST_POSTGRES_TEMPLATE",
+            Self::MariaDb => "SYNC_TEST_MARIADB_TEMPLATE",
         }
     }
 
@@ -47,7 +69,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn from_url(kind: Kind, variable: &str, url: &str) -> Result<Self> {
+    pub(crate) fn from_url(kind: Kind, url: &str) -> Result<Self> {
+        let variable = kind.url_variable();
         // The address holds a password: what is wrong with it is said without showing it.
         let wrong = |what: &str| {
             Error::new(format!("{variable}: {what}; expected {}://USER:PASSWORD@HOST:PORT/", kind.scheme()))

@@ -55,15 +55,10 @@ impl Guard {
         Ok(self.order("prepare", command)? == "0")
     }
 
-    /// Starts the server; answers with its process id.
+    /// Starts the server, which must not run already; answers with its process id.
     pub(crate) fn serve(&mut self, command: &[String]) -> Result<u32> {
         let answer = self.order("serve", command)?;
         answer.parse().map_err(|_| Error::new(format!("the guard of a server answered {answer:?}, not a process id")))
-    }
-
-    /// Forgets a server that has ended by itself.
-    pub(crate) fn reap(&mut self) -> Result<()> {
-        self.order("reap", &[]).map(drop)
     }
 
     /// Kills the server and all its processes; returns when they are gone.

@@ -27,18 +27,12 @@ prepare() {
   echo "$?"
 }
 
-# serve COMMAND...: starts the server. Answers with its process id.
+# serve COMMAND...: starts the server, when no other runs. Answers with its process id.
 serve() {
+  [ -z "$server" ] || wait "$server"
   "$@" </dev/null >>"$dir/server.log" 2>&1 &
   server=$!
   echo "$server"
-}
-
-# reap: forgets a server that has ended by itself.
-reap() {
-  wait "$server"
-  server=
-  echo reaped
 }
 
 # crash: kills the server and its children, so that none can act on the death of another.

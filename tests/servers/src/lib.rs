@@ -36,7 +36,8 @@ mod programs;
 mod shared;
 
 pub use database::Database;
+pub use endpoint::{MARIADB_URL, POSTGRES_URL};
 pub use error::{Error, Result};
 pub use instance::Durability;
 pub use private::{MariaDb, MariaDbServer, Postgres, PostgresServer, PrivateServer};
-pub use shared::{MARIADB_URL, POSTGRES_URL, SharedServers, mariadb, postgres};
+pub use shared::{SharedServers, mariadb, postgres};

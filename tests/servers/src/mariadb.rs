@@ -17,13 +17,6 @@ const SOCKET: &str = "mariadb.sock";
 const GREETING: Duration = Duration::from_secs(1);
 
 pub(crate) fn prepare(place: &Place<'_>) -> Result<Vec<String>> {
-    // Read at each start, before the first connection. No other account can come in by the port.
-    let accounts = format!(
-        "create user if not exists {USER}@'%' identified by '{}';\ngrant all privileges on *.* to {USER}@'%' with grant option;\n",
-        place.password
-    );
-    fs::write(place.dir.join("accounts.sql"), accounts)
-        .map_err(Error::io("cannot write into the directory of a server"))?;
     let mut command = vec![programs::mariadb("mariadb-install-db")?.display().to_string()];
     command.extend(settings(place));
     command.push("--skip-test-db".to_owned());
@@ -33,10 +26,17 @@ pub(crate) fn prepare(place: &Place<'_>) -> Result<Vec<String>> {
 }
 
 pub(crate) fn serve(place: &Place<'_>, port: u16) -> Result<Vec<String>> {
+    // Read at each start, before the first connection. No other account can come in by the port.
+    let file = place.dir.join("accounts.sql");
+    let accounts = format!(
+        "create user if not exists {USER}@'%' identified by '{}';\ngrant all privileges on *.* to {USER}@'%' with grant option;\n",
+        place.password
+    );
+    fs::write(&file, accounts).map_err(Error::io("cannot write into the directory of a server"))?;
     let mut command = vec![programs::mariadb("mariadbd")?.display().to_string()];
     command.extend(settings(place));
     command.push(format!("--port={port}"));
-    command.push(format!("--init-file={}", place.dir.join("accounts.sql").display()));
+    command.push(format!("--init-file={}", file.display()));
     let more = [
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",

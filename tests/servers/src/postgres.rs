@@ -3,23 +3,23 @@
 use std::fs;
 use std::path::Path;
 
+use crate::endpoint::Endpoint;
 use crate::instance::{Durability, Place, USER};
-use crate::{Error, Result, programs};
+use crate::{Result, client, programs};
 
 /// "Immediate shutdown": as fast as a kill, but it takes its children along and gives its shared memory back.
 pub(crate) const STOP: &str = "QUIT";
 
 pub(crate) fn prepare(place: &Place<'_>) -> Result<Vec<String>> {
-    let password = place.dir.join("password");
-    fs::write(&password, place.password).map_err(Error::io("cannot write into the directory of a server"))?;
     Ok(vec![
         programs::postgres("initdb")?.display().to_string(),
         format!("--pgdata={}", place.dir.join("data").display()),
         format!("--username={USER}"),
-        format!("--pwfile={}", password.display()),
+        // The socket is in a directory that only its owner may enter.
+        "--auth-local=trust".to_owned(),
         // Not scram-sha-256: a client built without optimisation takes a tenth of a second to prove that it knows the
         // password, for each connection. It never leaves this machine.
-        "--auth=password".to_owned(),
+        "--auth-host=password".to_owned(),
         "--encoding=UTF8".to_owned(),
         "--locale=C.UTF-8".to_owned(),
         "--no-sync".to_owned(),
@@ -52,6 +52,13 @@ pub(crate) fn serve(place: &Place<'_>, port: u16) -> Result<Vec<String>> {
         command.extend(["-c".to_owned(), format!("{name}={value}")]);
     }
     Ok(command)
+}
+
+/// Until it has a password, the account cannot come in by the port.
+pub(crate) fn set_password(dir: &Path, endpoint: &Endpoint) -> Result<()> {
+    let by_socket = Endpoint { host: dir.display().to_string(), ..endpoint.clone() };
+    let statement = format!("alter role {USER} password '{}'", endpoint.password);
+    client::run(&by_socket, endpoint.kind.first_database(), &statement).map(drop)
 }
 
 /// The server writes its state into the lock file, for `pg_ctl`. A crashed one leaves the file: the process id tells.

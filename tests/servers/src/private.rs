@@ -68,7 +68,7 @@ impl<K> PrivateServer<K> {
     /// Kills all processes of the server at once (SIGKILL), and returns when they are gone.
     ///
     /// # Errors
-    /// When the process that watches over the server is gone.
+    /// When the server does not run.
     pub async fn kill(&self) -> Result<()> {
         self.blocking(Instance::kill).await
     }

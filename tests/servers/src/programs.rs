@@ -44,3 +44,16 @@ fn missing(name: &str, packages: &str) -> Error {
         "`{name}` is not installed: run ./test once, which installs it, or: sudo apt-get install {packages}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_missing_program_is_named_with_the_command_that_installs_it() {
+        let error = super::mariadb("no-such-program").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`no-such-program` is not installed: run ./test once, which installs it, or: \
+             sudo apt-get install mariadb-server-core mariadb-client-core"
+        );
+    }
+}

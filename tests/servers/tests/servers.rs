@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection, MySqlConnection, PgConnection};
 use sync_test_servers::{
     Database, Durability, MARIADB_URL, MariaDbServer, POSTGRES_URL, PostgresServer, PrivateServer,
 };
@@ -37,6 +38,22 @@ async fn do_not_see_each_other(one: &Database, other: &Database) {
 }
 
 #[tokio::test]
+async fn sqlx_connects_by_the_address_of_a_postgresql_database() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(name, database.name());
+}
+
+#[tokio::test]
+async fn sqlx_connects_by_the_address_of_a_mariadb_database() {
+    let database = sync_test_servers::mariadb().await.unwrap();
+    let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
+    let name: String = sqlx::query_scalar("select database()").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(name, database.name());
+}
+
+#[tokio::test]
 async fn a_dropped_database_is_gone_from_its_server() {
     let (left, stays) = (sync_test_servers::postgres().await.unwrap(), sync_test_servers::postgres().await.unwrap());
     let count = format!("select count(*) from pg_database where datname = '{}'", left.name());
@@ -59,6 +76,18 @@ async fn a_killed_postgresql_server_restarts_with_its_committed_rows() {
 }
 
 #[tokio::test]
+async fn killing_a_postgresql_server_kills_all_its_processes() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let database = server.database().await.unwrap();
+    let pids = database.client("select pid from pg_stat_activity where pid <> pg_backend_pid()").await.unwrap();
+    let pids: Vec<u32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() > 3 && pids.iter().all(|pid| runs(*pid)), "checkpointer, writers, launchers: {pids:?}");
+
+    server.kill().await.unwrap();
+    assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
+}
+
+#[tokio::test]
 async fn a_killed_mariadb_server_restarts_with_its_committed_rows() {
     restarts_with_its_committed_rows(MariaDbServer::start(Durability::Full).await.unwrap()).await;
 }
@@ -67,6 +96,7 @@ async fn restarts_with_its_committed_rows<K: Sync>(server: PrivateServer<K>) {
     let database = server.database().await.unwrap();
     database.client("create table t (id int primary key); insert into t values (1), (2)").await.unwrap();
     let (first, dir) = (server.pid(), server.dir());
+    server.restart().await.unwrap_err();
 
     server.kill().await.unwrap();
     assert!(!runs(first));
