@@ -95,6 +95,35 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
+//! *Partitions.* A stream of many accounts, ad spaces or campaigns is read part by part, each with a position of its own.
+//! The parts are declared, or taken from a listing at the beginning of every run. A part that is no longer listed is no
+//! longer read, and keeps its rows and its position; a list that is broken, or empty without leave, is an error:
+//!
+//! ```
+//! use sync_core::StreamSpec;
+//! use sync_rest::Rest;
+//!
+//! let description = r#"
+//!     base = "https://network.example"
+//!
+//!     [streams.coupons]
+//!     path = "/accounts/{account}/coupons"
+//!     records = ["/data"]
+//!
+//!     [streams.coupons.partitions_from]
+//!     path = "/accounts"
+//!     query = { status = "active" }
+//!     records = ["/accounts"]
+//!     paging = { style = "page", param = "page", total = "/total" }
+//!     name = "/id"
+//!     variables = { account = "/id" }
+//!     most = 200
+//! "#;
+//! let coupons = StreamSpec::new("coupons").key(["code"]).text("code");
+//! let network = Rest::from_toml(description, [coupons])?.build()?;
+//! # Ok::<(), sync_core::Error>(())
+//! ```
+//!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
@@ -107,6 +136,7 @@ mod client;
 mod config;
 mod error;
 mod evidence;
+mod fan_out;
 mod http_date;
 mod paging;
 mod passes;
@@ -133,9 +163,9 @@ mod window;
 pub use auth::TokenStore;
 pub use config::{
     Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
-    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, PassConfig, RateConfig,
-    RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource, WindowConfig, WindowEnd,
-    get, post, post_form,
+    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig, PartitionConfig, PassConfig,
+    RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource, WindowConfig,
+    WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

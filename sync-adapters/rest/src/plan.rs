@@ -12,6 +12,7 @@ use url::{Url, form_urlencoded};
 
 use crate::client::Call;
 use crate::config::{BodyConfig, Class, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::fan_out::Parent;
 use crate::paging::Pager;
 use crate::passes::{self, Pass};
 use crate::position::{PageAt, Position, Slice, foreign};
@@ -33,6 +34,8 @@ pub(crate) struct StreamPlan {
     pub(crate) since: Option<Since>,
     pub(crate) window: Option<Window>,
     pub(crate) passes: Vec<Pass>,
+    /// Where its partitions are listed.
+    pub(crate) parent: Option<Parent>,
     headers: HeaderMap,
 }
 
@@ -76,7 +79,12 @@ impl StreamPlan {
         if since.is_some() && window.is_some() {
             return Err(Error::config("a stream asks by `since` or by `window`, not by both"));
         }
+        if endpoint.partitions_from.is_some() && !endpoint.partitions.is_empty() {
+            return Err(Error::config("a stream has `partitions` or `partitions_from`, not both"));
+        }
+        let parent = endpoint.partitions_from.as_ref().map(|config| Parent::new(&spec, config, rules)).transpose()?;
         Ok(Self {
+            parent,
             rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
             headers: headers(&endpoint)?,
             spec,

@@ -42,8 +42,9 @@ fn check_variable(endpoint: &Endpoint, column: &str, place: &str) -> Result<()> 
         return Ok(());
     }
     for name in template::names(place) {
-        let partitions = &endpoint.partitions;
-        if partitions.is_empty() || partitions.iter().any(|part| !part.variables.contains_key(name)) {
+        let by_listing = endpoint.partitions_from.as_ref().is_some_and(|parent| parent.variables.contains_key(name));
+        let by_all = endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
+        if !by_listing && (endpoint.partitions.is_empty() || !by_all) {
             return Err(Error::config(format!(
                 "column {column:?} takes the variable {{{name}}}, which not every partition gives"
             )));

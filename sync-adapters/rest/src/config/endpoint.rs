@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
-use super::{PagingConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
+use super::{PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,6 +43,8 @@ pub struct Endpoint {
     pub window: Option<WindowConfig>,
     /// The durable parts of the stream, such as accounts.
     pub partitions: Vec<PartitionConfig>,
+    /// Where the other side lists its durable parts, instead of `partitions`.
+    pub partitions_from: Option<ParentConfig>,
     /// Whether rows come in the order of their key. Numbered pages then stay as they are when a row changes; otherwise a
     /// listing during which rows changed is read again by the next run.
     pub ordered_by_key: bool,
@@ -279,6 +281,13 @@ impl Endpoint {
     ) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.partitions.push(PartitionConfig { name: name.into(), variables });
+        self
+    }
+
+    /// Takes the durable parts from a listing of the other side.
+    #[must_use]
+    pub fn partitions_from(mut self, listing: ParentConfig) -> Self {
+        self.partitions_from = Some(listing);
         self
     }
 

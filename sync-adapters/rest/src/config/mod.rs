@@ -3,6 +3,7 @@
 mod auth;
 mod endpoint;
 mod paging;
+mod parent;
 mod range;
 mod rule;
 mod signing;
@@ -16,6 +17,7 @@ use sync_core::{Error, Result};
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
 pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
 pub use paging::{PagingConfig, Style};
+pub use parent::ParentConfig;
 pub use range::{HalveConfig, PassConfig, SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};

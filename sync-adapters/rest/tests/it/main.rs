@@ -8,6 +8,7 @@ mod bodies;
 mod config;
 mod conformance;
 mod engine;
+mod fan_out;
 mod guards;
 mod halving;
 mod listings;
