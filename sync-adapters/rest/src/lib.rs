@@ -25,7 +25,8 @@
 //!
 //! *What comes in is not always written as one would wish.* Columns may be taken from the first of several places, from
 //! a variable of the partition or from the description itself, and their texts cleaned and looked up ([`Transform`]);
-//! [`Parse`](sync_core::json::Parse) says how what is left is written.
+//! [`Parse`](sync_core::json::Parse) says how what is left is written. Records that stand in an array inside of others are
+//! exploded, with `^/…` for a place in the record around; rows of sums are dropped ([`DropConfig`]).
 //!
 //! ```
 //! # use sync_core::StreamSpec;
@@ -45,12 +46,21 @@
 //!     order_id = { first_of = ["/order_id", "/network_order_id"], trim = true, null_if = ["", "N/A"] }
 //!     coupon = { trim = true, case = "upper" }
 //!     status = { map = { A = "approved", P = "pending" }, default = "unknown" }
+//!
+//!     [streams.coupons]
+//!     path = "/publishers/4711/campaigns"
+//!     records = ["/payload/data"]
+//!     explode = "/coupons"
+//!     columns = { campaign_id = "^/id", campaign = "^/name", code = "/coupon" }
+//!     drop = [{ pointer = "/report_type", equals = ["summary"] }, { pointer = "^/id", present = false }]
 //! "#;
+//! let coupons = StreamSpec::new("coupons")
+//!     .int("campaign_id").text("campaign").text("code").key(["campaign_id", "code"]);
 //! let purchases = StreamSpec::new("purchases")
 //!     .text("account").text("order_id").text("shop").text("network").text("coupon").text("status")
 //!     .bool("locked").decimal("amount", 12, 2)
 //!     .key(["account", "order_id"]);
-//! let network = Rest::from_toml(description, [purchases])?.build()?;
+//! let network = Rest::from_toml(description, [purchases, coupons])?.build()?;
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
@@ -162,10 +172,10 @@ mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
-    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig, PartitionConfig, PassConfig,
-    RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource, WindowConfig,
-    WindowEnd, get, post, post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, DropConfig, Encoding, Endpoint,
+    HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig, PartitionConfig,
+    PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource,
+    WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

@@ -169,7 +169,7 @@ impl Reader {
             Err(error) => return Err(self.unreadable(error)),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
-        if facts.records > 0 {
+        if facts.came() > 0 {
             self.guard.hold(&answer.body)?;
         }
         let step = self.plan.pager.step(&self.position, &facts);

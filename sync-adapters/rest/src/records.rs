@@ -28,6 +28,12 @@ pub(crate) fn compile(spec: &Arc<StreamSpec>, endpoint: &Endpoint, pager: &Pager
         }
         reader = transform.apply(column, endpoint.columns.contains_key(column), reader)?;
     }
+    if let Some(pointer) = &endpoint.explode {
+        reader = reader.explode(pointer);
+    }
+    for condition in &endpoint.drop {
+        reader = reader.drop_if(&condition.pointer, condition.when()?);
+    }
     reader.check()?;
     let mut envelope = Envelope::at(endpoint.records.iter().cloned()).also(pager.also().iter().cloned());
     envelope.layout = endpoint.layout;
@@ -38,7 +44,7 @@ pub(crate) fn compile(spec: &Arc<StreamSpec>, endpoint: &Endpoint, pager: &Pager
 
 /// A variable that a column takes its value from is one of the partitions, and each of them gives it.
 fn check_variable(endpoint: &Endpoint, column: &str, place: &str) -> Result<()> {
-    if place.starts_with('/') {
+    if !place.starts_with('{') {
         return Ok(());
     }
     for name in template::names(place) {

@@ -39,6 +39,7 @@ mod sample;
 mod scan;
 mod split;
 pub(crate) mod time;
+mod unfold;
 mod walk;
 mod wrapper;
 
@@ -46,6 +47,7 @@ pub use envelope::{Envelope, Layout};
 pub use page::{Page, RejectedRecord};
 pub use parse::{Parse, Zone};
 pub use reader::RecordReader;
+pub use unfold::When;
 
 #[cfg(test)]
 mod tests;

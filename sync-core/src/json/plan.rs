@@ -120,6 +120,17 @@ impl Plan {
         plan
     }
 
+    /// A plan without columns, that only keeps the values at these pointers, in this order.
+    pub(super) fn slots(pointers: impl IntoIterator<Item = Vec<String>>) -> Self {
+        let mut plan = Self::new([]);
+        for steps in pointers {
+            plan.from(Place::Here(steps));
+        }
+        (plan.nodes, plan.members) = (0, 0);
+        plan.root.number(&mut plan.nodes, &mut plan.members);
+        plan
+    }
+
     /// Lets a place take the value at a pointer.
     fn put(&mut self, place: usize, steps: &[String]) {
         let Some((last, outer)) = steps.split_last() else {

@@ -40,12 +40,18 @@ fn unescape(step: &str, pointer: &str) -> Result<String, String> {
 pub(super) enum Stand {
     /// In the record: the steps of a pointer.
     Here(Vec<String>),
+    /// In the record around, where records are exploded: `^/id`.
+    Around(Box<str>, Vec<String>),
     /// Given with the read, and the same for all of its records: `{account}`.
     Given(Box<str>),
 }
 
-/// A place as it is declared: a pointer, or a name in braces for a value that is given with the read.
+/// A place as it is declared: a pointer, one into the record around, or a name in braces for a value that is given
+/// with the read.
 pub(super) fn stand(text: &str) -> Result<Stand, String> {
+    if let Some(path) = text.strip_prefix('^') {
+        return steps(path).map(|steps| Stand::Around(text.into(), steps));
+    }
     let Some(name) = text.strip_prefix('{') else { return steps(text).map(Stand::Here) };
     match name.strip_suffix('}').filter(|name| !name.is_empty() && !name.contains(['{', '}'])) {
         Some(_) => Ok(Stand::Given(text.into())),

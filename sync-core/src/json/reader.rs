@@ -10,6 +10,7 @@ use super::outer::Outers;
 use super::plan::Plan;
 use super::rule::Rule;
 use super::split::{Reading, Shape};
+use super::unfold::{Unfolding, When};
 use super::{Envelope, Page, Parse};
 use crate::model::{Rows, StreamSpec};
 use crate::{Error, Result};
@@ -23,6 +24,7 @@ pub struct RecordReader {
 struct Inner {
     stream: Arc<StreamSpec>,
     rules: Vec<Rule>,
+    unfolding: Unfolding,
     /// The first thing that was declared wrongly.
     fault: Option<String>,
     shape: OnceLock<Result<Shape, String>>,
@@ -34,12 +36,35 @@ impl RecordReader {
     /// A reader that takes every column from the member of its own name.
     pub fn new(stream: Arc<StreamSpec>) -> Self {
         let rules = stream.schema().fields().iter().map(|_| Rule::default()).collect();
-        Self::of(stream, rules, None)
+        Self::of(stream, rules, Unfolding::default(), None)
     }
 
-    fn of(stream: Arc<StreamSpec>, rules: Vec<Rule>, fault: Option<String>) -> Self {
+    fn of(stream: Arc<StreamSpec>, rules: Vec<Rule>, unfolding: Unfolding, fault: Option<String>) -> Self {
         let last = AtomicUsize::new(0);
-        Self { inner: Arc::new(Inner { stream, rules, fault, shape: OnceLock::new(), last }) }
+        Self { inner: Arc::new(Inner { stream, rules, unfolding, fault, shape: OnceLock::new(), last }) }
+    }
+
+    /// Reads the records that each record of the body holds in an array, instead of the record itself. Places of
+    /// columns are then in those; `^/id` is a place in the record around them. A record whose array is empty, `null` or
+    /// not there gives no rows.
+    #[must_use]
+    pub fn explode(self, path: &str) -> Self {
+        self.unfold(|unfolding| unfolding.explode = Some(path.to_owned()))
+    }
+
+    /// Drops the records of which this holds, such as rows of sums: they are neither rows nor rejects. Called again,
+    /// it names another reason to drop a record. Of what is [exploded](RecordReader::explode), `/kind` drops one
+    /// record, and `^/kind` all that come out of the same one.
+    #[must_use]
+    pub fn drop_if(self, path: &str, when: When) -> Self {
+        self.unfold(|unfolding| unfolding.drops.push((path.to_owned(), when)))
+    }
+
+    fn unfold(self, change: impl FnOnce(&mut Unfolding)) -> Self {
+        let inner = self.inner;
+        let mut unfolding = inner.unfolding.clone();
+        change(&mut unfolding);
+        Self::of(Arc::clone(&inner.stream), inner.rules.clone(), unfolding, inner.fault.clone())
     }
 
     /// Takes a column from this place in the record: a JSON pointer (RFC 6901) such as `/amount/value`. The empty
@@ -116,7 +141,7 @@ impl RecordReader {
                 fault.get_or_insert(format!("{name:?} is no declared column"));
             }
         }
-        Self::of(Arc::clone(&inner.stream), rules, fault)
+        Self::of(Arc::clone(&inner.stream), rules, inner.unfolding.clone(), fault)
     }
 
     /// The stream whose records are read.
@@ -148,7 +173,8 @@ impl RecordReader {
     }
 
     /// The same with values for the columns that take theirs from outside of the record, by name: `account` for
-    /// `{account}`. A name that is not there gives no value. A rejected record carries these values with it.
+    /// `{account}`. A name that is not there gives no value. A rejected record carries its values
+    /// with it, as `{"record": …, "outer": {"{account}": …}}`.
     ///
     /// # Errors
     /// Those of [`RecordReader::read`].
@@ -159,7 +185,8 @@ impl RecordReader {
         Ok(page)
     }
 
-    /// Reads one record alone, such as the body of a [`RejectedRecord`](super::RejectedRecord).
+    /// Reads one record alone, such as the body of a [`RejectedRecord`](super::RejectedRecord). Where records are
+    /// exploded, it may also be one that is still whole: then all its rows come.
     ///
     /// # Errors
     /// `Malformed` where it is no JSON, `Data` with the reason where it is no row.
@@ -188,14 +215,17 @@ impl RecordReader {
         }
         let stream = &self.inner.stream;
         let key_indices = stream.key_indices();
-        let (mut columns, mut outers) = (Vec::new(), Outers::default());
+        let unfolding = &self.inner.unfolding;
+        let mut outers = Outers::new(unfolding.explode.is_some());
+        let mut columns = Vec::new();
         for (index, (field, rule)) in stream.schema().fields().iter().zip(&self.inner.rules).enumerate() {
             let (mut column, source) = rule.compile(index, field, &mut outers)?;
             column.key = key_indices.contains(&index);
             columns.push((column, source));
         }
         let keys = columns.iter().filter(|(column, _)| column.key).cloned().collect::<Vec<_>>();
-        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices, outers })
+        let unfold = unfolding.compile(&outers)?;
+        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices, outers, unfold })
     }
 
     /// Rows with room for about as many as the last page held in a body of this size.

@@ -86,7 +86,9 @@ impl<'p, 'de> Walk<'p, 'de> {
         } else {
             let raw = <&RawValue>::deserialize(record)?.get();
             self.cells(&plan.whole, raw, depth, &mut row).map_err(D::Error::custom)?;
-            self.inside(raw, &plan.root, depth, true, &mut row).map_err(D::Error::custom)?;
+            if scan::nested(raw) || !plan.root.members.is_empty() {
+                self.inside(raw, &plan.root, depth, true, &mut row).map_err(D::Error::custom)?;
+            }
         }
         self.choose(&mut row).map_err(D::Error::custom)?;
         self.complete().map_err(D::Error::custom)?;
@@ -94,20 +96,29 @@ impl<'p, 'de> Walk<'p, 'de> {
         Ok(())
     }
 
-    /// The same for a record inside of a wrapper, if it has one.
-    pub(super) fn wrapped<D: Deserializer<'de>>(
+    /// Keeps the values that the plan chooses from, and reads nothing else.
+    pub(super) fn keep(&mut self, raw: &'de str, depth: usize, scratch: &mut Rows) -> Result<(), &'static str> {
+        let plan = self.plan;
+        self.present.fill(0);
+        self.slots.fill(None);
+        let mut row = scratch.begin();
+        self.cells(&plan.whole, raw, depth, &mut row)?;
+        if scan::nested(raw) { self.inside(raw, &plan.root, depth, false, &mut row) } else { Ok(()) }
+    }
+
+    /// Cuts a record out of its wrapper, if it has one. The depth is that of what is cut out.
+    pub(super) fn unwrap(
         &mut self,
-        record: D,
+        raw: &'de str,
         depth: usize,
         wrapper: Option<&str>,
-        rows: &mut Rows,
-    ) -> Result<(), D::Error> {
-        let Some(member) = wrapper else { return self.record(record, depth, rows) };
-        let raw = <&RawValue>::deserialize(record)?.get();
-        self.skip(raw, depth).map_err(D::Error::custom)?;
-        let inner = unwrapped(raw, member).map_err(|fault| D::Error::custom(self.stop(fault)))?;
-        let mut parser = serde_json::Deserializer::from_str(inner);
-        self.record(&mut parser, depth + 1, rows).map_err(|_| D::Error::custom(STOPPED))
+    ) -> Result<(&'de str, usize), &'static str> {
+        self.skip(raw, depth)?;
+        match wrapper.map(|member| unwrapped(raw, member)) {
+            None => Ok((raw, depth)),
+            Some(Ok(inner)) => Ok((inner, depth + 1)),
+            Some(Err(fault)) => Err(self.stop(fault)),
+        }
     }
 
     /// Whether every column that needs a value has one.

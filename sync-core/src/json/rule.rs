@@ -38,10 +38,15 @@ impl Rule {
             return Ok((column, Source::At(std::mem::take(steps))));
         }
         let place = |stand| match stand {
-            Stand::Here(steps) => Place::Here(steps),
-            Stand::Given(name) => Place::Outer(outers.number(&name)),
+            Stand::Here(steps) => Ok(Place::Here(steps)),
+            Stand::Given(name) => Ok(Place::Outer(outers.number(&name))),
+            Stand::Around(name, steps) if outers.exploded => Ok(Place::Outer(outers.number_around(&name, steps))),
+            Stand::Around(name, _) => Err(format!(
+                "column {:?}: {name:?} names a place in the record around, and nothing is exploded",
+                field.name()
+            )),
         };
-        let stands = stands.into_iter().map(place).collect();
+        let stands = stands.into_iter().map(place).collect::<Result<_, _>>()?;
         Ok((column, Source::Chosen { stands, constant }))
     }
 }

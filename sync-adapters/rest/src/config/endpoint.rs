@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
-use super::{PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
+use super::{DropConfig, PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,6 +28,11 @@ pub struct Endpoint {
     pub layout: Layout,
     /// The member that wraps each record.
     pub wrapper: Option<String>,
+    /// The array inside of each record that holds the records to read, a JSON pointer. Columns are then looked for in
+    /// those; `^/id` is a place in the record around them. Where the array is empty, null or not there, there are none.
+    pub explode: Option<String>,
+    /// Which records are no rows at all, such as rows of sums; one reason is enough.
+    pub drop: Vec<DropConfig>,
     /// Where a column stands in a record, when it is not the member of its own name: JSON pointers, or a variable of
     /// the partition such as `{account}`.
     pub columns: BTreeMap<String, String>,
@@ -168,6 +173,20 @@ impl Endpoint {
     #[must_use]
     pub fn parse(mut self, name: impl Into<String>, parse: Parse) -> Self {
         self.parse.insert(name.into(), parse);
+        self
+    }
+
+    /// Reads the records in this array of each record, instead of the record itself.
+    #[must_use]
+    pub fn explode(mut self, pointer: impl Into<String>) -> Self {
+        self.explode = Some(pointer.into());
+        self
+    }
+
+    /// One more reason to drop a record.
+    #[must_use]
+    pub fn drop_if(mut self, condition: DropConfig) -> Self {
+        self.drop.push(condition);
         self
     }
 

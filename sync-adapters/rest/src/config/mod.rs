@@ -1,6 +1,7 @@
 //! What describes an API: plain data, from TOML, JSON or the builder. Unknown fields are refused.
 
 mod auth;
+mod drop;
 mod endpoint;
 mod paging;
 mod parent;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use sync_core::{Error, Result};
 
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
+pub use drop::DropConfig;
 pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
 pub use paging::{PagingConfig, Style};
 pub use parent::ParentConfig;

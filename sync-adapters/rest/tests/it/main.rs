@@ -26,4 +26,5 @@ mod simulated;
 mod statuses;
 mod styles;
 mod transforms;
+mod unfolding;
 mod windows;
