@@ -12,7 +12,6 @@ use super::number::Refusal;
 use super::outer::Values;
 use super::plan::{Member, Node, Plan};
 use super::scan;
-use super::wrapper::unwrapped;
 use crate::model::{RowWriter, Rows};
 
 /// What stands at a place in an object: the name there last time, and the wanted member it is.
@@ -106,21 +105,6 @@ impl<'p, 'de> Walk<'p, 'de> {
         if scan::nested(raw) { self.inside(raw, &plan.root, depth, false, &mut row) } else { Ok(()) }
     }
 
-    /// Cuts a record out of its wrapper, if it has one. The depth is that of what is cut out.
-    pub(super) fn unwrap(
-        &mut self,
-        raw: &'de str,
-        depth: usize,
-        wrapper: Option<&str>,
-    ) -> Result<(&'de str, usize), &'static str> {
-        self.skip(raw, depth)?;
-        match wrapper.map(|member| unwrapped(raw, member)) {
-            None => Ok((raw, depth)),
-            Some(Ok(inner)) => Ok((inner, depth + 1)),
-            Some(Err(fault)) => Err(self.stop(fault)),
-        }
-    }
-
     /// Whether every column that needs a value has one.
     fn complete(&mut self) -> Result<(), &'static str> {
         let lacks = |place: usize| self.filled[place / 64] & (1 << (place % 64)) == 0;
@@ -138,7 +122,7 @@ impl<'p, 'de> Walk<'p, 'de> {
     }
 
     #[inline]
-    fn skip(&mut self, raw: &str, depth: usize) -> Result<(), &'static str> {
+    pub(super) fn skip(&mut self, raw: &str, depth: usize) -> Result<(), &'static str> {
         if scan::too_deep(raw, depth) { Err(self.stop(Fault::TooDeep)) } else { Ok(()) }
     }
 

@@ -92,7 +92,8 @@ async fn children_may_be_plain_values_and_parents_may_stand_in_for_them() {
 fn paged(request: &crate::server::Request) -> Reply {
     let page = request.number("page").unwrap_or(1);
     let campaign = |id: usize| {
-        let coupons: Vec<_> = (0..3).filter(|_| id % 2 == 0).map(|n| json!({"coupon": format!("{id}-{n}")})).collect();
+        let coupons: Vec<_> =
+            (0..3).filter(|_| id.is_multiple_of(2)).map(|n| json!({"coupon": format!("{id}-{n}")})).collect();
         json!({"id": id, "name": "x", "coupons": coupons})
     };
     let rows: Vec<_> = (page * 2 - 1..=page * 2).filter(|id| *id <= 5).map(campaign).collect();
