@@ -26,7 +26,8 @@
 //! *What comes in is not always written as one would wish.* Columns may be taken from the first of several places, from
 //! a variable of the partition or from the description itself, and their texts cleaned and looked up ([`Transform`]);
 //! [`Parse`](sync_core::json::Parse) says how what is left is written. Records that stand in an array inside of others are
-//! exploded, with `^/…` for a place in the record around; rows of sums are dropped ([`DropConfig`]).
+//! exploded, with `^/…` for a place in the record around; rows of sums are dropped ([`DropConfig`]). Bodies in CSV
+//! and XML are read as if they were JSON ([`Format`]).
 //!
 //! ```
 //! # use sync_core::StreamSpec;
@@ -53,14 +54,29 @@
 //!     explode = "/coupons"
 //!     columns = { campaign_id = "^/id", campaign = "^/name", code = "/coupon" }
 //!     drop = [{ pointer = "/report_type", equals = ["summary"] }, { pointer = "^/id", present = false }]
+//!
+//!     [streams.payments]
+//!     path = "/payments.csv"
+//!     format = "csv"
+//!     csv = { delimiter = "|" }
+//!     columns = { id = "/Payment ID" }
+//!
+//!     [streams.deals]
+//!     path = "/deals.xml"
+//!     format = "xml"
+//!     records = ["/couponfeed/link"]
+//!     columns = { id = "/@id", shop = "/advertisername" }
+//!     paging = { style = "page", param = "page", pages = "/couponfeed/TotalPages" }
 //! "#;
 //! let coupons = StreamSpec::new("coupons")
 //!     .int("campaign_id").text("campaign").text("code").key(["campaign_id", "code"]);
+//! let payments = StreamSpec::new("payments").key(["id"]).decimal("Amount", 12, 2);
+//! let deals = StreamSpec::new("deals").text("id").text("shop").key(["id"]);
 //! let purchases = StreamSpec::new("purchases")
 //!     .text("account").text("order_id").text("shop").text("network").text("coupon").text("status")
 //!     .bool("locked").decimal("amount", 12, 2)
 //!     .key(["account", "order_id"]);
-//! let network = Rest::from_toml(description, [purchases, coupons])?.build()?;
+//! let network = Rest::from_toml(description, [purchases, coupons, payments, deals])?.build()?;
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
@@ -147,6 +163,7 @@ mod config;
 mod error;
 mod evidence;
 mod fan_out;
+mod format;
 mod http_date;
 mod paging;
 mod passes;
@@ -172,10 +189,10 @@ mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, DropConfig, Encoding, Endpoint,
-    HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig, PartitionConfig,
-    PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform, Unit, WaitSource,
-    WindowConfig, WindowEnd, get, post, post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, CsvConfig, DropConfig, Encoding,
+    Endpoint, HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig,
+    PartitionConfig, PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform,
+    Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sync_core::json::{Envelope, RecordReader};
 use sync_core::model::{Field, Kind, Timestamp};
@@ -11,8 +11,9 @@ use sync_core::{Error, Result, StreamSpec, Value};
 use url::{Url, form_urlencoded};
 
 use crate::client::Call;
-use crate::config::{BodyConfig, Class, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::config::{BodyConfig, Class, Endpoint, Format, MethodConfig, RuleConfig, SinceConfig, Style};
 use crate::fan_out::Parent;
+use crate::format::Bodies;
 use crate::paging::Pager;
 use crate::passes::{self, Pass};
 use crate::position::{PageAt, Position, Slice, foreign};
@@ -29,6 +30,7 @@ pub(crate) struct StreamPlan {
     pub(crate) endpoint: Endpoint,
     pub(crate) reader: RecordReader,
     pub(crate) envelope: Envelope,
+    pub(crate) bodies: Bodies,
     pub(crate) pager: Pager,
     pub(crate) rules: Rules,
     pub(crate) since: Option<Since>,
@@ -66,6 +68,7 @@ impl StreamPlan {
         if let Some(column) = &endpoint.paging.column {
             field(&spec, "paging.column", column)?;
         }
+        let bodies = Bodies::new(&endpoint, &pager)?;
         let (reader, envelope) = records::compile(&spec, &endpoint, &pager)?;
         let since = endpoint.since.as_ref().map(|config| Since::new(config, &spec)).transpose()?;
         let window = endpoint.window.as_ref().map(|config| Window::new(config, &spec)).transpose()?;
@@ -86,7 +89,8 @@ impl StreamPlan {
         Ok(Self {
             parent,
             rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
-            headers: headers(&endpoint)?,
+            headers: headers(&endpoint, &bodies)?,
+            bodies,
             spec,
             reader,
             envelope,
@@ -243,8 +247,11 @@ pub(crate) fn slice_values(slice: Slice, field: &Field, form: &TimeForm) -> (Val
     }
 }
 
-fn headers(endpoint: &Endpoint) -> Result<HeaderMap> {
+fn headers(endpoint: &Endpoint, bodies: &Bodies) -> Result<HeaderMap> {
     let mut headers = header_map(&endpoint.headers)?;
+    if endpoint.format != Format::Json {
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static(bodies.accept()));
+    }
     let kind = match &endpoint.body {
         Some(BodyConfig::Json(_)) => Some("application/json"),
         Some(BodyConfig::Form(_)) => Some("application/x-www-form-urlencoded"),

@@ -294,9 +294,10 @@ impl Reader {
     }
 
     fn parse(&self, answer: &Answer) -> Result<Page> {
-        suspect::check(answer, &self.inner.client.accept_types)?;
+        suspect::check(answer, &self.plan.bodies, &self.inner.client.accept_types)?;
+        let body = self.plan.bodies.json(&answer.body, self.inner.limits.body_bytes)?;
         let given = self.variables.as_ref().unwrap_or(const { &Variables::new() });
-        let page = self.plan.reader.read_with(&answer.body, &self.plan.envelope, given)?;
+        let page = self.plan.reader.read_with(&body, &self.plan.envelope, given)?;
         let facts = self.plan.pager.facts(&page, &answer.headers);
         if !page.found && facts.total != Some(0) {
             return Err(suspect::no_records());

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
-use super::{DropConfig, PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig};
+use super::{
+    CsvConfig, DropConfig, Format, PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig,
+};
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,6 +24,10 @@ pub struct Endpoint {
     pub headers: BTreeMap<String, String>,
     /// The body of a POST.
     pub body: Option<BodyConfig>,
+    /// What the bodies of answers are written in.
+    pub format: Format,
+    /// How CSV is written.
+    pub csv: CsvConfig,
     /// Where the records stand, JSON pointers; the first place that holds records is taken, none at all means the body.
     pub records: Vec<String>,
     /// How the records are laid out there.
@@ -173,6 +179,21 @@ impl Endpoint {
     #[must_use]
     pub fn parse(mut self, name: impl Into<String>, parse: Parse) -> Self {
         self.parse.insert(name.into(), parse);
+        self
+    }
+
+    /// Bodies are CSV with this sign between cells.
+    #[must_use]
+    pub fn csv(mut self, delimiter: char) -> Self {
+        self.format = Format::Csv;
+        self.csv.delimiter = delimiter;
+        self
+    }
+
+    /// Bodies are XML.
+    #[must_use]
+    pub fn xml(mut self) -> Self {
+        self.format = Format::Xml;
         self
     }
 

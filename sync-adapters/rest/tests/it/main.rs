@@ -9,6 +9,7 @@ mod config;
 mod conformance;
 mod engine;
 mod fan_out;
+mod formats;
 mod guards;
 mod halving;
 mod listings;
