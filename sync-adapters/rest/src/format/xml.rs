@@ -208,7 +208,9 @@ fn not_xml() -> Error {
 
 fn fault(cause: &quick_xml::Error, text: &str) -> Error {
     let is_cut = match cause {
-        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup) => false,
+        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup) => {
+            text.rfind("<!").is_some_and(|at| ["<!--", "<![CDATA["].iter().any(|whole| whole.starts_with(&text[at..])))
+        }
         // All others are something that is open at the end.
         quick_xml::Error::Syntax(_) | quick_xml::Error::IllFormed(IllFormedError::MissingEndTag(_)) => true,
         quick_xml::Error::IllFormed(IllFormedError::UnclosedReference) => {
