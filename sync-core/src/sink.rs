@@ -268,8 +268,11 @@ pub struct Publish {
     pub mode: WriteMode,
     /// Whether the stage holds only keys: then nothing is written, and rows the target lacks are counted as missing.
     pub keys_only: bool,
-    /// Keys that are left out, since their rows went to the dead letters.
+    /// Staged keys that are left out, since their rows went to the dead letters.
     pub skip: Vec<Key>,
+    /// Keys that the listing named but that could not be staged, since their rows went to the dead letters: they are
+    /// not absent.
+    pub spared: Vec<Key>,
 }
 
 /// How many rows a publish may remove: a listing that lost its tail must not empty a table (P19).

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod adapters;
+mod nature;
+mod oracles;
 mod world;
 
 use sync_core::engine::Bug;

@@ -5,7 +5,7 @@ use super::scope_run::ScopeRun;
 use crate::event::Event;
 use crate::model::{Absent, Cursor, Disposition, Key, Outcome, RowScope, Tally};
 use crate::sink::{Guard, MostDeletes, Publish, Step};
-use crate::state::{Checkpoint, OpenStage, StageName};
+use crate::state::{Checkpoint, OpenStage, Spared, StageName};
 use crate::{Error, Result};
 
 impl ScopeRun<'_> {
@@ -15,6 +15,12 @@ impl ScopeRun<'_> {
             self.discard_stage().await?;
         }
         if self.infers_deletes() {
+            if self.parts > 1 && !rows.is_part() {
+                // It would remove what the other partitions have brought.
+                return Err(Error::config("the listing of one partition speaks for the rows of all: name the column that tells their rows apart, so that only its own rows can be taken for gone")
+                    .with("scope", &self.scope)
+                    .with("source", self.pipeline.source.name()));
+            }
             if !self.pipeline.sink.capabilities().staging {
                 return Err(Error::config("finding deleted rows needs a sink that stages a listing")
                     .with("sink", self.pipeline.sink.name()));
@@ -42,6 +48,8 @@ impl ScopeRun<'_> {
             return Err(Error::malformed("the source ended another listing than it began")
                 .with("source", self.pipeline.source.name()));
         }
+        // A row that was named and has no readable key may be any of those that seem gone.
+        let complete = complete && self.spared.is_known();
         if stage.keys_only && !complete {
             // Keys of a broken listing tell nothing: the next run lists again.
             return self.discard_stage().await;
@@ -74,6 +82,7 @@ impl ScopeRun<'_> {
                     mode: self.write_mode(stream),
                     keys_only: stage.keys_only,
                     skip: Vec::<Key>::new(),
+                    spared: self.spared.keys_of(stream.name()),
                 })
             })
             .collect();
@@ -101,7 +110,9 @@ impl ScopeRun<'_> {
     pub(super) fn open_stage(&mut self, rows: RowScope, first_load: bool, keys_only: bool) {
         let scope = blake3::hash(self.scope.to_string().as_bytes());
         let stage = StageName::new(format!("{}_{}", &scope.to_hex()[..8], self.run));
-        self.checkpoint.stage = Some(OpenStage { stage, rows, staged: 0, first_load, keys_only });
+        self.spared = Spared::default();
+        self.checkpoint.stage =
+            Some(OpenStage { stage, rows, staged: 0, first_load, keys_only, spared: Spared::default() });
     }
 
     /// Forgets what is staged.
@@ -114,6 +125,7 @@ impl ScopeRun<'_> {
         let steps = self.feed.streams().iter().map(discard).collect();
         let next = Checkpoint { cursor: None, stage: None, ..self.checkpoint.clone() };
         self.rehearsed.clear();
+        self.spared = Spared::default();
         self.carried = 0;
         // They come again with the next listing.
         let forgotten = std::mem::take(&mut self.books.staged);

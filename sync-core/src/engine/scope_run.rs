@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
 use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
-use crate::state::{Checkpoint, FencingToken, Lease, RunId};
+use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
 
 /// Where a scope's checkpoint is kept: one place, chosen by what the sink can do.
@@ -47,6 +47,8 @@ pub(super) struct ScopeRun<'a> {
     pub(super) run: &'a RunId,
     pub(super) scope: Scope,
     pub(super) feed: Feed,
+    /// How many partitions the feed has.
+    pub(super) parts: usize,
     /// `None` on a dry run, which must leave no trace.
     pub(super) lease: Option<Lease>,
     pub(super) home: Home,
@@ -57,6 +59,8 @@ pub(super) struct ScopeRun<'a> {
     pub(super) open_listing: bool,
     /// What a dry run of a listing keeps until the listing ends.
     pub(super) rehearsed: Vec<Step>,
+    /// Rows that the open listing named and that went to the dead letters.
+    pub(super) spared: Spared,
     /// Rows that earlier runs have staged.
     pub(super) carried: u64,
     frontier_before: Option<Timestamp>,
@@ -84,11 +88,13 @@ impl<'a> ScopeRun<'a> {
         run: &'a RunId,
         scope: Scope,
         feed: Feed,
+        parts: usize,
         lease: Option<Lease>,
         home: Home,
         checkpoint: Checkpoint,
     ) -> Self {
         let frontier_before = checkpoint.frontier.map(|frontier| frontier.at);
+        let spared = checkpoint.stage.as_ref().map(|stage| stage.spared.clone()).unwrap_or_default();
         let carried = checkpoint.stage.as_ref().map_or(0, |stage| stage.staged);
         Self {
             inner,
@@ -97,6 +103,7 @@ impl<'a> ScopeRun<'a> {
             run,
             scope,
             feed,
+            parts,
             lease,
             home,
             checkpoint,
@@ -104,6 +111,7 @@ impl<'a> ScopeRun<'a> {
             strain: Strain::default(),
             open_listing: false,
             rehearsed: Vec::new(),
+            spared,
             carried,
             frontier_before,
             may_sort: false,
@@ -253,6 +261,7 @@ impl<'a> ScopeRun<'a> {
         };
         if let Some(stage) = &mut next.stage {
             stage.staged += gathered.rows as u64;
+            gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
         self.books.ledger.fetched += gathered.records;
         let letters = gathered

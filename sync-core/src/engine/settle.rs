@@ -125,7 +125,10 @@ impl ScopeRun<'_> {
 
     async fn commit(&mut self, steps: &[Step], next: &Checkpoint) -> Result<Written> {
         let expected = self.checkpoint.seq;
-        let next = Checkpoint { seq: expected + 1, tally: Tally::new(), ..next.clone() };
+        let mut next = Checkpoint { seq: expected + 1, tally: Tally::new(), ..next.clone() };
+        if let Some(stage) = &mut next.stage {
+            stage.spared.clone_from(&self.spared);
+        }
         let advance = Advance { token: self.token(), expected, next };
         if self.inner.settings.planted.has(Bug::CursorFirst) {
             return self.commit_cursor_first(steps, advance).await;

@@ -163,6 +163,17 @@ async fn a_reconcile_deletes_what_a_complete_listing_does_not_name() {
 }
 
 #[tokio::test]
+async fn the_listing_of_one_partition_removes_nothing_of_another() {
+    let world = World::with(MemorySource::of([orders()]).page(10).partitioned(3), MemorySink::new());
+    world.fill(30);
+    world.run().await;
+    let refused = world.engine().run_with("shop", RunOptions::reconcile().confirm_deletes()).await.unwrap();
+    assert_eq!(refused.status, RunStatus::Failed, "{refused}");
+    assert!(refused.to_string().contains("name the column that tells their rows apart"), "{refused}");
+    world.assert_in_step();
+}
+
+#[tokio::test]
 async fn a_mass_delete_is_withheld_until_it_is_confirmed() {
     let world = World::with(
         MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(Listing::Keys),

@@ -25,6 +25,7 @@ pub(crate) fn publish(connection: &Connection, step: usize, publish: &Publish) -
     } else {
         staged.merge(step)?
     };
+    stage::name_keys(connection, publish)?;
     let absent = staged.deal_with_absent()?;
     stage::discard(connection, &publish.stage, &publish.stream)?;
     Ok(StepReport::Published { staged: tally, absent })

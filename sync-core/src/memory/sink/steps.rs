@@ -106,7 +106,7 @@ impl Steps<'_, '_> {
         let present: Vec<Key> = self.draft.table(stream, self.rehearsing)?.present(&covered).cloned().collect();
         let mut staged = Tally::new();
         staged.add(Outcome::Duplicate, self.draft.duplicates(&place));
-        let mut named = BTreeSet::new();
+        let mut named: BTreeSet<Key> = publish.spared.iter().cloned().collect();
         let rules = publish.rules();
         for (key, row) in self.draft.take_stage(&place) {
             named.insert(key.clone());

@@ -142,6 +142,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     staging::too_many_deletes_are_withheld => "with more, none is, and all are counted as withheld",
     staging::a_key_listing_writes_nothing => "then nothing is written, and rows the target lacks are counted as missing",
     staging::skipped_keys_are_left_out => "keys that are left out, since their rows went to the dead letters",
+    staging::spared_keys_are_not_absent => "keys that the listing named but that could not be staged: they are not absent",
     staging::a_guard_holds_for_staged_rows => "when a staged row may replace an existing one",
     staging::discarded_rows_are_forgotten => "forget staged rows",
     staging::a_failed_unit_stages_nothing => "all steps of a unit and its checkpoint, or nothing",

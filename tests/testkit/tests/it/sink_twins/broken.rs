@@ -55,6 +55,7 @@ pub(super) enum Bug {
     DeletesWithoutLimit,
     TakesKeysForRows,
     SkipsNothing,
+    SparesNothing,
     DiscardsNothing,
     RehearsesInEarnest,
     PreparesAnew,
@@ -121,6 +122,7 @@ impl Broken {
                 Bug::DeletesWithoutLimit => publish.most = MostDeletes::Any,
                 Bug::TakesKeysForRows => publish.keys_only = false,
                 Bug::SkipsNothing => publish.skip = Vec::new(),
+                Bug::SparesNothing => publish.spared = Vec::new(),
                 _ => {}
             },
             _ => {}

@@ -56,6 +56,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::DeletesWithoutLimit, &["too_many_deletes_are_withheld"]),
     (Bug::TakesKeysForRows, &["a_key_listing_writes_nothing"]),
     (Bug::SkipsNothing, &["skipped_keys_are_left_out"]),
+    (Bug::SparesNothing, &["spared_keys_are_not_absent"]),
     (Bug::DiscardsNothing, &["discarded_rows_are_forgotten"]),
     (Bug::RehearsesInEarnest, &["a_rehearsal_leaves_no_trace"]),
     (Bug::PreparesAnew, &["preparing_again_is_harmless", "a_new_column_keeps_the_rows", "preparing_loses_no_data"]),
