@@ -168,9 +168,11 @@ pub enum Intent {
 pub enum Step {
     /// Write changes where everyone sees them.
     Write(Write),
-    /// Keep rows durably where nobody sees them yet.
+    /// Keep rows durably where nobody sees them yet. A step without rows creates an empty stage.
     Stage(Stage),
-    /// Make staged rows visible at once, and deal with the rows they do not name. The stage is gone afterwards.
+    /// Make staged rows visible at once, and deal with the rows they do not name. The stage is gone afterwards. A stage
+    /// that is not there was published already: then nothing happens, and nothing is reported. So a publish may come
+    /// again after a lost reply.
     Publish(Publish),
     /// Forget staged rows.
     Discard {

@@ -30,7 +30,8 @@ impl Nature {
         let partitions = if random.chance(0.3) { 2 + random.below(2) as usize } else { 1 };
         // Nothing in a row tells its partition, so only a log brings their deletes.
         let feeding = if partitions > 1 || random.chance(0.5) { Feeding::Log } else { Feeding::Version };
-        let atomic = random.chance(0.8);
+        // A first load that begins anew, since no position was saved with its rows, leaves rows that were deleted meanwhile.
+        let atomic = partitions > 1 || random.chance(0.7);
         Self {
             feeding,
             // Without a position beside the rows, old rows may come again: only versions keep them out.
@@ -39,8 +40,9 @@ impl Nature {
             atomic,
             // Only a log knows what belongs together, and a partition has only its part of it.
             groups: feeding == Feeding::Log && partitions == 1 && random.chance(0.5),
-            spoils: random.chance(0.2),
-            poison: random.chance(0.2).then(|| random.chance(0.5)),
+            // A letter of a row that was deleted while nobody looked may come back, until a listing finds it gone.
+            spoils: partitions == 1 && random.chance(0.2),
+            poison: (partitions == 1 && random.chance(0.2)).then(|| random.chance(0.5)),
         }
     }
 

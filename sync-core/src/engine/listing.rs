@@ -1,10 +1,12 @@
 //! Complete listings: staged out of sight, published at once, and only then is anything inferred from absence.
 
+use std::sync::Arc;
+
 use super::options::Mode;
-use super::scope_run::ScopeRun;
+use super::scope_run::{Home, ScopeRun};
 use crate::event::Event;
-use crate::model::{Absent, Cursor, Disposition, Key, Outcome, RowScope, Tally};
-use crate::sink::{Guard, MostDeletes, Publish, Step};
+use crate::model::{Absent, Changes, Cursor, Disposition, Key, Outcome, RowScope, Rows, StreamSpec, Tally};
+use crate::sink::{Guard, MostDeletes, Publish, Stage, Step};
 use crate::state::{Checkpoint, OpenStage, Spared, StageName};
 use crate::{Error, Result};
 
@@ -26,6 +28,7 @@ impl ScopeRun<'_> {
                     .with("sink", self.pipeline.sink.name()));
             }
             self.open_stage(rows, false, self.lists_keys_only());
+            self.lay_out().await?;
         } else {
             self.open_listing = true;
         }
@@ -73,7 +76,7 @@ impl ScopeRun<'_> {
             .map(|stream| {
                 Step::Publish(Publish {
                     stage: stage.stage.clone(),
-                    stream: std::sync::Arc::clone(stream),
+                    stream: Arc::clone(stream),
                     rows: stage.rows.clone(),
                     absent: if infer { stream.when_absent().clone() } else { Absent::Keep },
                     most: if self.options.confirm_deletes { MostDeletes::Any } else { self.pipeline.most_deletes },
@@ -93,7 +96,14 @@ impl ScopeRun<'_> {
         };
         let next = Checkpoint { cursor: resume, stage: None, ..self.checkpoint.clone() };
         let settled = self.settle(steps, next, Vec::new()).await?;
-        let tally = without_staged(settled.tally);
+        let mut tally = without_staged(settled.tally);
+        if self.home == Home::Store {
+            // Where a reply was lost, rows were staged twice, or published by the earlier try: then they are there.
+            let told = tally.total() - tally.count(Outcome::Deleted) - tally.count(Outcome::Withheld);
+            let expected = self.carried + self.books.staged;
+            tally.add(Outcome::Unchanged, expected.saturating_sub(told));
+            self.carried += told.saturating_sub(expected);
+        }
         // A staged row is never a delete, so these two outcomes can only be rows that the listing did not name.
         self.books.ledger.absent += tally.count(Outcome::Deleted) + tally.count(Outcome::Withheld);
         self.books.ledger.carried += std::mem::take(&mut self.carried);
@@ -104,6 +114,21 @@ impl ScopeRun<'_> {
             self.inner.tell(&Event::Withheld { run: self.run.clone(), scope: self.scope.clone(), rows: withheld });
         }
         Ok(())
+    }
+
+    /// Creates the stage of every stream, empty: an empty listing can then be told from one that is published already.
+    async fn lay_out(&mut self) -> Result<()> {
+        let Some(open) = &self.checkpoint.stage else { return Ok(()) };
+        let empty = |stream: &Arc<StreamSpec>| {
+            let changes = Changes::upserts(Rows::new(Arc::clone(stream.schema())));
+            Step::Stage(Stage { stage: open.stage.clone(), stream: Arc::clone(stream), changes })
+        };
+        let steps: Vec<Step> = self.feed.streams().iter().map(empty).collect();
+        if self.options.dry_run {
+            self.rehearsed.extend(steps);
+            return Ok(());
+        }
+        self.settle(steps, self.checkpoint.clone(), Vec::new()).await.map(drop)
     }
 
     /// From now on rows are staged.
@@ -118,10 +143,8 @@ impl ScopeRun<'_> {
     /// Forgets what is staged.
     pub(super) async fn discard_stage(&mut self) -> Result<()> {
         let Some(stage) = self.checkpoint.stage.clone() else { return Ok(()) };
-        let discard = |stream: &std::sync::Arc<crate::StreamSpec>| Step::Discard {
-            stage: stage.stage.clone(),
-            stream: std::sync::Arc::clone(stream),
-        };
+        let discard =
+            |stream: &Arc<StreamSpec>| Step::Discard { stage: stage.stage.clone(), stream: Arc::clone(stream) };
         let steps = self.feed.streams().iter().map(discard).collect();
         let next = Checkpoint { cursor: None, stage: None, ..self.checkpoint.clone() };
         self.rehearsed.clear();
@@ -135,9 +158,8 @@ impl ScopeRun<'_> {
 
     /// Whether rows that a listing does not name are dealt with.
     fn infers_deletes(&self) -> bool {
-        let replaces = |stream: &std::sync::Arc<crate::StreamSpec>| {
-            matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow)
-        };
+        let replaces =
+            |stream: &Arc<StreamSpec>| matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
         self.options.mode == Mode::Reconcile || self.feed.streams().iter().any(replaces)
     }
 }

@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::breaker::Strain;
+use super::obsolete::LettersByKey;
 use super::options::{Mode, RunOptions};
 use super::pipeline::{FirstLoad, Pipeline};
 use super::planted::Bug;
@@ -63,6 +64,8 @@ pub(super) struct ScopeRun<'a> {
     pub(super) spared: Spared,
     /// Rows that earlier runs have staged.
     pub(super) carried: u64,
+    /// Dead letters by key, once a delete has asked for them.
+    pub(super) letters: Option<LettersByKey>,
     frontier_before: Option<Timestamp>,
     may_sort: bool,
 }
@@ -113,6 +116,7 @@ impl<'a> ScopeRun<'a> {
             rehearsed: Vec::new(),
             spared,
             carried,
+            letters: None,
             frontier_before,
             may_sort: false,
         }
@@ -254,13 +258,12 @@ impl<'a> ScopeRun<'a> {
                 self.open_stage(RowScope::All, true, false);
             }
         }
-        let mut next = Checkpoint {
+        let next = Checkpoint {
             cursor: gathered.cursor.clone().or_else(|| self.checkpoint.cursor.clone()),
             frontier: gathered.frontier.or(self.checkpoint.frontier),
             ..self.checkpoint.clone()
         };
-        if let Some(stage) = &mut next.stage {
-            stage.staged += gathered.rows as u64;
+        if next.stage.is_some() {
             gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
         self.books.ledger.fetched += gathered.records;

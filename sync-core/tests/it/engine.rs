@@ -243,6 +243,23 @@ async fn rejected_records_go_to_the_dead_letters_and_come_back_by_replay() {
 }
 
 #[tokio::test]
+async fn a_replay_does_not_bring_back_a_row_that_was_deleted_meanwhile() {
+    let world = World::with(MemorySource::of([orders()]).page(50), MemorySink::new());
+    world.fill(99);
+    world.run().await;
+    world.source.upsert("orders", row(42, 2, "unreadable"));
+    world.source.spoil("orders", &Key::new([42]), "a broken date");
+    world.run().await;
+    assert_eq!(world.engine().dead_letters(&LetterQuery::default()).await.unwrap().len(), 1);
+    world.source.delete("orders", &Key::new([42]));
+    world.run().await;
+    let engine = world.engine();
+    assert!(engine.dead_letters(&LetterQuery::default()).await.unwrap().is_empty());
+    engine.replay("shop", LetterQuery::default()).await.unwrap();
+    world.assert_in_step();
+}
+
+#[tokio::test]
 async fn too_many_rejected_rows_stop_the_run() {
     let world = World::with(MemorySource::of([orders()]).page(50), MemorySink::new());
     world.fill(1000);

@@ -179,6 +179,21 @@ pub(super) async fn skipped_keys_are_left_out(sink: &dyn Sink) -> Finding {
     bench.holds("after the publish", &[order(1, 10, "one"), order(2, 10, "two")]).await
 }
 
+pub(super) async fn publishing_again_does_nothing(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[order(1, 10, "one")]).await?;
+    bench.publishes(bench.publish(), &[(Unchanged, 1)], &[(Deleted, 2)]).await?;
+    bench.publishes(bench.publish(), &[], &[]).await?;
+    bench.holds("after the second publish", &[order(1, 10, "one")]).await
+}
+
+pub(super) async fn an_empty_stage_names_no_row(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[]).await?;
+    bench.publishes(bench.publish(), &[], &[(Deleted, 3)]).await?;
+    bench.holds("after the publish of nothing", &[]).await
+}
+
 pub(super) async fn spared_keys_are_not_absent(sink: &dyn Sink) -> Finding {
     let bench = staging(sink).await?;
     bench.stage(&[order(1, 10, "one")]).await?;

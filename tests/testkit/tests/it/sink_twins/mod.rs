@@ -56,6 +56,8 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::DeletesWithoutLimit, &["too_many_deletes_are_withheld"]),
     (Bug::TakesKeysForRows, &["a_key_listing_writes_nothing"]),
     (Bug::SkipsNothing, &["skipped_keys_are_left_out"]),
+    (Bug::TakesNoStageForEmpty, &["publishing_again_does_nothing"]),
+    (Bug::StagesNoEmptyPage, &["an_empty_stage_names_no_row"]),
     (Bug::SparesNothing, &["spared_keys_are_not_absent"]),
     (Bug::DiscardsNothing, &["discarded_rows_are_forgotten"]),
     (Bug::RehearsesInEarnest, &["a_rehearsal_leaves_no_trace"]),
