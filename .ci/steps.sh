@@ -42,17 +42,27 @@ cargo_tool() {
   CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$tools" --version "$version" "$name"
 }
 
-# apt_packages PACKAGE...: installs Debian packages, as root or through sudo.
-apt_packages() {
-  local as_root=()
-  if ((EUID != 0)); then
-    as_root=(sudo)
+# as_root COMMAND...: runs a command as root, through sudo if need be.
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  else
+    sudo "$@"
   fi
+}
+
+# apt_or_advice PACKAGE...: fails where apt cannot be used, and says what is needed.
+apt_or_advice() {
   if ! command -v apt-get >/dev/null || { ((EUID != 0)) && ! command -v sudo >/dev/null; }; then
-    echo "please install these packages, or your system's equivalent, and run this again: $*" >&2
+    echo "please install these packages, or your system's equivalent, and run this again: apt-get install $*" >&2
     return 1
   fi
+}
+
+# apt_packages PACKAGE...: installs Debian packages, as root or through sudo.
+apt_packages() {
+  apt_or_advice "$@" || return 1
   echo "installing with apt: $*"
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 }

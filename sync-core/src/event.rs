@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::ErrorKind;
 use crate::ledger::Ledger;
 use crate::model::{Scope, Tally};
 use crate::source::Estimate;
@@ -22,14 +23,16 @@ pub enum Event {
         run: RunId,
         /// The pipeline.
         pipeline: String,
+        /// Whether it only says what it would do.
+        dry_run: bool,
     },
-    /// Work on one scope began.
+    /// Reading one scope began. A scope that is held back, or that somebody else holds, finishes without it.
     ScopeStarted {
         /// The run.
         run: RunId,
         /// The scope.
         scope: Scope,
-        /// Rows the source expects to hand over, where it can tell.
+        /// Rows the source expects to hand over in this run, where it can tell.
         #[serde(skip)]
         estimate: Option<Estimate>,
     },
@@ -117,22 +120,38 @@ pub enum Event {
         status: RunStatus,
         /// Its books.
         ledger: Ledger,
-        /// Why it failed.
+        /// Why it did not complete.
         error: Option<String>,
+        /// What kind of error that is.
+        #[serde(serialize_with = "kind_name")]
+        kind: Option<ErrorKind>,
     },
-    /// A run ended.
+    /// A run ended. Every run that began ends with this, unless it is dropped on the way.
     RunFinished {
         /// The run.
         run: RunId,
+        /// The pipeline.
+        pipeline: String,
+        /// Whether it only said what it would do.
+        dry_run: bool,
         /// How it ended.
         status: RunStatus,
         /// The books of all its scopes together.
         ledger: Ledger,
+        /// Why it did not complete: the first error of the scope that ended worst.
+        error: Option<String>,
+        /// What kind of error that is.
+        #[serde(serialize_with = "kind_name")]
+        kind: Option<ErrorKind>,
     },
 }
 
 fn seconds<S: serde::Serializer>(wait: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(wait.as_secs_f64())
+}
+
+fn kind_name<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -> Result<S::Ok, S::Error> {
+    kind.map(ErrorKind::name).serialize(serializer)
 }
 
 /// Somebody who wants to know what happens. Called in line: hand slow work to somebody else.

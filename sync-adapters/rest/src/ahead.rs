@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sync_core::{Error, Result};
+use sync_core::Error;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use crate::client::Answer;
+use crate::client::{Answer, Refusal};
 use crate::paging::Facts;
 use crate::plan::StreamPlan;
 use crate::position::{PageAt, Position};
@@ -18,17 +18,17 @@ use crate::template::Variables;
 /// whoever reads is busy writing; dropping this stops them.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    pages: VecDeque<AbortOnDropHandle<Result<Answer>>>,
+    pages: VecDeque<AbortOnDropHandle<Result<Answer, Refusal>>>,
     /// The number of the next page to ask for.
     next: u64,
 }
 
 impl Ahead {
     /// The page after the last one taken; `None` when none is under way.
-    pub(crate) async fn take(&mut self) -> Option<Result<Answer>> {
+    pub(crate) async fn take(&mut self) -> Option<Result<Answer, Refusal>> {
         let page = self.pages.pop_front()?;
         let broken = |cause| Error::internal("fetching a page ahead was broken off").caused_by(cause);
-        Some(page.await.unwrap_or_else(|cause| Err(broken(cause))))
+        Some(page.await.unwrap_or_else(|cause| Err(broken(cause).into())))
     }
 
     /// Keeps as many pages under way as declared, from the one at this position to the last one there is.

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::auth::{Auth, Generation};
 use crate::redact::Redactor;
-use crate::rules::{Answered, Rules, Verdict};
+use crate::rules::{Answered, Excess, Rules, Verdict};
 use crate::throttle::{Rate, Throttle};
 use crate::transport::{BodyLimits, HttpRequest, HttpTransport, Network, check_literal, read_body};
 use crate::{http_date, pointer};
@@ -74,21 +74,39 @@ pub(crate) struct Answer {
     pub(crate) requests: u64,
 }
 
+/// Why there is no good answer.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    /// What a shorter range of dates would have less of.
+    pub(crate) excess: Option<Excess>,
+    /// Requests and bytes that it took.
+    pub(crate) requests: u64,
+    pub(crate) wire: u64,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, excess: None, requests: 0, wire: 0 }
+    }
+}
+
 impl Client {
     /// Sends the request and hands back a good answer.
     ///
     /// # Errors
     /// What the answer means by the rules, with retry advice. Nothing is retried here but a request whose credentials
     /// were refused and could be renewed, once.
-    pub(crate) async fn call(&self, call: &Call, rules: &Rules) -> Result<Answer> {
+    pub(crate) async fn call(&self, call: &Call, rules: &Rules) -> Result<Answer, Refusal> {
         let (answer, generation) = self.once(call).await?;
         let (mut answer, refused) = match self.judge(&answer, rules) {
             Verdict::Ok => return Ok(answer),
-            Verdict::Failed(error) => return Err(self.explain(error, &answer)),
+            Verdict::Failed(error) => return Err(self.explain(error, &answer).into()),
+            Verdict::Excess(excess, error) => return Err(self.excess(excess, error, &answer)),
             Verdict::Renew(error) => (answer, error),
         };
         if !self.auth.renew(generation).await? {
-            return Err(self.explain(refused, &answer));
+            return Err(self.explain(refused, &answer).into());
         }
         tracing::debug!(
             host = self.base.host_str(),
@@ -99,7 +117,8 @@ impl Client {
         answer.requests += requests;
         match self.judge(&answer, rules) {
             Verdict::Ok => Ok(answer),
-            Verdict::Renew(error) | Verdict::Failed(error) => Err(self.explain(error, &answer)),
+            Verdict::Renew(error) | Verdict::Failed(error) => Err(self.explain(error, &answer).into()),
+            Verdict::Excess(excess, error) => Err(self.excess(excess, error, &answer)),
         }
     }
 
@@ -130,17 +149,14 @@ impl Client {
     pub(crate) fn without_secret(&self, url: &Url) -> Result<Url> {
         let mut clean = url.clone();
         clean.set_fragment(None);
-        if let Some(secret) = self.auth.secret_parameter() {
-            let kept: Vec<(String, String)> = url
-                .query_pairs()
-                .filter(|(name, _)| name != secret)
-                .map(|(n, v)| (n.into_owned(), v.into_owned()))
-                .collect();
-            if url.query_pairs().count() != kept.len() {
-                clean.set_query(None);
-                if !kept.is_empty() {
-                    clean.query_pairs_mut().extend_pairs(kept);
-                }
+        let own = self.auth.own_parameters();
+        let is_own = |name: &str| own.contains(&name);
+        if url.query_pairs().any(|(name, _)| is_own(&name)) {
+            let others = url.query_pairs().filter(|(name, _)| !is_own(name));
+            let kept: Vec<(String, String)> = others.map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+            clean.set_query(None);
+            if !kept.is_empty() {
+                clean.query_pairs_mut().extend_pairs(kept);
             }
         }
         match self.redactor.finds(clean.as_str()) {
@@ -160,6 +176,11 @@ impl Client {
     fn judge(&self, answer: &Answer, rules: &Rules) -> Verdict {
         let now = self.clock.now().timestamp();
         rules.judge(Answered { status: answer.status, headers: &answer.headers, body: &answer.body, now })
+    }
+
+    fn excess(&self, excess: Excess, error: Error, answer: &Answer) -> Refusal {
+        let error = self.explain(error, answer);
+        Refusal { error, excess: Some(excess), requests: answer.requests, wire: answer.wire }
     }
 
     /// Adds what the other side says about an error, where the declaration says where it says so.

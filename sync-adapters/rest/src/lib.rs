@@ -23,6 +23,47 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
+//! *Dates.* A stream that is asked for by dates is read in windows, oldest first, and the last days are read again. A
+//! window that holds too much for one answer is halved until it fits; rows that are found by several dates are read in
+//! several passes, one after the other:
+//!
+//! ```
+//! use sync_core::StreamSpec;
+//! use sync_rest::Rest;
+//!
+//! let description = r#"
+//!     base = "https://network.example"
+//!
+//!     [[rules]]
+//!     status = [400]
+//!     matches = "too many rows"
+//!     class = "too_many"
+//!
+//!     [[rules]]
+//!     status = [502, 504]
+//!     class = "too_slow"
+//!
+//!     [streams.actions]
+//!     path = "/actions/"
+//!     records = ["/results"]
+//!
+//!     [streams.actions.window]
+//!     column = "day"
+//!     from = "date_start"
+//!     to = "date_end"
+//!     start = "2026-01-01"
+//!     lookback_days = 7
+//!     halve = { smallest_seconds = 86400 }
+//!     also = [
+//!         { name = "status", from = "status_updated_start", to = "status_updated_end" },
+//!         { name = "closing", from = "closing_date_start", to = "closing_date_end", lookback_days = 120 },
+//!     ]
+//! "#;
+//! let actions = StreamSpec::new("actions").key(["id"]).date("day").text("status");
+//! let network = Rest::from_toml(description, [actions])?.build()?;
+//! # Ok::<(), sync_core::Error>(())
+//! ```
+//!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
@@ -37,6 +78,7 @@ mod error;
 mod evidence;
 mod http_date;
 mod paging;
+mod passes;
 mod plan;
 mod pointer;
 mod position;
@@ -45,6 +87,7 @@ mod redact;
 mod rest;
 mod rules;
 mod secret;
+mod slowness;
 mod source;
 mod suspect;
 mod tasks;
@@ -52,13 +95,15 @@ mod template;
 mod throttle;
 mod time_form;
 mod transport;
+mod variables;
 mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Endpoint, HeaderConfig, LimitsConfig, MethodConfig,
-    OneOrMany, PagingConfig, PartitionConfig, RateConfig, RuleConfig, SinceConfig, Style, Unit, WaitSource,
-    WindowConfig, WindowEnd, get, post, post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
+    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, PassConfig, RateConfig,
+    RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post,
+    post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

@@ -11,8 +11,9 @@ use sync_core::{Error, Result, StreamSpec, Value};
 use url::{Url, form_urlencoded};
 
 use crate::client::Call;
-use crate::config::{BodyConfig, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::config::{BodyConfig, Class, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
 use crate::paging::Pager;
+use crate::passes::{self, Pass};
 use crate::position::{PageAt, Position, Slice, foreign};
 use crate::rules::Rules;
 use crate::template::{self, Variables};
@@ -30,6 +31,7 @@ pub(crate) struct StreamPlan {
     pub(crate) rules: Rules,
     pub(crate) since: Option<Since>,
     pub(crate) window: Option<Window>,
+    pub(crate) passes: Vec<Pass>,
     headers: HeaderMap,
 }
 
@@ -74,6 +76,13 @@ impl StreamPlan {
         envelope.check()?;
         let since = endpoint.since.as_ref().map(|config| Since::new(config, &spec)).transpose()?;
         let window = endpoint.window.as_ref().map(|config| Window::new(config, &spec)).transpose()?;
+        let passes = endpoint.window.as_ref().map(|config| passes::compile(config, &spec)).transpose()?;
+        let halves = |rule: &RuleConfig| matches!(rule.class, Class::TooMany | Class::TooSlow);
+        if endpoint.rules.iter().any(halves) && endpoint.window.as_ref().is_none_or(|window| window.halve.is_none()) {
+            return Err(Error::config(
+                "field `rules` has the class `too_many` or `too_slow`, which needs `window.halve`",
+            ));
+        }
         if since.is_some() && window.is_some() {
             return Err(Error::config("a stream asks by `since` or by `window`, not by both"));
         }
@@ -86,6 +95,7 @@ impl StreamPlan {
             pager,
             since,
             window,
+            passes: passes.unwrap_or_default(),
             endpoint,
         })
     }
@@ -93,6 +103,14 @@ impl StreamPlan {
     /// Whether a read can ask for what is new, and how it marks its place.
     pub(crate) fn is_keyset(&self) -> bool {
         self.pager.config.style == Style::Keyset
+    }
+
+    /// The window of a further pass, or of the stream itself.
+    pub(crate) fn window_of(&self, pass: Option<&str>) -> Option<&Window> {
+        match pass {
+            None => self.window.as_ref(),
+            Some(name) => self.passes.iter().find(|pass| pass.name == name).map(|pass| &pass.window),
+        }
     }
 
     /// The variables of a partition.
@@ -120,7 +138,8 @@ impl StreamPlan {
             query.extend(since.config.param.clone().map(|param| (param, text.clone())));
             variables.insert("since".to_owned(), text);
         }
-        if let (Some(window), Some(slice)) = (&self.window, position.slice) {
+        if let (Some(window), Some(slice)) = (self.window_of(position.pass.as_deref()), position.slice) {
+            variables.extend(window.config.variables.clone());
             let (from, to) = window.bounds(slice);
             query.extend(window.config.from.clone().map(|param| (param, from.clone())));
             query.extend(window.config.to.clone().map(|param| (param, to.clone())));

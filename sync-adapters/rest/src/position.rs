@@ -1,5 +1,7 @@
 //! Where a reader of an API stands: the typed form of its cursor.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sync_core::model::Timestamp;
 use sync_core::{Cursor, Error, ErrorKind, Result, Value};
@@ -40,12 +42,21 @@ pub(crate) struct Position {
     /// Rows moved between pages, so one may have slipped past us: the version asked for stays where it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) slipped: bool,
-    /// The slice of dates under way.
+    /// The slice of dates under way, or the next one of a read that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slice: Option<Slice>,
+    /// The window that the slice is a part of, where it was halved and is replaced as one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) part_of: Option<Slice>,
     /// Everything before this instant has been read, slice by slice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) covered: Option<Timestamp>,
+    /// The same for the further passes, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) passes: BTreeMap<String, Timestamp>,
+    /// The further pass that the slice belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pass: Option<String>,
 }
 
 /// A half-open range of instants.
@@ -94,9 +105,37 @@ impl Position {
         self.pages > 0
     }
 
+    /// Whether the window at hand was begun before: a listing is under way, or a part of the window is behind us.
+    pub(crate) fn goes_on(&self) -> bool {
+        let part = self.part_of.zip(self.slice);
+        self.is_inside() || part.is_some_and(|(whole, slice)| slice.from > whole.from)
+    }
+
     /// The position where this listing begins.
     pub(crate) fn restarted(&self) -> Self {
-        Self { since: self.since.clone(), slice: self.slice, covered: self.covered, ..Self::default() }
+        let (slice, part_of) = (self.slice, self.part_of);
+        Self { since: self.since.clone(), slice, part_of, ..self.between() }
+    }
+
+    /// The position between two windows.
+    pub(crate) fn between(&self) -> Self {
+        Self { covered: self.covered, passes: self.passes.clone(), pass: self.pass.clone(), ..Self::default() }
+    }
+
+    /// Up to where a pass has been read.
+    pub(crate) fn covered(&self, pass: Option<&str>) -> Option<Timestamp> {
+        pass.map_or(self.covered, |name| self.passes.get(name).copied())
+    }
+
+    /// Notes up to where a pass has been read. It never goes back.
+    pub(crate) fn cover(&mut self, pass: Option<&str>, until: Timestamp) {
+        let until = self.covered(pass).map_or(until, |known| known.max(until));
+        match pass {
+            None => self.covered = Some(until),
+            Some(name) => {
+                self.passes.insert(name.to_owned(), until);
+            }
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::json::Page;
-use sync_core::model::{Batch, Boundary, Changes, Disposition, Frontier, FrontierProof, Partition, Reject, RowScope};
+use sync_core::model::{Batch, Boundary, Disposition, Partition, RowScope};
 use sync_core::source::Reading;
-use sync_core::{Error, ReadRequest, Result, Retry, Value};
+use sync_core::{Error, ReadRequest, Result, Retry};
 
 use crate::ahead::Ahead;
-use crate::client::Answer;
+use crate::client::{Answer, Refusal};
 use crate::evidence::Evidence;
 use crate::paging::{Facts, Guard, Step, limit};
 use crate::plan::StreamPlan;
@@ -19,6 +19,9 @@ use crate::source::Inner;
 use crate::suspect;
 use crate::tasks::{Task, tasks};
 use crate::template::Variables;
+
+mod batch;
+mod halving;
 
 pub(crate) struct Reader {
     inner: Arc<Inner>,
@@ -38,6 +41,8 @@ pub(crate) struct Reader {
     announced: bool,
     /// An answer without a body came for some dates: what comes after them counts as read only when they are.
     blank: bool,
+    /// Requests and bytes that were spent on answers of no use, not yet told.
+    spent: (u64, u64),
 }
 
 impl Reader {
@@ -45,6 +50,10 @@ impl Reader {
         let plan = inner.plan(request.feed.name())?;
         let variables = plan.variables(request.partition.name())?;
         let mut position = request.from.as_ref().map(Position::read).transpose()?.unwrap_or_default();
+        if position.pass.is_some() && plan.window_of(position.pass.as_deref()).is_none() {
+            // The pass was declared when the cursor was saved, and is no more: begin with the first one.
+            position = Position { pass: None, ..position.between() };
+        }
         let replaces = matches!(plan.spec.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
         let now = inner.client.clock.now().into();
         let whole = match &request.reading {
@@ -82,6 +91,7 @@ impl Reader {
             begun: None,
             announced: false,
             blank: false,
+            spent: (0, 0),
         })
     }
 
@@ -99,10 +109,11 @@ impl Reader {
                 return Err(if named { error } else { error.with("stream", self.plan.spec.name()) });
             }
             let Some(task) = self.tasks.front() else { return Ok(None) };
-            if !self.position.is_inside() && self.position.slice != task.slice {
-                self.position.slice = task.slice;
+            if !self.position.goes_on() {
+                (self.position.slice, self.position.part_of) = (task.slice, task.part_of);
+                self.position.pass.clone_from(&task.pass);
             }
-            if let (Some(scope), false) = (task.begins.clone(), self.position.is_inside() || self.announced) {
+            if let (Some(scope), false) = (task.begins.clone(), self.position.goes_on() || self.announced) {
                 self.announced = true;
                 return Ok(Some(Batch::marker(Boundary::Begins(scope))));
             }
@@ -116,7 +127,10 @@ impl Reader {
     async fn page(&mut self) -> Result<()> {
         let now = self.inner.client.clock.elapsed();
         self.begun.get_or_insert(now);
-        let answer = self.fetch().await?;
+        let answer = match self.fetch().await {
+            Ok(answer) => answer,
+            Err(refusal) => return self.refused(refusal),
+        };
         self.position.started.get_or_insert_with(|| answer.sent_at.into());
         if is_empty(&answer) {
             return self.nothing(&answer);
@@ -137,6 +151,7 @@ impl Reader {
             return self.short(&facts);
         }
         self.inner.strikes.clear(self.plan.spec.name(), &self.partition);
+        self.inner.slowness.clear(self.plan.spec.name(), &self.partition);
         let lists = self.is_listing();
         self.evidence.note(&self.plan, lists, &mut self.position, &page, &facts, &answer);
         match step {
@@ -244,7 +259,9 @@ impl Reader {
         // 204 says that there is nothing; an empty 200 says nothing at all, so what it should hold is asked for again.
         self.blank |= answer.status == http::StatusCode::OK;
         let boundary = self.end(&Facts::default())?;
-        self.ready.push_back(Batch { wire_bytes: answer.wire, requests: answer.requests, ..Batch::marker(boundary) });
+        let mut batch = Batch::marker(boundary);
+        self.count(&mut batch, answer);
+        self.ready.push_back(batch);
         Ok(())
     }
 
@@ -299,14 +316,12 @@ impl Reader {
     }
 
     /// Where the next read begins.
-    fn after(&self, task: &Task) -> Position {
+    fn after(&mut self, task: &Task) -> Position {
         let position = &self.position;
-        if let (Some(window), Some(slice)) = (&self.plan.window, task.slice) {
+        if let (Some(window), Some(slice)) = (self.plan.window_of(task.pass.as_deref()), task.slice) {
             let now = position.started.unwrap_or_else(|| self.inner.client.clock.now().into());
             let covered = if task.advances { window.settled(slice, now) } else { slice.until };
-            let covered = position.covered.map_or(covered, |known| known.max(covered));
-            let covered = if self.blank { position.covered } else { Some(covered) };
-            return Position { covered, ..Position::default() };
+            return self.after_slice(task, covered);
         }
         if task.lists {
             return Position::default();
@@ -326,7 +341,7 @@ impl Reader {
     }
 
     /// The next page, from those under way or by a request of its own.
-    async fn fetch(&mut self) -> Result<Answer> {
+    async fn fetch(&mut self) -> Result<Answer, Refusal> {
         if let Some(answer) = self.ahead.take().await {
             return answer;
         }
@@ -337,54 +352,6 @@ impl Reader {
         }
         self.inner.client.call(&call, &self.plan.rules).await
     }
-
-    fn batch(&self, page: Page, answer: &Answer, boundary: Boundary, only: Option<&RowScope>) -> Batch {
-        let spec = &self.plan.spec;
-        let mut changes = Changes::upserts(page.rows);
-        if let Some(scope) = only {
-            changes = inside(changes, scope);
-        }
-        let mut batch = match changes.is_empty() {
-            true => Batch::marker(boundary),
-            false => Batch::of(spec, changes, boundary),
-        };
-        let redactor = &self.inner.client.redactor;
-        batch.rejects = page
-            .rejects
-            .into_iter()
-            .map(|reject| {
-                // The body goes to the dead letters; a record that repeats one of our secrets keeps it no further.
-                let body = match std::str::from_utf8(&reject.body) {
-                    Ok(text) if redactor.finds(text) => redactor.clean(text).into_bytes().into(),
-                    _ => reject.body,
-                };
-                Reject { stream: Arc::clone(spec), key: reject.key, body, reason: reject.reason }
-            })
-            .collect();
-        batch.wire_bytes = answer.wire;
-        batch.requests = answer.requests;
-        batch.frontier = match (&batch.boundary, &self.position.since) {
-            (Boundary::Resume(_), Some(Value::Timestamp(at))) if !self.position.is_inside() => {
-                Some(Frontier { at: *at, proof: FrontierProof::Assumed })
-            }
-            _ => None,
-        };
-        batch
-    }
-}
-
-/// The changes whose row lies in the scope.
-fn inside(changes: Changes, scope: &RowScope) -> Changes {
-    let RowScope::Range { column, from, until } = scope else { return changes };
-    let Some(column) = changes.rows().schema().index(column) else { return changes };
-    let is_inside = |index: &usize| {
-        let value = changes.rows().row(*index).at(column);
-        !value.is_null()
-            && from.as_ref().is_none_or(|from| value.total_cmp(from.as_ref()).is_ge())
-            && until.as_ref().is_none_or(|until| value.total_cmp(until.as_ref()).is_lt())
-    };
-    let kept: Vec<usize> = (0..changes.len()).filter(is_inside).collect();
-    if kept.len() == changes.len() { changes } else { changes.select(kept) }
 }
 
 fn is_empty(answer: &Answer) -> bool {

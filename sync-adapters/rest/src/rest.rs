@@ -16,13 +16,11 @@ use crate::evidence::Interrupted;
 use crate::plan::{StreamPlan, header_map};
 use crate::redact::Redactor;
 use crate::secret::SecretRef;
+use crate::slowness::Slowness;
 use crate::source::{Inner, RestSource, Strikes};
-use crate::template;
 use crate::throttle::{Rate, Throttle};
 use crate::transport::{BodyLimits, HttpTransport, Network, ReqwestTransport, SocketOptions, check_literal};
-
-/// Variables that paging, since and window give.
-const BUILT_IN: [&str; 8] = ["page", "offset", "cursor", "after", "size", "since", "from", "to"];
+use crate::variables;
 
 /// Describes a source over HTTP.
 ///
@@ -248,7 +246,7 @@ impl Rest {
             return Err(Error::config("the source has no streams; add one with `stream`"));
         }
         let streams = self.streams.iter().map(|(spec, endpoint)| {
-            check_variables(endpoint).map_err(|error| error.with("stream", spec.name()))?;
+            variables::check(endpoint).map_err(|error| error.with("stream", spec.name()))?;
             let plan = StreamPlan::new(Arc::new(spec.clone()), endpoint.clone(), &self.config.rules)?;
             Ok((spec.name().to_owned(), Arc::new(plan)))
         });
@@ -303,6 +301,7 @@ impl Rest {
                 limits,
                 streams,
                 strikes: Strikes::default(),
+                slowness: Slowness::default(),
                 interrupted: Interrupted::default(),
             }),
         })
@@ -345,40 +344,4 @@ fn bucket(rate: Option<&RateConfig>, base: &Url, at_once: usize) -> Result<Bucke
         rate: Some(Rate { every, burst: rate.burst.max(1) }),
         at_once: rate.at_once.unwrap_or(at_once),
     })
-}
-
-/// Every variable has a value somewhere, and every value goes somewhere.
-fn check_variables(endpoint: &Endpoint) -> Result<()> {
-    for name in template::names(&endpoint.path) {
-        let given =
-            !endpoint.partitions.is_empty() && endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
-        if !given && !BUILT_IN.contains(&name) {
-            return Err(Error::config(format!(
-                "field `path` has the variable {{{name}}}, which not every partition gives"
-            )));
-        }
-    }
-    let used = format!("{} {:?} {:?}", endpoint.path, endpoint.query, endpoint.body);
-    let goes = |param: &Option<String>, name: &str| param.is_some() || used.contains(&format!("{{{name}}}"));
-    if endpoint.since.as_ref().is_some_and(|since| !goes(&since.param, "since")) {
-        return Err(Error::config("field `since.param` is missing, and nothing uses the variable {since}"));
-    }
-    if let Some(window) = &endpoint.window
-        && !(goes(&window.from, "from") || goes(&window.to, "to"))
-    {
-        return Err(Error::config("field `window.from` is missing, and nothing uses the variables {from} and {to}"));
-    }
-    let variable = match endpoint.paging.style {
-        crate::config::Style::Page => "page",
-        crate::config::Style::Offset => "offset",
-        crate::config::Style::Cursor => "cursor",
-        crate::config::Style::Keyset => "after",
-        _ => return Ok(()),
-    };
-    match goes(&endpoint.paging.param, variable) {
-        true => Ok(()),
-        false => {
-            Err(Error::config(format!("field `paging.param` is missing, and nothing uses the variable {{{variable}}}")))
-        }
-    }
 }

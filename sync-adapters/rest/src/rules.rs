@@ -24,6 +24,15 @@ pub(crate) enum Verdict {
     Renew(Error),
     /// It is an error.
     Failed(Error),
+    /// It is an error that a shorter range of dates may avoid.
+    Excess(Excess, Error),
+}
+
+/// What there is too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    Rows,
+    Time,
 }
 
 /// An answer, as far as rules look at it.
@@ -175,8 +184,19 @@ impl Rule {
             Class::Transient => Error::unavailable("the source answers with an error of its own"),
             Class::Gone => Error::new(ErrorKind::Gone, "the source no longer has the position we hold"),
             Class::Failure => Error::malformed("the source answers with a failure in the guise of success"),
+            Class::TooMany => Error::new(
+                ErrorKind::Limit,
+                "the source has more rows for this request than it answers with; ask for shorter ranges of dates",
+            ),
+            Class::TooSlow => Error::unavailable("the request takes the source too long")
+                .with_retry(wait_asked(answer).map_or(Retry::Backoff, Retry::After)),
         };
-        Verdict::Failed(error.with("status", answer.status.as_u16()))
+        let error = error.with("status", answer.status.as_u16());
+        match self.class {
+            Class::TooMany => Verdict::Excess(Excess::Rows, error),
+            Class::TooSlow => Verdict::Excess(Excess::Time, error),
+            _ => Verdict::Failed(error),
+        }
     }
 }
 

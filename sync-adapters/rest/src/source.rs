@@ -15,6 +15,7 @@ use crate::evidence::Interrupted;
 use crate::plan::StreamPlan;
 use crate::position::Position;
 use crate::reader::Reader;
+use crate::slowness::Slowness;
 
 /// The streams of one API, as declared. Made by [`Rest::build`](crate::Rest::build).
 ///
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) limits: LimitsConfig,
     pub(crate) streams: BTreeMap<String, Arc<StreamPlan>>,
     pub(crate) strikes: Strikes,
+    pub(crate) slowness: Slowness,
     pub(crate) interrupted: Interrupted,
 }
 
@@ -124,7 +126,7 @@ impl Source for RestSource {
         let now = self.inner.client.clock.now().into();
         let slice = plan.window.as_ref().and_then(|window| window.slices(window.begins(Some(now)), now, now).pop());
         let call = plan.call(&self.inner.client.base, &variables, &Position { slice, ..Position::default() })?;
-        self.inner.client.call(&call, &plan.rules).await.map(drop)
+        self.inner.client.call(&call, &plan.rules).await.map(drop).map_err(|refusal| refusal.error)
     }
 
     async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {

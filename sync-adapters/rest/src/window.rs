@@ -9,6 +9,8 @@ use crate::position::Slice;
 use crate::time_form::TimeForm;
 
 const SECOND: i64 = 1_000_000;
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// A declared range of dates, ready.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ impl Window {
             return Err(Error::config("field `window.max_days` is at least 1"));
         }
         let form = TimeForm::new(&config.format, &config.zone)?;
+        check_halves(config, &form)?;
         Ok(Self { config: config.clone(), form, column: column.clone() })
     }
 
@@ -62,6 +65,22 @@ impl Window {
             from = until;
         }
         slices
+    }
+
+    /// The slice in two, each as long as the shortest one declared or a multiple of it, but for the last; `None` when it
+    /// is no longer than that, or halving is not declared.
+    pub(crate) fn halves(&self, slice: Slice) -> Option<(Slice, Slice)> {
+        let smallest = i64::try_from(self.config.halve.as_ref()?.smallest_seconds).ok()?;
+        let middle = if self.form.is_daily() {
+            let first = self.form.day_of(slice.from);
+            let days = (self.form.day_of(Timestamp::from_micros(slice.until.micros() - 1)) - first).num_days() + 1;
+            let days = half(days, smallest / DAY)?;
+            self.form.midnight(first.checked_add_days(chrono::Days::new(days.unsigned_abs()))?)
+        } else {
+            let length = half(slice.until.micros() - slice.from.micros(), smallest.checked_mul(SECOND)?)?;
+            Timestamp::from_micros(slice.from.micros() + length)
+        };
+        Some((Slice { until: middle, ..slice }, Slice { from: middle, ..slice }))
     }
 
     /// Where a read of changes begins: at the declared start, or a little before what has been read.
@@ -120,6 +139,31 @@ impl Window {
     }
 }
 
+/// The longer half of a length, in multiples of the smallest one.
+fn half(length: i64, smallest: i64) -> Option<i64> {
+    let parts = (length - 1).checked_div(smallest)? + 1;
+    (parts > 1).then(|| (parts + 1) / 2 * smallest)
+}
+
+fn check_halves(config: &WindowConfig, form: &TimeForm) -> Result<()> {
+    let Some(halve) = &config.halve else { return Ok(()) };
+    let wrong = |field: &str, why: &str| Err(Error::config(format!("field `window.halve.{field}` {why}")));
+    let day = DAY.unsigned_abs();
+    let smallest = halve.smallest_seconds;
+    if halve.after == 0 {
+        return wrong("after", "is at least 1");
+    }
+    if smallest == 0 || smallest >= u64::from(config.max_days) * day {
+        return wrong("smallest_seconds", "is at least 1, and less than `max_days`: nothing else can be halved");
+    }
+    let later = Timestamp::from_micros(i64::try_from(smallest).unwrap_or(i64::MAX / SECOND) * SECOND);
+    let tells_apart = form.write(Timestamp::from_micros(0)) != form.write(later);
+    if !tells_apart || (form.is_daily() && !smallest.is_multiple_of(day)) {
+        return wrong("smallest_seconds", "is finer than `window.format` can say");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, NaiveDate, Utc};
@@ -145,6 +189,34 @@ mod tests {
         let bounds: Vec<_> = slices.iter().map(|slice| window.bounds(*slice)).collect();
         let want = [("2026-01-01", "2026-01-10"), ("2026-01-11", "2026-01-20"), ("2026-01-21", "2026-01-25")];
         assert_eq!(bounds, want.map(|(from, to)| (from.to_owned(), to.to_owned())));
+    }
+
+    #[test]
+    fn halves_touch_at_midnight_and_end_at_the_shortest() {
+        let bounds = |window: &Window, (first, second): (Slice, Slice)| [window.bounds(first), window.bounds(second)];
+        let daily = window(|config| {
+            config.zone = Zone::Fixed(4 * 3600);
+            config.halve = Some(crate::config::HalveConfig { smallest_seconds: 2 * 86_400, after: 1 });
+        });
+        let slice = daily.slices(at("2026-03-27T12:00:00Z"), at("2026-03-31T12:00:00Z"), at("2026-06-01T00:00:00Z"))[0];
+        let text = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let halves = daily.halves(slice).unwrap();
+        assert_eq!(bounds(&daily, halves), [text("2026-03-27", "2026-03-30"), text("2026-03-31", "2026-03-31")]);
+        let quarters = daily.halves(halves.0).unwrap();
+        assert_eq!(bounds(&daily, quarters), [text("2026-03-27", "2026-03-28"), text("2026-03-29", "2026-03-30")]);
+        assert_eq!((daily.halves(quarters.1), daily.halves(halves.1)), (None, None));
+
+        let hourly = window(|config| {
+            config.format = "%Y-%m-%d %H:%M:%S".into();
+            config.halve = Some(crate::config::HalveConfig { smallest_seconds: 3600, after: 1 });
+        });
+        let slice = Slice { from: at("2026-03-01T00:00:00Z"), until: at("2026-03-01T02:30:00Z") };
+        let halves = hourly.halves(slice).unwrap();
+        assert_eq!(
+            bounds(&hourly, halves),
+            [text("2026-03-01 00:00:00", "2026-03-01 01:59:59"), text("2026-03-01 02:00:00", "2026-03-01 02:29:59")]
+        );
+        assert_eq!(hourly.halves(halves.1), None, "half an hour is less than the shortest");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::settle::floor_after;
 use crate::event::Event;
 use crate::model::{Feed, Lane, Partition, Scope};
 use crate::retry::Verdict;
-use crate::source::{Listing, ReadRequest};
+use crate::source::Listing;
 use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunRecord, RunStatus};
 use crate::{Error, ErrorKind, Result};
 
@@ -26,9 +26,10 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
     let began = inner.clock.elapsed();
     let run = RunId::new(inner.clock.now(), inner.clock.random());
     let span = tracing::info_span!("run", %run, pipeline = pipeline.name);
-    let scopes = async {
-        inner.tell(&Event::RunStarted { run: run.clone(), pipeline: pipeline.name.clone() });
-        let mut reports = Vec::new();
+    let dry_run = options.dry_run;
+    inner.tell(&Event::RunStarted { run: run.clone(), pipeline: pipeline.name.clone(), dry_run });
+    let mut scopes = Vec::new();
+    let ended = async {
         for feed in feeds(inner, pipeline).await? {
             if options.mode == Mode::Reconcile
                 && let Some(keyless) = feed.streams().iter().find(|stream| stream.key_columns().is_empty())
@@ -48,27 +49,42 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
             }))
             .buffered(inner.settings.partitions_at_once);
             while let Some(report) = at_once.next().await {
-                reports.push(report);
+                scopes.push(report);
             }
             if options.cancel.is_cancelled() {
                 break;
             }
         }
-        Ok::<_, Error>(reports)
+        Ok::<_, Error>(())
     }
     .instrument(span)
-    .await?;
-    let status = worst(&scopes, options.cancel.is_cancelled());
+    .await;
+    let status = match &ended {
+        Ok(()) => worst(&scopes, options.cancel.is_cancelled()),
+        Err(_) => RunStatus::Failed,
+    };
     let report = Report {
         run: run.clone(),
         pipeline: pipeline.name.clone(),
         status,
-        dry_run: options.dry_run,
+        dry_run,
         scopes,
         elapsed: inner.clock.elapsed().saturating_sub(began),
     };
-    inner.tell(&Event::RunFinished { run, status, ledger: report.ledger() });
-    Ok(report)
+    let error = match &ended {
+        Ok(()) => report.scopes.iter().filter(|scope| scope.status == status).find_map(|scope| scope.error.as_ref()),
+        Err(error) => Some(error),
+    };
+    inner.tell(&Event::RunFinished {
+        run,
+        pipeline: report.pipeline.clone(),
+        dry_run,
+        status,
+        ledger: report.ledger(),
+        error: error.map(ToString::to_string),
+        kind: error.map(Error::kind),
+    });
+    ended.map(|()| report)
 }
 
 fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
@@ -193,6 +209,7 @@ async fn run_scope(
         status,
         ledger: report.ledger,
         error: report.error.as_ref().map(ToString::to_string),
+        kind: report.error.as_ref().map(Error::kind),
     });
     report
 }
@@ -209,9 +226,6 @@ async fn attempt_scope(
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
-    let request = ReadRequest::new(feed.clone(), scope.partition.clone());
-    let estimate = pipeline.source.estimate(&request).await.unwrap_or_default();
-    inner.tell(&Event::ScopeStarted { run: run.clone(), scope: scope.clone(), estimate });
     if !options.force
         && let Some(until) = inner.store.hold(scope).await?
         && until > inner.clock.now()

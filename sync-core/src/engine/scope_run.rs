@@ -15,6 +15,7 @@ use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
 use super::unit::Gathered;
+use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
@@ -136,6 +137,9 @@ impl<'a> ScopeRun<'a> {
 
     async fn follow_to_end(&mut self) -> Result<Ending> {
         let request = self.begin().await?;
+        // Only here is it known where the reading begins. What goes wrong will be met, and told, by the reading itself.
+        let estimate = self.pipeline.source.estimate(&request).await.unwrap_or_default();
+        self.inner.tell(&Event::ScopeStarted { run: self.run.clone(), scope: self.scope.clone(), estimate });
         let mut reader = ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request);
         let (mut closed, mut open) = (Gathered::new(), Gathered::new());
         loop {
@@ -240,7 +244,7 @@ impl<'a> ScopeRun<'a> {
 
     /// Everything comes again from the beginning: the saved position is no longer valid at the source.
     async fn restart(&mut self) -> Result<()> {
-        self.inner.tell(&crate::event::Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
+        self.inner.tell(&Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
         self.open_listing = false;
         self.rehearsed.clear();
         if self.checkpoint.stage.is_some() { self.discard_stage().await } else { Ok(()) }

@@ -1,5 +1,6 @@
 //! Puts credentials on requests, and renews those that can be renewed.
 
+mod signing;
 mod token;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::config::{AuthConfig, ClientAuthentication};
 use crate::redact::Redactor;
 use crate::secret::SecretRef;
 use crate::transport::{HttpRequest, HttpTransport};
+use signing::Signer;
 pub use token::TokenStore;
 use token::{Grant, TokenSource};
 
@@ -28,6 +30,7 @@ pub(crate) enum Auth {
     None,
     Headers(Vec<(HeaderName, HeaderValue)>),
     Query { name: String, key: SecretString },
+    Signed(Box<Signer>),
     Token(TokenSource),
 }
 
@@ -78,6 +81,16 @@ impl Auth {
                 let client = client(client_id, Some(client_secret))?;
                 Self::token(parts, token_url, client, *client_auth, scope.as_deref(), Grant::ClientCredentials)
             }
+            AuthConfig::Password { token_url, client_id, client_secret, username, password, scope, client_auth } => {
+                let client = client(client_id, client_secret.as_ref())?;
+                let grant = Grant::Password { username: secret(username)?, password: secret(password)? };
+                Self::token(parts, token_url, client, *client_auth, scope.as_deref(), grant)
+            }
+            AuthConfig::Signed(config) => {
+                let key_id = config.key_id.as_ref().map(secret).transpose()?;
+                let signer = Signer::new(config, key_id, secret(&config.secret)?, parts.clock)?;
+                Ok(Self::Signed(Box::new(signer)))
+            }
             AuthConfig::RefreshToken { token_url, client_id, client_secret, refresh_token, scope, client_auth } => {
                 let client = client(client_id, client_secret.as_ref())?;
                 let grant = Grant::RefreshToken { first: secret(refresh_token)? };
@@ -106,11 +119,12 @@ impl Auth {
         }
     }
 
-    /// The query parameter that holds the key, which must not stay in saved addresses.
-    pub(crate) fn secret_parameter(&self) -> Option<&str> {
+    /// The query parameters that are put on each request anew, and must not stay in saved addresses.
+    pub(crate) fn own_parameters(&self) -> Vec<&str> {
         match self {
-            Self::Query { name, .. } => Some(name),
-            _ => None,
+            Self::Query { name, .. } => vec![name],
+            Self::Signed(signer) => signer.parameters().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -128,6 +142,7 @@ impl Auth {
                 request.url.query_pairs_mut().append_pair(name, key.expose_secret());
                 Ok(0)
             }
+            Self::Signed(signer) => signer.sign(request).map(|()| 0),
             Self::Token(source) => {
                 let (token, generation) = source.token().await?;
                 request.headers.insert(AUTHORIZATION, sensitive("Bearer ", &token)?);

@@ -37,6 +37,7 @@ pub trait TokenStore: fmt::Debug + Send + Sync {
 /// How a token is asked for.
 pub(super) enum Grant {
     ClientCredentials,
+    Password { username: SecretString, password: SecretString },
     RefreshToken { first: SecretString },
 }
 
@@ -223,6 +224,10 @@ impl Shared {
                 self.parts.redactor.learn(refresh);
                 form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh.expose_secret())
             }
+            (Grant::Password { username, password }, _) => form
+                .append_pair("grant_type", "password")
+                .append_pair("username", username.expose_secret())
+                .append_pair("password", password.expose_secret()),
             _ => form.append_pair("grant_type", "client_credentials"),
         };
         if let Some(scope) = &self.scope {

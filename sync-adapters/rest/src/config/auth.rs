@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::SigningConfig;
 use crate::secret::SecretRef;
 
 /// How to get in. Secrets stand here by reference.
@@ -51,6 +52,29 @@ pub enum AuthConfig {
         #[serde(default)]
         client_auth: ClientAuthentication,
     },
+    /// OAuth 2.0 with a user's name and password (RFC 6749 §4.3), for the services that still ask for it. A refresh token
+    /// in the answer is not used: a new access token is asked for in the same way.
+    Password {
+        /// The address tokens come from.
+        token_url: String,
+        /// The client's id.
+        client_id: SecretRef,
+        /// The client's secret, where it has one.
+        #[serde(default)]
+        client_secret: Option<SecretRef>,
+        /// The user's name.
+        username: SecretRef,
+        /// The user's password.
+        password: SecretRef,
+        /// The scope asked for.
+        #[serde(default)]
+        scope: Option<String>,
+        /// How the client shows who it is.
+        #[serde(default)]
+        client_auth: ClientAuthentication,
+    },
+    /// A signature over parts of each request.
+    Signed(SigningConfig),
     /// An OAuth 2.0 refresh token, which may change with every use (RFC 6749 §6, RFC 9700 §4.14).
     RefreshToken {
         /// The address tokens come from.

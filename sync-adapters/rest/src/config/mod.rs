@@ -5,6 +5,7 @@ mod endpoint;
 mod paging;
 mod range;
 mod rule;
+mod signing;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,9 @@ use sync_core::{Error, Result};
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
 pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
 pub use paging::{PagingConfig, Style};
-pub use range::{SinceConfig, WindowConfig, WindowEnd};
+pub use range::{HalveConfig, PassConfig, SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
+pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
 
 /// One API: where it is, how to get in, its limits and its streams.
 #[derive(Debug, Clone, Deserialize)]

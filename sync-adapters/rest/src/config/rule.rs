@@ -46,6 +46,12 @@ pub enum Class {
     /// A failure in the guise of success.
     #[default]
     Failure,
+    /// There is more than one answer holds, or the answer says that it is not all: the range of dates is halved, where the
+    /// stream's window says `halve`.
+    TooMany,
+    /// The request takes the other side too long: it is tried again, and after some times the range of dates is halved,
+    /// where the stream's window says `halve`.
+    TooSlow,
     /// All is well, whatever the status says.
     Ok,
 }

@@ -115,6 +115,43 @@ async fn many_readers_share_one_renewal() {
 }
 
 #[tokio::test]
+async fn a_user_s_password_gets_tokens_that_many_readers_share() {
+    for (client_auth, basic, body) in [
+        (ClientAuthentication::BasicHeader, format!("Basic {}", STANDARD.encode("id1:cs")), ""),
+        (ClientAuthentication::Body, String::new(), "&client_id=id1&client_secret=cs"),
+    ] {
+        let server = Server::start(token_server(4, true)).await;
+        let mut endpoint = get("/{account}").records("/data").cursor("/next");
+        for name in ["a", "b", "c", "d"] {
+            endpoint = endpoint.partition(name, [("account", name)]);
+        }
+        let auth = AuthConfig::Password {
+            token_url: format!("{}/token", server.url()),
+            client_id: given("id1"),
+            client_secret: Some(given("cs")),
+            username: given("me@shop.example"),
+            password: given("p&ss word"),
+            scope: Some("read".into()),
+            client_auth,
+        };
+        let mut rate = sync_rest::RateConfig::new(1_000_000, 1.0);
+        rate.at_once = Some(8);
+        let source = server.rest(&orders(), endpoint).rate(rate).auth(auth).build().unwrap();
+        let reads = ["a", "b", "c", "d"].map(|name| read_as(&source, Partition::new(name), None, Reading::Changes));
+        for outcome in futures::future::join_all(reads).await {
+            assert_eq!(outcome.good().ids(), [0, 1, 2]);
+        }
+        let tokens: Vec<_> = server.seen().into_iter().filter(|request| request.path == "/token").collect();
+        assert_eq!(tokens.len(), 2, "one at the start and one for all who were refused");
+        let grant = "grant_type=password&username=me%40shop.example&password=p%26ss+word&scope=read";
+        assert_eq!(
+            (tokens[1].header("authorization"), tokens[1].body.clone()),
+            (basic.as_str(), format!("{grant}{body}"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn credentials_refused_again_after_the_renewal_stop_the_stream() {
     let server = Server::start(|request| match request.path.as_str() {
         "/token" => Reply::json(&json!({"access_token": "t", "expires_in": "3600"})),

@@ -10,13 +10,14 @@ use secrecy::SecretString;
 use serde_json::json;
 use sync_core::Source as _;
 use sync_rest::{
-    AuthConfig, ClientAuthentication, HeaderConfig, HttpTransport, ReqwestTransport, SecretRef, SocketOptions, get,
+    Algorithm, AuthConfig, ClientAuthentication, HeaderConfig, HttpTransport, ReqwestTransport, SecretRef,
+    SigningConfig, SocketOptions, get,
 };
 
 use crate::reading::orders;
 use crate::server::{Reply, Request, Server, read};
 
-const CANARIES: [&str; 12] = [
+const CANARIES: [&str; 16] = [
     "cnry-01/bearer+tok~en",
     "cnry-02/raw key&val=ue",
     "cnry-03/second?header",
@@ -29,6 +30,10 @@ const CANARIES: [&str; 12] = [
     "cnry-10/refresh|token",
     "cnry-11/issued-access",
     "cnry-12/rotated$refresh",
+    "cnry-13/user name@",
+    "cnry-14/pass&word",
+    "cnry-15/key*id",
+    "cnry-16/signing key",
 ];
 
 /// Every form a secret may be written in.
@@ -158,6 +163,22 @@ fn auths(base: &str) -> Vec<(AuthConfig, Vec<usize>, Vec<usize>)> {
         };
         auths.push((grant, vec![8, 9, 10], vec![11, 12]));
     }
+    let grant = AuthConfig::Password {
+        token_url,
+        client_id: given(8),
+        client_secret: Some(given(9)),
+        username: given(13),
+        password: given(14),
+        scope: None,
+        client_auth: ClientAuthentication::Body,
+    };
+    auths.push((grant, vec![8, 9, 13, 14], vec![11]));
+    let mut signed = SigningConfig::new(given(16), "{query}{secret}{key_id}{timestamp}")
+        .query("key", "{key_id}")
+        .header("x-signature", "{key_id}:{signature}");
+    signed.key_id = Some(given(15));
+    signed.algorithm = Algorithm::Sha256;
+    auths.push((AuthConfig::Signed(signed), vec![15, 16], vec![]));
     auths
 }
 

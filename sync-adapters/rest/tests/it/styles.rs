@@ -188,3 +188,46 @@ async fn one_day_at_a_time_and_dates_in_the_path() {
     assert_eq!(paths, ["/links/03012026/03012026/", "/links/03022026/03022026/"]);
     assert_eq!(outcome.complete(), Some(true));
 }
+
+#[tokio::test]
+async fn several_keys_an_odd_scheme_and_an_account_in_path_query_and_body() {
+    let server = Server::start(|_| Reply::json(&json!({"offers": [{"id": 1}]}))).await;
+    let toml = r#"
+        [auth]
+        type = "headers"
+        headers = [
+            { name = "apikey", value = "host:key" },
+            { name = "x-agency-id", value = "host:key", prefix = "agency-" },
+            { name = "Authorization", value = "host:key", prefix = "secret " },
+        ]
+        [streams.offers]
+        method = "POST"
+        path = "/v1/{account}/offers/"
+        query = { "account[]" = ["{account}", "{other}"], lang = "{language}" }
+        body = { json = { account = "{account}", nested = [{ account = "a {other}" }], lang = "{language}" } }
+        records = ["/offers"]
+        partitions = [{ name = "", variables = { account = "71", other = "a&b" } }]
+    "#;
+    declared(&server, toml, StreamSpec::new("offers").key(["id"]), None).await.good();
+    let request = &server.seen()[0];
+    let keys = ["apikey", "x-agency-id", "authorization"].map(|name| request.header(name));
+    assert_eq!(keys, ["key-1", "agency-key-1", "secret key-1"]);
+    assert_eq!(request.path, "/v1/71/offers/", "the slash at the end is kept");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(request.query, [pair("account[]", "71"), pair("account[]", "a&b")], "what has no value is left out");
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    assert_eq!(body, json!({"account": 71, "nested": [{"account": "a a&b"}]}));
+}
+
+#[tokio::test]
+async fn a_date_in_the_path_is_one_segment_whatever_its_format() {
+    let server = Server::start(|_| Reply::json(&json!([]))).await;
+    let toml = r#"
+        [streams.links]
+        path = "/links/{from}/7/{to}"
+        window = { column = "day", format = "%Y/%m", max_days = 31, start = "2026-01-01" }
+    "#;
+    let spec = StreamSpec::new("links").key(["id"]).date("day");
+    declared(&server, toml, spec, Some("day")).await.good();
+    assert_eq!(server.seen()[0].path, "/links/2026%2F03/7/2026%2F03");
+}
