@@ -99,13 +99,12 @@ impl ScopeRun<'_> {
         let mut tally = without_staged(settled.tally);
         if self.home == Home::Store {
             // Where a reply was lost, rows were staged twice, or published by the earlier try: then they are there.
-            let told = tally.total() - tally.count(Outcome::Deleted) - tally.count(Outcome::Withheld);
+            let told = tally.total() - absent_of(&tally, infer);
             let expected = self.carried + self.books.staged;
             tally.add(Outcome::Unchanged, expected.saturating_sub(told));
             self.carried += told.saturating_sub(expected);
         }
-        // A staged row is never a delete, so these two outcomes can only be rows that the listing did not name.
-        self.books.ledger.absent += tally.count(Outcome::Deleted) + tally.count(Outcome::Withheld);
+        self.books.ledger.absent += absent_of(&tally, infer);
         self.books.ledger.carried += std::mem::take(&mut self.carried);
         self.books.staged = 0;
         self.books.ledger.outcomes += tally;
@@ -162,6 +161,12 @@ impl ScopeRun<'_> {
             |stream: &Arc<StreamSpec>| matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
         self.options.mode == Mode::Reconcile || self.feed.streams().iter().any(replaces)
     }
+}
+
+/// How many rows a listing did not name. It stages no deletes, so these two outcomes can only be of such rows; a staged
+/// first load may hold deletes, and infers nothing.
+fn absent_of(tally: &Tally, infer: bool) -> u64 {
+    if infer { tally.count(Outcome::Deleted) + tally.count(Outcome::Withheld) } else { 0 }
 }
 
 /// In a dry run the stage steps are rehearsed together with the publish, which counts the same rows again.

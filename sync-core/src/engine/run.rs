@@ -329,7 +329,14 @@ pub(super) async fn claim(
     home: Home,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
+    // A store that lost its memory gives tokens again that it gave before. The token must be higher than any that the sink
+    // has seen, or a holder from before could not be told from us.
     let mut floor = FencingToken::default();
+    if home == Home::Sink
+        && let Err(error) = with_retries(inner, || pipeline.sink.open(scope, floor)).await
+    {
+        floor = floor_after(&error, floor).ok_or(error)?;
+    }
     loop {
         let lease =
             with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;

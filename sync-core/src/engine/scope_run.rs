@@ -17,7 +17,7 @@ use super::read_ahead::{Fetched, ReadAhead};
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
-use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
+use crate::model::{Boundary, Disposition, Feed, Lane, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
 use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
@@ -216,6 +216,9 @@ impl<'a> ScopeRun<'a> {
             Mode::Full | Mode::Reconcile => true,
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
+        if self.options.mode == Mode::Reconcile {
+            self.refuse_beside_a_first_load().await?;
+        }
         if afresh && self.checkpoint.stage.is_some() {
             self.discard_stage().await?;
         }
@@ -240,6 +243,23 @@ impl<'a> ScopeRun<'a> {
                     && self.pipeline.difference().is_some()
             });
         Ok(request)
+    }
+
+    /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
+    /// it has removed.
+    async fn refuse_beside_a_first_load(&self) -> Result<()> {
+        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
+        let standing = match self.home {
+            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
+            Home::Store => self.inner.store.checkpoint(&live).await?,
+        };
+        match standing.and_then(|standing| standing.stage) {
+            Some(stage) if stage.first_load => Err(Error::config(
+                "the first load has not come to its end: let an incremental run finish it, then reconcile",
+            )
+            .with("scope", &live)),
+            _ => Ok(()),
+        }
     }
 
     /// Everything comes again from the beginning: the saved position is no longer valid at the source.
