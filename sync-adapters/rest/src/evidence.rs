@@ -59,13 +59,21 @@ impl Evidence {
         }
         position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none());
         if let (Some(_), true, Some(keys)) = (facts.total, plan.pager.shifts(), &mut self.keys) {
+            if plan.endpoint.explode.is_some() {
+                // The total counts the records that hold ours.
+                keys.extend(&page.exploded);
+                self.limit();
+                return;
+            }
             let columns = plan.spec.key_indices();
             keys.extend(page.rows.iter().map(|row| Key::of(row, &columns).stable_hash()));
             keys.extend(page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash));
-            if keys.len() > MOST_COUNTED {
-                self.keys = None;
-            }
+            self.limit();
         }
+    }
+
+    fn limit(&mut self) {
+        self.keys.take_if(|keys| keys.len() > MOST_COUNTED);
     }
 
     /// Whether the listing that ends with a page of these facts has shown every row.

@@ -23,6 +23,63 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
+//! *What comes in is not always written as one would wish.* Columns may be taken from the first of several places, from
+//! a variable of the partition or from the description itself, and their texts cleaned and looked up ([`Transform`]);
+//! [`Parse`](sync_core::json::Parse) says how what is left is written. Records that stand in an array inside of others are
+//! exploded, with `^/…` for a place in the record around; rows of sums are dropped ([`DropConfig`]). Bodies in CSV
+//! and XML are read as if they were JSON ([`Format`]).
+//!
+//! ```
+//! # use sync_core::StreamSpec;
+//! # use sync_rest::Rest;
+//! let description = r#"
+//!     base = "https://network.example"
+//!
+//!     [streams.purchases]
+//!     path = "/publishers/{account}/performance"
+//!     records = ["/payload/data"]
+//!     columns = { account = "{account}", shop = "/campaign/name" }
+//!     parse = { locked = "flag", amount = { number = { thousands = ".", point = "," } } }
+//!     partitions = [{ name = "main", variables = { account = "4711" } }]
+//!
+//!     [streams.purchases.transforms]
+//!     network = { constant = "boostiny" }
+//!     order_id = { first_of = ["/order_id", "/network_order_id"], trim = true, null_if = ["", "N/A"] }
+//!     coupon = { trim = true, case = "upper" }
+//!     status = { map = { A = "approved", P = "pending" }, default = "unknown" }
+//!
+//!     [streams.coupons]
+//!     path = "/publishers/4711/campaigns"
+//!     records = ["/payload/data"]
+//!     explode = "/coupons"
+//!     columns = { campaign_id = "^/id", campaign = "^/name", code = "/coupon" }
+//!     drop = [{ pointer = "/report_type", equals = ["summary"] }, { pointer = "^/id", present = false }]
+//!
+//!     [streams.payments]
+//!     path = "/payments.csv"
+//!     format = "csv"
+//!     csv = { delimiter = "|" }
+//!     columns = { id = "/Payment ID" }
+//!
+//!     [streams.deals]
+//!     path = "/deals.xml"
+//!     format = "xml"
+//!     records = ["/couponfeed/link"]
+//!     columns = { id = "/@id", shop = "/advertisername" }
+//!     paging = { style = "page", param = "page", pages = "/couponfeed/TotalPages" }
+//! "#;
+//! let coupons = StreamSpec::new("coupons")
+//!     .int("campaign_id").text("campaign").text("code").key(["campaign_id", "code"]);
+//! let payments = StreamSpec::new("payments").key(["id"]).decimal("Amount", 12, 2);
+//! let deals = StreamSpec::new("deals").text("id").text("shop").key(["id"]);
+//! let purchases = StreamSpec::new("purchases")
+//!     .text("account").text("order_id").text("shop").text("network").text("coupon").text("status")
+//!     .bool("locked").decimal("amount", 12, 2)
+//!     .key(["account", "order_id"]);
+//! let network = Rest::from_toml(description, [purchases, coupons, payments, deals])?.build()?;
+//! # Ok::<(), sync_core::Error>(())
+//! ```
+//!
 //! *Dates.* A stream that is asked for by dates is read in windows, oldest first, and the last days are read again. A
 //! window that holds too much for one answer is halved until it fits; rows that are found by several dates are read in
 //! several passes, one after the other:
@@ -64,6 +121,35 @@
 //! # Ok::<(), sync_core::Error>(())
 //! ```
 //!
+//! *Partitions.* A stream of many accounts, ad spaces or campaigns is read part by part, each with a position of its own.
+//! The parts are declared, or taken from a listing at the beginning of every run. A part that is no longer listed is no
+//! longer read, and keeps its rows and its position; a list that is broken, or empty without leave, is an error:
+//!
+//! ```
+//! use sync_core::StreamSpec;
+//! use sync_rest::Rest;
+//!
+//! let description = r#"
+//!     base = "https://network.example"
+//!
+//!     [streams.coupons]
+//!     path = "/accounts/{account}/coupons"
+//!     records = ["/data"]
+//!
+//!     [streams.coupons.partitions_from]
+//!     path = "/accounts"
+//!     query = { status = "active" }
+//!     records = ["/accounts"]
+//!     paging = { style = "page", param = "page", total = "/total" }
+//!     name = "/id"
+//!     variables = { account = "/id" }
+//!     most = 200
+//! "#;
+//! let coupons = StreamSpec::new("coupons").key(["code"]).text("code");
+//! let network = Rest::from_toml(description, [coupons])?.build()?;
+//! # Ok::<(), sync_core::Error>(())
+//! ```
+//!
 //! *What goes out.* Requests go to the declared origin only, over TLS (plain on loopback), never to private addresses
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
@@ -76,6 +162,8 @@ mod client;
 mod config;
 mod error;
 mod evidence;
+mod fan_out;
+mod format;
 mod http_date;
 mod paging;
 mod passes;
@@ -83,6 +171,7 @@ mod plan;
 mod pointer;
 mod position;
 mod reader;
+mod records;
 mod redact;
 mod rest;
 mod rules;
@@ -100,10 +189,10 @@ mod window;
 
 pub use auth::TokenStore;
 pub use config::{
-    Algorithm, ApiConfig, AuthConfig, BodyConfig, Class, ClientAuthentication, Encoding, Endpoint, HalveConfig,
-    HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, PartitionConfig, PassConfig, RateConfig,
-    RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Unit, WaitSource, WindowConfig, WindowEnd, get, post,
-    post_form,
+    Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, CsvConfig, DropConfig, Encoding,
+    Endpoint, Format, HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig,
+    PartitionConfig, PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform,
+    Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

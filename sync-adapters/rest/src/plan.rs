@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sync_core::json::{Envelope, RecordReader};
 use sync_core::model::{Field, Kind, Timestamp};
@@ -11,10 +11,13 @@ use sync_core::{Error, Result, StreamSpec, Value};
 use url::{Url, form_urlencoded};
 
 use crate::client::Call;
-use crate::config::{BodyConfig, Class, Endpoint, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::config::{BodyConfig, Class, Endpoint, Format, MethodConfig, RuleConfig, SinceConfig, Style};
+use crate::fan_out::Parent;
+use crate::format::Bodies;
 use crate::paging::Pager;
 use crate::passes::{self, Pass};
 use crate::position::{PageAt, Position, Slice, foreign};
+use crate::records;
 use crate::rules::Rules;
 use crate::template::{self, Variables};
 use crate::time_form::TimeForm;
@@ -27,11 +30,14 @@ pub(crate) struct StreamPlan {
     pub(crate) endpoint: Endpoint,
     pub(crate) reader: RecordReader,
     pub(crate) envelope: Envelope,
+    pub(crate) bodies: Bodies,
     pub(crate) pager: Pager,
     pub(crate) rules: Rules,
     pub(crate) since: Option<Since>,
     pub(crate) window: Option<Window>,
     pub(crate) passes: Vec<Pass>,
+    /// Where its partitions are listed.
+    pub(crate) parent: Option<Parent>,
     headers: HeaderMap,
 }
 
@@ -58,22 +64,12 @@ impl StreamPlan {
         if (endpoint.method == MethodConfig::Get) == endpoint.body.is_some() {
             return Err(Error::config("field `body` belongs to a POST, and a POST needs one"));
         }
-        let mut reader = RecordReader::new(Arc::clone(&spec));
-        for (column, pointer) in &endpoint.columns {
-            reader = reader.column(column, pointer);
-        }
-        for (column, parse) in &endpoint.parse {
-            reader = reader.parse(column, parse.clone());
-        }
-        reader.check()?;
         let pager = Pager::new(&endpoint.paging)?;
         if let Some(column) = &endpoint.paging.column {
             field(&spec, "paging.column", column)?;
         }
-        let mut envelope = Envelope::at(endpoint.records.iter().cloned()).also(pager.also().iter().cloned());
-        envelope.layout = endpoint.layout;
-        envelope.wrapper.clone_from(&endpoint.wrapper);
-        envelope.check()?;
+        let bodies = Bodies::new(&endpoint, &pager)?;
+        let (reader, envelope) = records::compile(&spec, &endpoint, &pager)?;
         let since = endpoint.since.as_ref().map(|config| Since::new(config, &spec)).transpose()?;
         let window = endpoint.window.as_ref().map(|config| Window::new(config, &spec)).transpose()?;
         let passes = endpoint.window.as_ref().map(|config| passes::compile(config, &spec)).transpose()?;
@@ -86,9 +82,15 @@ impl StreamPlan {
         if since.is_some() && window.is_some() {
             return Err(Error::config("a stream asks by `since` or by `window`, not by both"));
         }
+        if endpoint.partitions_from.is_some() && !endpoint.partitions.is_empty() {
+            return Err(Error::config("a stream has `partitions` or `partitions_from`, not both"));
+        }
+        let parent = endpoint.partitions_from.as_ref().map(|config| Parent::new(&spec, config, rules)).transpose()?;
         Ok(Self {
+            parent,
             rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
-            headers: headers(&endpoint)?,
+            headers: headers(&endpoint, &bodies)?,
+            bodies,
             spec,
             reader,
             envelope,
@@ -245,8 +247,11 @@ pub(crate) fn slice_values(slice: Slice, field: &Field, form: &TimeForm) -> (Val
     }
 }
 
-fn headers(endpoint: &Endpoint) -> Result<HeaderMap> {
+fn headers(endpoint: &Endpoint, bodies: &Bodies) -> Result<HeaderMap> {
     let mut headers = header_map(&endpoint.headers)?;
+    if endpoint.format != Format::Json {
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static(bodies.accept()));
+    }
     let kind = match &endpoint.body {
         Some(BodyConfig::Json(_)) => Some("application/json"),
         Some(BodyConfig::Form(_)) => Some("application/x-www-form-urlencoded"),

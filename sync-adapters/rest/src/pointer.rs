@@ -19,7 +19,8 @@ pub(crate) fn is_pointer(text: &str) -> bool {
     text.is_empty() || text.starts_with('/')
 }
 
-fn steps(pointer: &str) -> Option<Vec<String>> {
+/// The steps of a JSON pointer; `None` when it is none.
+pub(crate) fn steps(pointer: &str) -> Option<Vec<String>> {
     if pointer.is_empty() {
         return Some(Vec::new());
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::json::Page;
-use sync_core::model::{Batch, Boundary, Disposition, Partition, RowScope};
+use sync_core::model::{Batch, Boundary, Disposition, Feed, Partition, RowScope};
 use sync_core::source::Reading;
 use sync_core::{Error, ReadRequest, Result, Retry};
 
 use crate::ahead::Ahead;
 use crate::client::{Answer, Refusal};
 use crate::evidence::Evidence;
+use crate::fan_out;
 use crate::paging::{Facts, Guard, Step, limit};
 use crate::plan::StreamPlan;
 use crate::position::{PageAt, Position, foreign};
@@ -27,7 +28,8 @@ pub(crate) struct Reader {
     inner: Arc<Inner>,
     plan: Arc<StreamPlan>,
     partition: Partition,
-    variables: Variables,
+    /// `None` until the list of partitions has been asked.
+    variables: Option<Variables>,
     tasks: VecDeque<Task>,
     position: Position,
     guard: Guard,
@@ -48,7 +50,26 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(inner: Arc<Inner>, request: &ReadRequest) -> Result<Self> {
         let plan = inner.plan(request.feed.name())?;
-        let variables = plan.variables(request.partition.name())?;
+        let variables = match &plan.parent {
+            Some(_) => None,
+            None => Some(plan.variables(request.partition.name())?),
+        };
+        Self::of(inner, plan, variables, request)
+    }
+
+    /// A listing of a stream that is not among those of the source.
+    pub(crate) fn listing(inner: Arc<Inner>, plan: Arc<StreamPlan>) -> Result<Self> {
+        let feed = Feed::one(Arc::clone(&plan.spec));
+        let request = ReadRequest::new(feed, Partition::default()).reading(Reading::Listing);
+        Self::of(inner, plan, Some(Variables::new()), &request)
+    }
+
+    fn of(
+        inner: Arc<Inner>,
+        plan: Arc<StreamPlan>,
+        variables: Option<Variables>,
+        request: &ReadRequest,
+    ) -> Result<Self> {
         let mut position = request.from.as_ref().map(Position::read).transpose()?.unwrap_or_default();
         if position.pass.is_some() && plan.window_of(position.pass.as_deref()).is_none() {
             // The pass was declared when the cursor was saved, and is no more: begin with the first one.
@@ -93,6 +114,11 @@ impl Reader {
             blank: false,
             spent: (0, 0),
         })
+    }
+
+    /// Whether a place that should hold records held nothing at all, not even an empty list.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.blank
     }
 
     /// The next batch; `None` when the read has come to its end.
@@ -143,7 +169,7 @@ impl Reader {
             Err(error) => return Err(self.unreadable(error)),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
-        if facts.records > 0 {
+        if facts.came() > 0 {
             self.guard.hold(&answer.body)?;
         }
         let step = self.plan.pager.step(&self.position, &facts);
@@ -187,7 +213,9 @@ impl Reader {
         }
         let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?), only.as_ref());
         self.ready.push_back(batch);
-        self.ahead.fill(&self.inner, &self.plan, &self.variables, &self.position, facts);
+        if let Some(variables) = &self.variables {
+            self.ahead.fill(&self.inner, &self.plan, variables, &self.position, facts);
+        }
         self.within_limits()
     }
 
@@ -266,8 +294,10 @@ impl Reader {
     }
 
     fn parse(&self, answer: &Answer) -> Result<Page> {
-        suspect::check(answer, &self.inner.client.accept_types)?;
-        let page = self.plan.reader.read(&answer.body, &self.plan.envelope)?;
+        suspect::check(answer, &self.plan.bodies, &self.inner.client.accept_types)?;
+        let body = self.plan.bodies.json(&answer.body, self.inner.limits.body_bytes)?;
+        let given = self.variables.as_ref().unwrap_or(const { &Variables::new() });
+        let page = self.plan.reader.read_with(&body, &self.plan.envelope, given)?;
         let facts = self.plan.pager.facts(&page, &answer.headers);
         if !page.found && facts.total != Some(0) {
             return Err(suspect::no_records());
@@ -345,7 +375,11 @@ impl Reader {
         if let Some(answer) = self.ahead.take().await {
             return answer;
         }
-        let call = self.plan.call(&self.inner.client.base, &self.variables, &self.position)?;
+        let variables = match self.variables.take() {
+            Some(known) => known,
+            None => fan_out::variables(&self.inner, &self.plan, &self.partition).await?,
+        };
+        let call = self.plan.call(&self.inner.client.base, self.variables.insert(variables), &self.position)?;
         if let PageAt::Address(_) = &self.position.page {
             // It comes from a saved cursor: what is allowed may have changed since.
             self.inner.client.check_address(&call.url).map_err(|_| foreign())?;

@@ -13,6 +13,7 @@ use crate::auth::{Auth, AuthParts, TokenStore};
 use crate::client::{Bucket, Client};
 use crate::config::{ApiConfig, AuthConfig, Endpoint, HeaderConfig, LimitsConfig, RateConfig, RuleConfig};
 use crate::evidence::Interrupted;
+use crate::fan_out::Discovered;
 use crate::plan::{StreamPlan, header_map};
 use crate::redact::Redactor;
 use crate::secret::SecretRef;
@@ -303,6 +304,7 @@ impl Rest {
                 strikes: Strikes::default(),
                 slowness: Slowness::default(),
                 interrupted: Interrupted::default(),
+                discovered: Discovered::default(),
             }),
         })
     }

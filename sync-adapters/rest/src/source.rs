@@ -12,6 +12,7 @@ use sync_core::{BatchStream, Error, Feed, ReadRequest, Result, Retry, Source, St
 use crate::client::Client;
 use crate::config::LimitsConfig;
 use crate::evidence::Interrupted;
+use crate::fan_out::{self, Discovered};
 use crate::plan::StreamPlan;
 use crate::position::Position;
 use crate::reader::Reader;
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) strikes: Strikes,
     pub(crate) slowness: Slowness,
     pub(crate) interrupted: Interrupted,
+    pub(crate) discovered: Discovered,
 }
 
 /// Answers that look permanently wrong get one more try, and then none: a captcha does not go away by asking.
@@ -118,9 +120,10 @@ impl Source for RestSource {
         if plans().all(|plan| plan.window.is_some()) { capabilities.ranges() } else { capabilities }
     }
 
-    /// Asks for the first page of the first stream.
+    /// Asks for the first page of the first stream, or of the list of its partitions.
     async fn check(&self) -> Result<()> {
         let Some(plan) = self.inner.streams.values().next() else { return Ok(()) };
+        let plan = plan.parent.as_ref().map_or(plan, |parent| &parent.plan);
         let partition = plan.endpoint.partitions.first().map(|known| known.name.clone()).unwrap_or_default();
         let variables = plan.variables(&partition)?;
         let now = self.inner.client.clock.now().into();
@@ -131,6 +134,9 @@ impl Source for RestSource {
 
     async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {
         let plan = self.inner.plan(feed.name())?;
+        if let Some(parent) = &plan.parent {
+            return fan_out::partitions(&self.inner, &plan, parent).await;
+        }
         match plan.endpoint.partitions.as_slice() {
             [] => Ok(vec![Partition::default()]),
             declared => Ok(declared.iter().map(|known| Partition::new(known.name.clone())).collect()),

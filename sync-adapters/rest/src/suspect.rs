@@ -4,24 +4,18 @@ use http::header::CONTENT_TYPE;
 use sync_core::{Error, ErrorKind, Result};
 
 use crate::client::Answer;
+use crate::format::Bodies;
 
-const NOT_JSON: &str = "the source answers with something that is not JSON; is it a login or error page?";
 const NO_RECORDS: &str = "the source's answer has no records where they are declared";
 
 /// # Errors
-/// `Malformed`, for an answer that is no JSON by its type or by its first character.
-pub(crate) fn check(answer: &Answer, accepted: &[String]) -> Result<()> {
+/// `Malformed`, for an answer that is not of the declared format by its type or by its first characters.
+pub(crate) fn check(answer: &Answer, bodies: &Bodies, accepted: &[String]) -> Result<()> {
     let declared = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = declared.and_then(|text| text.split(';').next()).map(|text| text.trim().to_ascii_lowercase());
-    let is_json = kind.is_none_or(|kind| {
-        kind == "application/json"
-            || kind.ends_with("+json")
-            || matches!(kind.as_str(), "text/json" | "application/x-ndjson" | "application/jsonl")
-            || accepted.iter().any(|known| known.eq_ignore_ascii_case(&kind))
-    });
-    let looks_json =
-        answer.body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['));
-    if is_json && looks_json { Ok(()) } else { Err(Error::malformed(NOT_JSON)) }
+    let is_type =
+        kind.is_none_or(|kind| bodies.is_type(&kind) || accepted.iter().any(|known| known.eq_ignore_ascii_case(&kind)));
+    if is_type && bodies.looks(&answer.body) { Ok(()) } else { Err(Error::malformed(bodies.another())) }
 }
 
 pub(crate) fn no_records() -> Error {
@@ -30,5 +24,6 @@ pub(crate) fn no_records() -> Error {
 
 /// Whether an error is one of these.
 pub(crate) fn is_suspect(error: &Error) -> bool {
-    error.kind() == ErrorKind::Malformed && matches!(error.message(), NOT_JSON | NO_RECORDS)
+    error.kind() == ErrorKind::Malformed
+        && (error.message() == NO_RECORDS || Bodies::ANOTHER.contains(&error.message()))
 }

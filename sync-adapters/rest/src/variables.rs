@@ -13,9 +13,14 @@ const BUILT_IN: [&str; 8] = ["page", "offset", "cursor", "after", "size", "since
 /// # Errors
 /// `Config`, naming the field and the variable.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
-    let used = format!("{} {:?} {:?}", endpoint.path, endpoint.query, endpoint.body);
+    let chosen: Vec<&Vec<String>> = endpoint.transforms.values().map(|transform| &transform.first_of).collect();
+    let columns = format!("{:?} {chosen:?}", endpoint.columns);
+    let used = format!("{} {:?} {:?} {columns}", endpoint.path, endpoint.query, endpoint.body);
     let used = |name: &str| used.contains(&format!("{{{name}}}"));
     check_path(endpoint)?;
+    if let Some(parent) = &endpoint.partitions_from {
+        check_given("partitions_from.variables", &parent.variables, used)?;
+    }
     let goes = |param: &Option<String>, name: &str| param.is_some() || used(name);
     if endpoint.since.as_ref().is_some_and(|since| !goes(&since.param, "since")) {
         return Err(Error::config("field `since.param` is missing, and nothing uses the variable {since}"));
@@ -47,8 +52,9 @@ fn check_path(endpoint: &Endpoint) -> Result<()> {
     for name in template::names(&endpoint.path) {
         let by_partition =
             !endpoint.partitions.is_empty() && endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
+        let by_parent = endpoint.partitions_from.as_ref().is_some_and(|parent| parent.variables.contains_key(name));
         let by_window = endpoint.window.as_ref().is_some_and(|window| window.variables.contains_key(name));
-        if !by_partition && !by_window && !BUILT_IN.contains(&name) {
+        if !by_partition && !by_parent && !by_window && !BUILT_IN.contains(&name) {
             return Err(Error::config(format!(
                 "field `path` has the variable {{{name}}}, which not every partition gives"
             )));

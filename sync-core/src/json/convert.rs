@@ -1,12 +1,14 @@
 //! One JSON value into one cell: by the column's kind and the way the source writes it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::number::Refusal;
 use super::time::{Format, TimeRule};
 use super::{Parse, base64, number, scan, time};
 use crate::model::{Field, Kind, RowWriter, Timestamp, ValueRef};
 
+const UNKNOWN: Refusal = "a value that its map does not list, and no default is declared";
 const NOT_TEXT: Refusal = "nested data where a single value is declared";
 
 /// How the cells of one column are made.
@@ -18,7 +20,7 @@ pub(super) struct Column {
     pub(super) required: bool,
     pub(super) key: bool,
     convert: Convert,
-    clean: Clean,
+    pub(super) clean: Clean,
 }
 
 /// What happens to a single value before it is read.
@@ -28,6 +30,15 @@ pub(super) struct Clean {
     pub(super) case: Option<Case>,
     /// Texts that stand for no value.
     pub(super) nulls: Vec<String>,
+    pub(super) map: Option<Map>,
+}
+
+/// What the texts of a column mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Map {
+    pub(super) values: BTreeMap<String, String>,
+    /// The meaning of texts that are not listed; without it they are refused.
+    pub(super) default: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +71,7 @@ impl Column {
         let name = field.name();
         let convert = Convert::new(field.kind(), parse)
             .map_err(|fault| format!("column {name:?} ({}): {fault}", field.kind()))?;
-        if clean.case.is_some() && !matches!(convert, Convert::Text) {
+        if clean.case.is_some() && clean.map.is_none() && !matches!(convert, Convert::Text) {
             return Err(format!("column {name:?} ({}): upper and lower case are for text", field.kind()));
         }
         if clean != Clean::default() && matches!(convert, Convert::Json) {
@@ -71,7 +82,7 @@ impl Column {
 
     /// Whether a value of the JSON type that the kind suggests needs no look at its text.
     pub(super) fn is_direct(&self) -> bool {
-        let plain = self.clean.nulls.is_empty();
+        let plain = self.clean.nulls.is_empty() && self.clean.map.is_none();
         plain
             && match &self.convert {
                 Convert::Bool | Convert::Int | Convert::UInt => true,
@@ -124,7 +135,10 @@ impl Column {
         if self.clean.nulls.iter().any(|null| null == raw) {
             return Ok(false);
         }
-        write(self, raw, row).map(|()| true)
+        match &self.clean.map {
+            Some(map) => self.mapped(map, raw, row).map(|()| true),
+            None => write(self, raw, row).map(|()| true),
+        }
     }
 
     fn bool(&self, raw: &str, row: &mut RowWriter<'_>) -> Result<(), Refusal> {
@@ -155,6 +169,9 @@ impl Column {
         if self.clean.nulls.iter().any(|null| null == text) {
             return Ok(false);
         }
+        if let Some(map) = &self.clean.map {
+            return self.mapped(map, text, row).map(|()| true);
+        }
         match &self.convert {
             Convert::Text if self.clean.case.is_some() => {
                 row.set_unchecked(self.index, ValueRef::Text(&self.cased(text)));
@@ -167,6 +184,16 @@ impl Column {
             convert => convert.scalar(text, self.index, row),
         }
         .map(|()| true)
+    }
+
+    /// Writes what a text means. The meaning is read as a text of the source is, whatever the column's kind.
+    fn mapped(&self, map: &Map, text: &str, row: &mut RowWriter<'_>) -> Result<(), Refusal> {
+        let meaning = map.values.get(&*self.cased(text)).or(map.default.as_ref());
+        self.write_meaning(meaning.ok_or(UNKNOWN)?, row)
+    }
+
+    pub(super) fn write_meaning(&self, meaning: &str, row: &mut RowWriter<'_>) -> Result<(), Refusal> {
+        self.convert.scalar(meaning, self.index, row)
     }
 
     fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {

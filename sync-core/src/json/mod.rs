@@ -21,21 +21,25 @@
 //! ```
 
 pub(crate) mod base64;
+mod choice;
 mod convert;
 mod direct;
 mod envelope;
 mod fault;
 pub(crate) mod number;
+mod outer;
 mod page;
 mod parse;
 mod plan;
 mod pointer;
 mod reader;
 mod record;
+mod rule;
 mod sample;
 mod scan;
 mod split;
 pub(crate) mod time;
+mod unfold;
 mod walk;
 mod wrapper;
 
@@ -43,6 +47,7 @@ pub use envelope::{Envelope, Layout};
 pub use page::{Page, RejectedRecord};
 pub use parse::{Parse, Zone};
 pub use reader::RecordReader;
+pub use unfold::When;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,13 @@ pub struct Page {
     /// The values that [`Envelope::also`](super::Envelope::also) asked for, in that order; `None` where there is no
     /// such member. Nested data comes as [`Value::Json`].
     pub extras: Vec<Option<Value>>,
-    /// Rows and rejects together.
+    /// The records of the body without those that were dropped: rows and rejects together, or the records that were
+    /// exploded into them.
     pub records: usize,
+    /// The records of the body that were dropped by declaration.
+    pub dropped: usize,
+    /// One number for each record that was exploded, made of its bytes: the same record has the same one again.
+    pub exploded: Vec<u64>,
     /// Whether the place of the records was there, be it empty or `null`.
     pub found: bool,
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::choice::{Choice, From, Place, Source};
 use super::convert::Column;
 use super::pointer;
 
@@ -18,6 +19,10 @@ pub(super) struct Plan {
     direct: Vec<AtomicBool>,
     /// Columns that hold the whole record.
     pub(super) whole: Vec<usize>,
+    /// Columns whose value is chosen when the record has been read. The places behind those of the columns are for
+    /// what they choose from, in this order.
+    pub(super) choices: Vec<Choice>,
+    pub(super) slots: usize,
     /// The number of nodes and of members: the sizes of what a walk remembers about them.
     pub(super) nodes: usize,
     pub(super) members: usize,
@@ -63,6 +68,15 @@ impl Node {
         at
     }
 
+    /// The first place here or below that a value of its own cannot serve: a column's, not one to choose from.
+    pub(super) fn place_below(&self, columns: usize) -> Option<usize> {
+        let below = |member: &Member| {
+            let own = member.columns.iter().copied().find(|place| *place < columns);
+            own.or_else(|| member.inner.as_ref()?.place_below(columns))
+        };
+        self.members.iter().find_map(below)
+    }
+
     /// Gives every node and member a number of its own.
     fn number(&mut self, nodes: &mut usize, members: &mut usize) {
         self.id = *nodes;
@@ -78,37 +92,71 @@ impl Node {
 }
 
 impl Plan {
-    /// A plan for columns, each with the steps of its pointer.
-    pub(super) fn new(columns: impl IntoIterator<Item = (Column, Vec<String>)>) -> Self {
+    /// A plan for columns, each with where its values come from.
+    pub(super) fn new(sources: impl IntoIterator<Item = (Column, Source)>) -> Self {
+        let (columns, sources): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
         let mut plan = Self {
-            columns: Vec::new(),
-            required: Vec::new(),
-            direct: Vec::new(),
+            required: (0..columns.len()).filter(|place| columns[*place].required).collect(),
+            direct: columns.iter().map(|column| AtomicBool::new(column.is_direct())).collect(),
+            columns,
             root: Node::default(),
             whole: Vec::new(),
+            choices: Vec::new(),
+            slots: 0,
             nodes: 0,
             members: 0,
         };
-        for (place, (column, steps)) in columns.into_iter().enumerate() {
-            plan.direct.push(AtomicBool::new(column.is_direct()));
-            if column.required {
-                plan.required.push(place);
+        for (place, source) in sources.into_iter().enumerate() {
+            match source {
+                Source::At(steps) => plan.put(place, &steps),
+                Source::Chosen { stands, constant } => {
+                    let mut from: Vec<From> = stands.into_iter().map(|stand| plan.from(stand)).collect();
+                    from.extend(constant.map(|(column, value)| From::Constant(column, value)));
+                    plan.choices.push(Choice { place, from });
+                }
             }
-            plan.columns.push(column);
-            let Some((last, outer)) = steps.split_last() else {
-                plan.whole.push(place);
-                continue;
-            };
-            let mut node = &mut plan.root;
-            for step in outer {
-                let at = node.member(step);
-                node = node.members[at].inner.get_or_insert_default();
-            }
-            let at = node.member(last);
-            node.members[at].columns.push(place);
         }
         plan.root.number(&mut plan.nodes, &mut plan.members);
         plan
+    }
+
+    /// A plan without columns, that only keeps the values at these pointers, in this order.
+    pub(super) fn slots(pointers: impl IntoIterator<Item = Vec<String>>) -> Self {
+        let mut plan = Self::new([]);
+        for steps in pointers {
+            plan.from(Place::Here(steps));
+        }
+        (plan.nodes, plan.members) = (0, 0);
+        plan.root.number(&mut plan.nodes, &mut plan.members);
+        plan
+    }
+
+    /// Lets a place take the value at a pointer.
+    fn put(&mut self, place: usize, steps: &[String]) {
+        let Some((last, outer)) = steps.split_last() else {
+            self.whole.push(place);
+            return;
+        };
+        let mut node = &mut self.root;
+        for step in outer {
+            let at = node.member(step);
+            node = node.members[at].inner.get_or_insert_default();
+        }
+        let at = node.member(last);
+        node.members[at].columns.push(place);
+    }
+
+    fn from(&mut self, stand: Place) -> From {
+        match stand {
+            Place::Outer(outer) => From::Outer(outer),
+            Place::Here(steps) => {
+                let slot = self.slots;
+                self.slots += 1;
+                self.direct.push(AtomicBool::new(false));
+                self.put(self.columns.len() + slot, &steps);
+                From::Slot(slot)
+            }
+        }
     }
 
     #[inline]

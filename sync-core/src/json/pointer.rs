@@ -35,6 +35,30 @@ fn unescape(step: &str, pointer: &str) -> Result<String, String> {
     Ok(name)
 }
 
+/// Where a value is taken from, as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// In the record: the steps of a pointer.
+    Here(Vec<String>),
+    /// In the record around, where records are exploded: `^/id`.
+    Around(Box<str>, Vec<String>),
+    /// Given with the read, and the same for all of its records: `{account}`.
+    Given(Box<str>),
+}
+
+/// A place as it is declared: a pointer, one into the record around, or a name in braces for a value that is given
+/// with the read.
+pub(super) fn stand(text: &str) -> Result<Stand, String> {
+    if let Some(path) = text.strip_prefix('^') {
+        return steps(path).map(|steps| Stand::Around(text.into(), steps));
+    }
+    let Some(name) = text.strip_prefix('{') else { return steps(text).map(Stand::Here) };
+    match name.strip_suffix('}').filter(|name| !name.is_empty() && !name.contains(['{', '}'])) {
+        Some(_) => Ok(Stand::Given(text.into())),
+        None => Err(format!("{text:?} is no name in braces: write it as \"{{account}}\"")),
+    }
+}
+
 /// The position in an array that a step names: digits without leading zeros.
 pub(super) fn position(step: &str) -> Option<usize> {
     let plain = step == "0" || (!step.starts_with('0') && step.bytes().all(|byte| byte.is_ascii_digit()));
@@ -56,6 +80,14 @@ mod tests {
         assert!(steps("data").unwrap_err().contains("\"/data\""));
         assert!(steps("/a~2").unwrap_err().contains("~0"));
         assert!(steps(&"/a".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn a_name_in_braces_is_given_with_the_read() {
+        assert_eq!(stand("{account}").unwrap(), Stand::Given("{account}".into()));
+        assert_eq!(stand("/{a}").unwrap(), Stand::Here(vec!["{a}".to_owned()]));
+        assert!(stand("{account").unwrap_err().contains("{account}"));
+        assert!(stand("{}").is_err() && stand("{a}{b}").is_err());
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The reader of a stream's records: where each column stands, how it is written, and the reading itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::convert::{Case, Clean, Column};
+use super::convert::{Case, Map};
+use super::outer::Outers;
 use super::plan::Plan;
+use super::rule::Rule;
 use super::split::{Reading, Shape};
-use super::{Envelope, Page, Parse, pointer};
+use super::unfold::{Unfolding, When};
+use super::{Envelope, Page, Parse};
 use crate::model::{Rows, StreamSpec};
 use crate::{Error, Result};
 
@@ -20,6 +24,7 @@ pub struct RecordReader {
 struct Inner {
     stream: Arc<StreamSpec>,
     rules: Vec<Rule>,
+    unfolding: Unfolding,
     /// The first thing that was declared wrongly.
     fault: Option<String>,
     shape: OnceLock<Result<Shape, String>>,
@@ -27,33 +32,74 @@ struct Inner {
     last: AtomicUsize,
 }
 
-/// Where one column stands and how it is written.
-#[derive(Debug, Clone)]
-struct Rule {
-    pointer: Result<Vec<String>, String>,
-    parse: Parse,
-    clean: Clean,
-}
-
 impl RecordReader {
     /// A reader that takes every column from the member of its own name.
     pub fn new(stream: Arc<StreamSpec>) -> Self {
-        let rule =
-            |name: &str| Rule { pointer: Ok(vec![name.to_owned()]), parse: Parse::Auto, clean: Clean::default() };
-        let rules = stream.schema().fields().iter().map(|field| rule(field.name())).collect();
-        Self::of(stream, rules, None)
+        let rules = stream.schema().fields().iter().map(|_| Rule::default()).collect();
+        Self::of(stream, rules, Unfolding::default(), None)
     }
 
-    fn of(stream: Arc<StreamSpec>, rules: Vec<Rule>, fault: Option<String>) -> Self {
+    fn of(stream: Arc<StreamSpec>, rules: Vec<Rule>, unfolding: Unfolding, fault: Option<String>) -> Self {
         let last = AtomicUsize::new(0);
-        Self { inner: Arc::new(Inner { stream, rules, fault, shape: OnceLock::new(), last }) }
+        Self { inner: Arc::new(Inner { stream, rules, unfolding, fault, shape: OnceLock::new(), last }) }
+    }
+
+    /// Reads the records that each record of the body holds in an array, instead of the record itself. Places of
+    /// columns are then in those; `^/id` is a place in the record around them. A record whose array is empty, `null` or
+    /// not there gives no rows.
+    #[must_use]
+    pub fn explode(self, path: &str) -> Self {
+        self.unfold(|unfolding| unfolding.explode = Some(path.to_owned()))
+    }
+
+    /// Drops the records of which this holds, such as rows of sums: they are neither rows nor rejects. Called again,
+    /// it names another reason to drop a record. Of what is [exploded](RecordReader::explode), `/kind` drops one
+    /// record, and `^/kind` all that come out of the same one.
+    #[must_use]
+    pub fn drop_if(self, path: &str, when: When) -> Self {
+        self.unfold(|unfolding| unfolding.drops.push((path.to_owned(), when)))
+    }
+
+    fn unfold(self, change: impl FnOnce(&mut Unfolding)) -> Self {
+        let inner = self.inner;
+        let mut unfolding = inner.unfolding.clone();
+        change(&mut unfolding);
+        Self::of(Arc::clone(&inner.stream), inner.rules.clone(), unfolding, inner.fault.clone())
     }
 
     /// Takes a column from this place in the record: a JSON pointer (RFC 6901) such as `/amount/value`. The empty
-    /// pointer is the whole record.
+    /// pointer is the whole record. A name in braces is no place in the record but a value that is given with the
+    /// read, such as `{account}`; see [`RecordReader::read_with`].
     #[must_use]
     pub fn column(self, name: &str, path: &str) -> Self {
-        self.with(name, |rule| rule.pointer = pointer::steps(path))
+        self.first_of(name, [path])
+    }
+
+    /// Takes a column from the first of these places that has a value: one that is there, not null, and not
+    /// [taken for null](RecordReader::null_if).
+    #[must_use]
+    pub fn first_of<I: IntoIterator<Item: Into<String>>>(self, name: &str, paths: I) -> Self {
+        self.with(name, |rule| rule.places = Some(paths.into_iter().map(Into::into).collect()))
+    }
+
+    /// Gives a column this value: where none of its declared places has one, or always when no place is declared. It
+    /// is written as the column's kind suggests, whatever [`RecordReader::parse`] says of the source's values.
+    #[must_use]
+    pub fn constant(self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.with(name, |rule| rule.constant = Some(value.into()))
+    }
+
+    /// Says what the texts of a column mean, such as `"0"` for `"pending"`; numbers, true and false count by their
+    /// text. What is not listed means `default`; without one its record is rejected. No value stays no value.
+    #[must_use]
+    pub fn map<I, T, M>(self, name: &str, meanings: I, default: Option<&str>) -> Self
+    where
+        I: IntoIterator<Item = (T, M)>,
+        T: Into<String>,
+        M: Into<String>,
+    {
+        let values = meanings.into_iter().map(|(text, meaning)| (text.into(), meaning.into())).collect();
+        self.with(name, |rule| rule.clean.map = Some(Map { values, default: default.map(str::to_owned) }))
     }
 
     /// Says how the values of a column are written.
@@ -95,7 +141,7 @@ impl RecordReader {
                 fault.get_or_insert(format!("{name:?} is no declared column"));
             }
         }
-        Self::of(Arc::clone(&inner.stream), rules, fault)
+        Self::of(Arc::clone(&inner.stream), rules, inner.unfolding.clone(), fault)
     }
 
     /// The stream whose records are read.
@@ -123,23 +169,35 @@ impl RecordReader {
     /// - `Schema`: none of the records has a key column.
     /// - `Config`: see [`RecordReader::check`] and [`Envelope::check`].
     pub fn read(&self, body: &[u8], envelope: &Envelope) -> Result<Page> {
-        let page = envelope.check().and_then(|()| self.reading(envelope)?.page(body, self.room(body.len())));
+        self.read_with(body, envelope, &BTreeMap::new())
+    }
+
+    /// The same with values for the columns that take theirs from outside of the record, by name: `account` for
+    /// `{account}`. A name that is not there gives no value. A rejected record carries its values
+    /// with it, as `{"record": …, "outer": {"{account}": …}}`.
+    ///
+    /// # Errors
+    /// Those of [`RecordReader::read`].
+    pub fn read_with(&self, body: &[u8], envelope: &Envelope, given: &BTreeMap<String, String>) -> Result<Page> {
+        let page = envelope.check().and_then(|()| self.reading(envelope, given)?.page(body, self.room(body.len())));
         let page = page.map_err(|error| self.name(error))?;
         self.remember(body.len(), page.rows.len());
         Ok(page)
     }
 
-    /// Reads one record alone, such as the body of a [`RejectedRecord`](super::RejectedRecord).
+    /// Reads one record alone, such as the body of a [`RejectedRecord`](super::RejectedRecord). Where records are
+    /// exploded, it may also be one that is still whole: then all its rows come.
     ///
     /// # Errors
     /// `Malformed` where it is no JSON, `Data` with the reason where it is no row.
     pub fn record(&self, record: &[u8]) -> Result<Rows> {
-        let rows = self.reading(&Envelope::lines()).and_then(|reading| reading.alone(record));
+        let rows = self.reading(&Envelope::lines(), &BTreeMap::new()).and_then(|reading| reading.alone(record));
         rows.map_err(|error| self.name(error))
     }
 
-    fn reading<'a>(&'a self, envelope: &'a Envelope) -> Result<Reading<'a>> {
-        Ok(Reading { schema: self.inner.stream.schema(), shape: self.shape()?, envelope })
+    fn reading<'a>(&'a self, envelope: &'a Envelope, given: &BTreeMap<String, String>) -> Result<Reading<'a>> {
+        let shape = self.shape()?;
+        Ok(Reading { schema: self.inner.stream.schema(), shape, envelope, given: shape.outers.given(given) })
     }
 
     fn name(&self, error: Error) -> Error {
@@ -157,14 +215,17 @@ impl RecordReader {
         }
         let stream = &self.inner.stream;
         let key_indices = stream.key_indices();
+        let unfolding = &self.inner.unfolding;
+        let mut outers = Outers::new(unfolding.explode.is_some());
         let mut columns = Vec::new();
         for (index, (field, rule)) in stream.schema().fields().iter().zip(&self.inner.rules).enumerate() {
-            let mut column = Column::new(index, field, &rule.parse, rule.clean.clone())?;
+            let (mut column, source) = rule.compile(index, field, &mut outers)?;
             column.key = key_indices.contains(&index);
-            columns.push((column, rule.pointer.clone()?));
+            columns.push((column, source));
         }
         let keys = columns.iter().filter(|(column, _)| column.key).cloned().collect::<Vec<_>>();
-        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices })
+        let unfold = unfolding.compile(&outers)?;
+        Ok(Shape { plan: Plan::new(columns), keys: Plan::new(keys), key_indices, outers, unfold })
     }
 
     /// Rows with room for about as many as the last page held in a body of this size.

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::direct::Direct;
 use super::fault::Fault;
 use super::number::Refusal;
+use super::outer::Values;
 use super::plan::{Member, Node, Plan};
 use super::scan;
-use super::wrapper::unwrapped;
 use crate::model::{RowWriter, Rows};
 
 /// What stands at a place in an object: the name there last time, and the wanted member it is.
@@ -33,6 +33,10 @@ pub(super) struct Walk<'p, 'de> {
     filled: Vec<u64>,
     /// Whether every value is read from its text, so that what is wrong with it can be told.
     by_text: bool,
+    /// Values that columns choose from when the record has been read.
+    pub(super) slots: Vec<Option<&'de str>>,
+    /// Values from outside of the record that columns choose from.
+    pub(super) outer: Values<'de>,
     /// Why the reading stopped, where it was not for the grammar.
     pub(super) fault: Option<Fault>,
 }
@@ -45,6 +49,8 @@ impl<'p, 'de> Walk<'p, 'de> {
             present: vec![0; plan.members.div_ceil(64)],
             filled: vec![0; plan.columns.len().div_ceil(64)],
             by_text: false,
+            slots: vec![None; plan.slots],
+            outer: Values::new(),
             fault: None,
         }
     }
@@ -52,6 +58,11 @@ impl<'p, 'de> Walk<'p, 'de> {
     /// The same, reading every value from its text: slower, and able to say what is wrong with it.
     pub(super) fn by_text(plan: &'p Plan) -> Self {
         Self { by_text: true, ..Self::new(plan) }
+    }
+
+    /// The same with these values from outside of the records.
+    pub(super) fn with(self, outer: Values<'de>) -> Self {
+        Self { outer, ..self }
     }
 
     /// Reads one record into one row. `depth` brackets are open around it.
@@ -67,33 +78,31 @@ impl<'p, 'de> Walk<'p, 'de> {
         let plan = self.plan;
         self.present.fill(0);
         self.filled.fill(0);
+        self.slots.fill(None);
         let mut row = rows.begin();
         if plan.whole.is_empty() {
             Inside { walk: self, row: &mut row, node: &plan.root, depth, top: true }.deserialize(record)?;
         } else {
             let raw = <&RawValue>::deserialize(record)?.get();
             self.cells(&plan.whole, raw, depth, &mut row).map_err(D::Error::custom)?;
-            self.inside(raw, &plan.root, depth, true, &mut row).map_err(D::Error::custom)?;
+            if scan::nested(raw) || !plan.root.members.is_empty() {
+                self.inside(raw, &plan.root, depth, true, &mut row).map_err(D::Error::custom)?;
+            }
         }
+        self.choose(&mut row).map_err(D::Error::custom)?;
         self.complete().map_err(D::Error::custom)?;
         row.finish();
         Ok(())
     }
 
-    /// The same for a record inside of a wrapper, if it has one.
-    pub(super) fn wrapped<D: Deserializer<'de>>(
-        &mut self,
-        record: D,
-        depth: usize,
-        wrapper: Option<&str>,
-        rows: &mut Rows,
-    ) -> Result<(), D::Error> {
-        let Some(member) = wrapper else { return self.record(record, depth, rows) };
-        let raw = <&RawValue>::deserialize(record)?.get();
-        self.skip(raw, depth).map_err(D::Error::custom)?;
-        let inner = unwrapped(raw, member).map_err(|fault| D::Error::custom(self.stop(fault)))?;
-        let mut parser = serde_json::Deserializer::from_str(inner);
-        self.record(&mut parser, depth + 1, rows).map_err(|_| D::Error::custom(STOPPED))
+    /// Keeps the values that the plan chooses from, and reads nothing else.
+    pub(super) fn keep(&mut self, raw: &'de str, depth: usize, scratch: &mut Rows) -> Result<(), &'static str> {
+        let plan = self.plan;
+        self.present.fill(0);
+        self.slots.fill(None);
+        let mut row = scratch.begin();
+        self.cells(&plan.whole, raw, depth, &mut row)?;
+        if scan::nested(raw) { self.inside(raw, &plan.root, depth, false, &mut row) } else { Ok(()) }
     }
 
     /// Whether every column that needs a value has one.
@@ -113,21 +122,24 @@ impl<'p, 'de> Walk<'p, 'de> {
     }
 
     #[inline]
-    fn skip(&mut self, raw: &str, depth: usize) -> Result<(), &'static str> {
+    pub(super) fn skip(&mut self, raw: &str, depth: usize) -> Result<(), &'static str> {
         if scan::too_deep(raw, depth) { Err(self.stop(Fault::TooDeep)) } else { Ok(()) }
     }
 
     fn cells(
         &mut self,
         places: &[usize],
-        raw: &str,
+        raw: &'de str,
         depth: usize,
         row: &mut RowWriter<'_>,
     ) -> Result<(), &'static str> {
         self.skip(raw, depth)?;
+        let plan = self.plan;
         for &place in places {
-            let written = self.plan.columns[place].write(raw, row);
-            self.written(place, written)?;
+            match plan.columns.get(place) {
+                Some(column) => self.written(place, column.write(raw, row))?,
+                None => self.slots[place - plan.columns.len()] = Some(raw),
+            }
         }
         Ok(())
     }
@@ -189,13 +201,9 @@ impl<'p, 'de> Inside<'_, '_, 'p, 'p, 'de> {
         let reason = if self.top {
             "the record is not an object".to_owned()
         } else {
-            let mut node = self.node;
-            while let Some(inner) = node.members.first().filter(|m| m.columns.is_empty()).and_then(|m| m.inner.as_ref())
-            {
-                node = inner;
-            }
-            let column = node.members.first().and_then(|member| member.columns.first());
-            let name = column.map_or("", |column| &self.walk.plan.columns[*column].name);
+            let columns = &self.walk.plan.columns;
+            let Some(place) = self.node.place_below(columns.len()) else { return Ok(()) };
+            let name = &columns[place].name;
             format!("column {name:?}: a single value where its pointer expects nested data")
         };
         Err(E::custom(self.walk.stop(Fault::Refused(reason))))

@@ -7,12 +7,30 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fault::Fault;
+use super::record::Walk;
+
+impl<'de> Walk<'_, 'de> {
+    /// Cuts a record out of its wrapper, if it has one. The depth is that of what is cut out.
+    pub(super) fn unwrap(
+        &mut self,
+        raw: &'de str,
+        depth: usize,
+        wrapper: Option<&str>,
+    ) -> Result<(&'de str, usize), &'static str> {
+        self.skip(raw, depth)?;
+        match wrapper.map(|member| unwrapped(raw, member)) {
+            None => Ok((raw, depth)),
+            Some(Ok(inner)) => Ok((inner, depth + 1)),
+            Some(Err(fault)) => Err(self.stop(fault)),
+        }
+    }
+}
 
 /// The value of a record's wrapper.
 ///
 /// # Errors
 /// The fault, where the record has none or two.
-pub(super) fn unwrapped<'de>(raw: &'de str, member: &str) -> Result<&'de str, Fault> {
+fn unwrapped<'de>(raw: &'de str, member: &str) -> Result<&'de str, Fault> {
     let mut found = None;
     let seed = Find { member, found: &mut found, twice: false };
     let twice = seed.deserialize(&mut serde_json::Deserializer::from_str(raw)).unwrap_or(false);

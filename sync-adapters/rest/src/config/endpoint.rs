@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
-use super::{PagingConfig, RuleConfig, SinceConfig, Style, WindowConfig};
+use super::{
+    CsvConfig, DropConfig, Format, PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig,
+};
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,16 +24,28 @@ pub struct Endpoint {
     pub headers: BTreeMap<String, String>,
     /// The body of a POST.
     pub body: Option<BodyConfig>,
+    /// What the bodies of answers are written in.
+    pub format: Format,
+    /// How CSV is written.
+    pub csv: CsvConfig,
     /// Where the records stand, JSON pointers; the first place that holds records is taken, none at all means the body.
     pub records: Vec<String>,
     /// How the records are laid out there.
     pub layout: Layout,
     /// The member that wraps each record.
     pub wrapper: Option<String>,
-    /// Where a column stands in a record, when it is not the member of its own name: JSON pointers.
+    /// The array inside of each record that holds the records to read, a JSON pointer. Columns are then looked for in
+    /// those; `^/id` is a place in the record around them. Where the array is empty, null or not there, there are none.
+    pub explode: Option<String>,
+    /// Which records are no rows at all, such as rows of sums; one reason is enough.
+    pub drop: Vec<DropConfig>,
+    /// Where a column stands in a record, when it is not the member of its own name: JSON pointers, or a variable of
+    /// the partition such as `{account}`.
     pub columns: BTreeMap<String, String>,
     /// How a column is written, when its kind does not say it.
     pub parse: BTreeMap<String, Parse>,
+    /// What becomes of the values of a column before they are read.
+    pub transforms: BTreeMap<String, Transform>,
     /// How the listing goes on.
     pub paging: PagingConfig,
     /// How to ask for changes only.
@@ -40,6 +54,8 @@ pub struct Endpoint {
     pub window: Option<WindowConfig>,
     /// The durable parts of the stream, such as accounts.
     pub partitions: Vec<PartitionConfig>,
+    /// Where the other side lists its durable parts, instead of `partitions`.
+    pub partitions_from: Option<ParentConfig>,
     /// Whether rows come in the order of their key. Numbered pages then stay as they are when a row changes; otherwise a
     /// listing during which rows changed is read again by the next run.
     pub ordered_by_key: bool,
@@ -166,6 +182,42 @@ impl Endpoint {
         self
     }
 
+    /// Bodies are CSV with this sign between cells.
+    #[must_use]
+    pub fn csv(mut self, delimiter: char) -> Self {
+        self.format = Format::Csv;
+        self.csv.delimiter = delimiter;
+        self
+    }
+
+    /// Bodies are XML.
+    #[must_use]
+    pub fn xml(mut self) -> Self {
+        self.format = Format::Xml;
+        self
+    }
+
+    /// Reads the records in this array of each record, instead of the record itself.
+    #[must_use]
+    pub fn explode(mut self, pointer: impl Into<String>) -> Self {
+        self.explode = Some(pointer.into());
+        self
+    }
+
+    /// One more reason to drop a record.
+    #[must_use]
+    pub fn drop_if(mut self, condition: DropConfig) -> Self {
+        self.drop.push(condition);
+        self
+    }
+
+    /// What becomes of the values of a column before they are read.
+    #[must_use]
+    pub fn transform(mut self, name: impl Into<String>, transform: Transform) -> Self {
+        self.transforms.insert(name.into(), transform);
+        self
+    }
+
     /// Pages by a token that stands here in the body and is sent back as `cursor`; see [`Endpoint::page_param`].
     #[must_use]
     pub fn cursor(self, pointer: impl Into<String>) -> Self {
@@ -269,6 +321,13 @@ impl Endpoint {
     ) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.partitions.push(PartitionConfig { name: name.into(), variables });
+        self
+    }
+
+    /// Takes the durable parts from a listing of the other side.
+    #[must_use]
+    pub fn partitions_from(mut self, listing: ParentConfig) -> Self {
+        self.partitions_from = Some(listing);
         self
     }
 

@@ -1,11 +1,15 @@
 //! What describes an API: plain data, from TOML, JSON or the builder. Unknown fields are refused.
 
 mod auth;
+mod drop;
 mod endpoint;
+mod format;
 mod paging;
+mod parent;
 mod range;
 mod rule;
 mod signing;
+mod transform;
 
 use std::collections::BTreeMap;
 
@@ -13,11 +17,15 @@ use serde::Deserialize;
 use sync_core::{Error, Result};
 
 pub use auth::{AuthConfig, ClientAuthentication, HeaderConfig};
+pub use drop::DropConfig;
 pub use endpoint::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PartitionConfig, get, post, post_form};
+pub use format::{CsvConfig, Format};
 pub use paging::{PagingConfig, Style};
+pub use parent::ParentConfig;
 pub use range::{HalveConfig, PassConfig, SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
+pub use transform::{Case, Transform};
 
 /// One API: where it is, how to get in, its limits and its streams.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,7 +46,7 @@ pub struct ApiConfig {
     /// Other hosts that next links and redirects may lead to. Credentials are not sent there.
     #[serde(default)]
     pub allow_hosts: Vec<String>,
-    /// Content types that count as JSON besides `application/json` and `…+json`.
+    /// Content types that count as a stream's format besides its own, such as `application/json` and `…+json`.
     #[serde(default)]
     pub accept_types: Vec<String>,
     /// Where error bodies hold their message, JSON pointers; the first one found is shown.

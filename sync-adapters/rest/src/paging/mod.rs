@@ -25,6 +25,8 @@ pub(crate) struct Pager {
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) records: u64,
+    /// Records that were dropped by declaration. They fill a page, and count neither for a total nor for an offset.
+    pub(crate) dropped: u64,
     pub(crate) total: Option<u64>,
     next: Option<String>,
     pages: Option<u64>,
@@ -42,6 +44,18 @@ pub(crate) enum Step {
     End,
     /// The page or the listing is shorter than the other side says itself.
     Short,
+}
+
+impl Facts {
+    /// All records of the page, be they dropped or not.
+    pub(crate) fn came(&self) -> u64 {
+        self.records + self.dropped
+    }
+
+    /// By how much an offset grows: what was dropped may not be counted there. Rows that come twice do no harm.
+    fn advance(&self) -> u64 {
+        if self.records > 0 { self.records } else { self.dropped }
+    }
 }
 
 impl Pager {
@@ -120,6 +134,7 @@ impl Pager {
         let more = extra(&self.config.more).map(holds);
         Facts {
             records: page.records as u64,
+            dropped: page.dropped as u64,
             total: extra(&self.config.total).and_then(count),
             next,
             pages: extra(&self.config.pages).and_then(count),
@@ -146,12 +161,12 @@ impl Pager {
             Style::Next | Style::Link => facts.next.clone().map_or(end, |address| Step::More(PageAt::Address(address))),
             Style::Page => self.after_numbered(position, facts, end),
             Style::Offset => {
-                let next = PageAt::Offset(self.offset(&position.page) + facts.records);
+                let next = PageAt::Offset(self.offset(&position.page) + facts.advance());
                 self.after_counted(facts, seen, end, Step::More(next))
             }
             Style::Keyset => match facts.last_key.clone() {
                 Some(key) => self.after_counted(facts, seen, end, Step::More(PageAt::After(key))),
-                None if facts.records == 0 => end,
+                None if facts.came() == 0 => end,
                 None => Step::Short,
             },
         }
@@ -180,7 +195,7 @@ impl Pager {
         if let Some(total) = facts.total {
             return match () {
                 () if ordinal.saturating_mul(size.max(1)) >= total => end,
-                () if facts.records < size.max(1) => Step::Short,
+                () if facts.came() < size.max(1) => Step::Short,
                 () => next,
             };
         }
@@ -193,10 +208,10 @@ impl Pager {
     /// Total, then a short page, then an empty one.
     fn after_counted(&self, facts: &Facts, seen: u64, end: Step, next: Step) -> Step {
         match (facts.total, self.config.size) {
-            (Some(total), _) if seen >= total || facts.records == 0 => end,
+            (Some(total), _) if seen >= total || facts.came() == 0 => end,
             (Some(_), _) => next,
-            _ if facts.records == 0 => end,
-            (None, Some(size)) if !facts.more && facts.records < size => end,
+            _ if facts.came() == 0 => end,
+            (None, Some(size)) if !facts.more && facts.came() < size => end,
             _ => next,
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sync_core::{Error, Key, Result};
-use sync_rest::{Endpoint, RestSource, get};
+use sync_rest::{Endpoint, ParentConfig, RestSource, get};
 use sync_testkit::source::{Act, Hand, conformance, with_hand};
 
 use crate::reading::orders;
@@ -67,7 +67,11 @@ async fn assert_conforms(endpoint: Endpoint, skipped_at_most: usize) {
     let report = conformance(async |_| {
         let table = Table::new();
         let serving = table.clone();
-        let server = Server::start(move |request| serving.page(request)).await;
+        let server = Server::start(move |request| match request.path.as_str() {
+            "/accounts" => Reply::json(&json!([{"id": 7}])),
+            _ => serving.page(request),
+        })
+        .await;
         let source: RestSource = server.source(&orders(), endpoint.clone());
         Ok::<_, Error>(with_hand(source, table))
     })
@@ -85,4 +89,11 @@ async fn a_source_with_versions_keeps_the_contract() {
 #[tokio::test]
 async fn a_source_without_versions_keeps_the_contract() {
     assert_conforms(get("/orders").records("/data").cursor("/next").ordered_by_key(), 12).await;
+}
+
+#[tokio::test]
+async fn a_source_whose_partitions_are_listed_keeps_the_contract() {
+    let orders = get("/{account}/orders").records("/data").cursor("/next").total("/total").since("since");
+    let accounts = ParentConfig::new("/accounts", "/id").variable("account", "/id");
+    assert_conforms(orders.ordered_by_key().partitions_from(accounts), 4).await;
 }

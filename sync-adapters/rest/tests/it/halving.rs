@@ -198,7 +198,7 @@ async fn a_read_goes_on_after_every_boundary_and_misses_no_row() {
             _ => page_of(request, 3, |_| true),
         })
         .await;
-        let spec = purchases().disposition(disposition.clone());
+        let spec = purchases().disposition(disposition);
         // One for all: setting up TLS takes longer than a read.
         let transport: Arc<dyn HttpTransport> = Arc::new(ReqwestTransport::new(&SocketOptions::default()).unwrap());
         let build = || {
@@ -239,7 +239,7 @@ async fn a_read_goes_on_after_every_boundary_and_misses_no_row() {
             if let (Some(scope), Some((true, ended))) = (&open, &first) {
                 assert_eq!(scope, ended);
             }
-            assert_eq!(open.is_none() && matches!(first, Some((true, _))), false, "nothing ends that did not begin");
+            assert!(open.is_some() || !matches!(first, Some((true, _))), "nothing ends that did not begin");
             checked += 1;
         }
         assert!(checked > 30, "{disposition:?} {checked}");

@@ -1,6 +1,7 @@
 //! What a reader does with good and with bad bodies, seen from outside.
 
 mod bodies;
+mod choices;
 mod columns;
 mod properties;
 
