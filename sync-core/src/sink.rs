@@ -168,9 +168,11 @@ pub enum Intent {
 pub enum Step {
     /// Write changes where everyone sees them.
     Write(Write),
-    /// Keep rows durably where nobody sees them yet.
+    /// Keep rows durably where nobody sees them yet. A step without rows creates an empty stage.
     Stage(Stage),
-    /// Make staged rows visible at once, and deal with the rows they do not name. The stage is gone afterwards.
+    /// Make staged rows visible at once, and deal with the rows they do not name. The stage is gone afterwards. A stage
+    /// that is not there was published already: then nothing happens, and nothing is reported. So a publish may come
+    /// again after a lost reply.
     Publish(Publish),
     /// Forget staged rows.
     Discard {
@@ -268,8 +270,11 @@ pub struct Publish {
     pub mode: WriteMode,
     /// Whether the stage holds only keys: then nothing is written, and rows the target lacks are counted as missing.
     pub keys_only: bool,
-    /// Keys that are left out, since their rows went to the dead letters.
+    /// Staged keys that are left out, since their rows went to the dead letters.
     pub skip: Vec<Key>,
+    /// Keys that the listing named but that could not be staged, since their rows went to the dead letters: they are
+    /// not absent.
+    pub spared: Vec<Key>,
 }
 
 /// How many rows a publish may remove: a listing that lost its tail must not empty a table (P19).

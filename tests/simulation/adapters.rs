@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::iter;
 use sync_core::memory::{MemorySink, MemorySource};
-use sync_core::model::{Batch, Boundary, RowScope};
+use sync_core::model::{Batch, Boundary, Partition, RowScope, Rows};
 use sync_core::sink::{SinkCapabilities, StoredRow, WriteReport, WriteUnit};
-use sync_core::source::{Reading, SourceCapabilities};
+use sync_core::source::{Estimate, Reading, Receipt, SourceCapabilities};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{BatchStream, Feed, Key, ReadRequest, Result, Scope, Sink, Source, StreamSpec};
 
@@ -19,6 +19,7 @@ pub(crate) struct BreaksOff {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Source for BreaksOff {
     fn name(&self) -> &str {
         self.inner.name()
@@ -30,6 +31,26 @@ impl Source for BreaksOff {
 
     async fn feeds(&self) -> Result<Vec<Feed>> {
         self.inner.feeds().await
+    }
+
+    async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {
+        self.inner.partitions(feed).await
+    }
+
+    async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {
+        self.inner.estimate(request).await
+    }
+
+    async fn acknowledge(&self, receipt: &Receipt) -> Result<()> {
+        self.inner.acknowledge(receipt).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    fn revive(&self, stream: &StreamSpec, record: &[u8]) -> Result<Rows> {
+        self.inner.revive(stream, record)
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod adapters;
+mod nature;
+mod oracles;
 mod world;
 
 use sync_core::engine::Bug;
@@ -82,7 +84,7 @@ fn assert_caught(plant: Plant, oracle: &str) {
 
 #[test]
 fn a_position_saved_before_the_rows_is_caught() {
-    assert_caught(Plant::Engine(Bug::CursorFirst), "every_source_row_is_in_the_target");
+    assert_caught(Plant::Engine(Bug::CursorFirst), "the_position_is_never_ahead");
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn keys_that_stand_twice_in_a_batch_are_caught() {
 
 #[test]
 fn an_ignored_token_is_caught() {
-    assert_caught(Plant::IgnoredToken, "every_change_has_one_effect");
+    assert_caught(Plant::IgnoredToken, "versions_never_go_back_per_key");
 }
 
 #[test]

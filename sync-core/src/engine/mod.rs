@@ -9,6 +9,7 @@ mod builder;
 mod guarantee;
 mod lease_keeper;
 mod listing;
+mod obsolete;
 mod options;
 mod pipeline;
 mod planted;

@@ -40,6 +40,7 @@ impl ScopeRun<'_> {
             }
         }
         self.strain.note(&self.inner.settings.breaker, flags.all())?;
+        self.spare(&letters);
         let mut tally = Tally::new();
         tally.add(Outcome::Rejected, letters.len() as u64);
         self.bury(letters).await?;
@@ -94,6 +95,7 @@ impl ScopeRun<'_> {
                     let letter = self.letter(&steps, at, &error)?;
                     flags.reject(at);
                     self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+                    self.spare(std::slice::from_ref(&letter));
                     self.bury(vec![letter]).await?;
                     tally.add(Outcome::Rejected, 1);
                 }
@@ -102,6 +104,13 @@ impl ScopeRun<'_> {
         }
         self.strain.note(&self.inner.settings.breaker, flags.all())?;
         Ok(tally)
+    }
+
+    /// Rows of an open listing that cannot be staged are not gone.
+    fn spare(&mut self, letters: &[DeadLetter]) {
+        if self.checkpoint.stage.is_some() {
+            letters.iter().for_each(|letter| self.spared.add(&letter.stream, letter.key.as_ref()));
+        }
     }
 
     fn take_out(&self, steps: &mut [Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
@@ -116,6 +125,14 @@ impl ScopeRun<'_> {
             }
             Step::Stage(stage) => stage.changes = kept(&stage.changes),
             Step::Publish(_) | Step::Discard { .. } => {}
+        }
+        // A dry run stages and publishes in one unit.
+        for step in &mut steps[at.0..] {
+            if let Step::Publish(publish) = step
+                && publish.stream.name() == letter.stream
+            {
+                publish.spared.extend(letter.key.clone());
+            }
         }
         Ok(letter)
     }

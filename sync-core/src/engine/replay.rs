@@ -7,8 +7,8 @@ use super::pipeline::Pipeline;
 use super::run::claim;
 use super::scope_run::Home;
 use crate::ledger::Ledger;
-use crate::model::{Changes, Lane, Mark, Outcome, Partition, Rows, Scope, StreamSpec, ValueRef};
-use crate::sink::{Guard, Intent, Step, Write, WriteMode, WriteUnit};
+use crate::model::{Changes, Lane, Mark, Outcome, Partition, Rows, Scope, StreamSpec, Value, ValueRef};
+use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, LetterBody, LetterKind, LetterQuery};
 use crate::{Error, ErrorKind, Result};
 
@@ -46,10 +46,10 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                     next: Checkpoint { seq: checkpoint.seq + 1, ..Checkpoint::default() },
                 });
                 match write(pipeline, &scope, &streams, letter, advance.as_ref()).await {
-                    Ok(outcome) => {
-                        ledger.outcomes.add(outcome, 1);
+                    Ok(tried) => {
+                        ledger.outcomes.add(tried.outcome, 1);
                         inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
-                        checkpoint.seq += 1;
+                        checkpoint.seq += u64::from(tried.written);
                     }
                     Err(error)
                         if matches!(error.kind(), ErrorKind::Data | ErrorKind::Malformed | ErrorKind::Config) =>
@@ -66,6 +66,12 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     outcome.and(released).map(|()| ledger)
 }
 
+/// What became of a letter, and whether the sink was asked to write it.
+struct Tried {
+    outcome: Outcome,
+    written: bool,
+}
+
 /// Writes one letter, and says what became of it.
 async fn write(
     pipeline: &Pipeline,
@@ -73,12 +79,21 @@ async fn write(
     streams: &[Arc<StreamSpec>],
     letter: &DeadLetter,
     advance: Option<&Advance>,
-) -> Result<Outcome> {
+) -> Result<Tried> {
     let stream = streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
         Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
     })?;
     pipeline.sink.prepare(stream).await?;
     let changes = changes(pipeline, stream, letter)?;
+    let mut expect = Vec::new();
+    if pipeline.sink.capabilities().read_back && !stream.key_columns().is_empty() {
+        let key = changes.at(0).key(&stream.key_indices());
+        let stored = pipeline.sink.stored(stream, &[key]).await?.pop().flatten();
+        if let Some(passed) = stored.as_ref().and_then(|stored| passed(stream, &stored.values, &changes)) {
+            return Ok(Tried { outcome: passed, written: false });
+        }
+        expect.push(stored.map_or(Expect::Absent, |stored| Expect::Row(stored.values)));
+    }
     let write = Write {
         stream: Arc::clone(stream),
         changes,
@@ -86,14 +101,24 @@ async fn write(
         // Without versions nobody can tell which is newer: what is there stays.
         guard: if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Never },
         difference: crate::detect::Difference::Content,
-        expect: Vec::new(),
+        expect,
     };
     let steps = [Step::Write(write)];
     let report = pipeline.sink.apply(&WriteUnit { scope, steps: &steps, advance, intent: Intent::Commit }).await?;
     let outcome = report.tally().iter().next().map(|(outcome, _)| outcome);
-    outcome.ok_or_else(|| {
+    outcome.map(|outcome| Tried { outcome, written: true }).ok_or_else(|| {
         Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name())
     })
+}
+
+/// What becomes of a letter whose row has been written since: of two states with one version, the stored one came later.
+fn passed(stream: &StreamSpec, stored: &[Value], letter: &Changes) -> Option<Outcome> {
+    let version = stream.version_index()?;
+    let letter = letter.at(0).to_values();
+    if stored == letter {
+        return Some(Outcome::Unchanged);
+    }
+    (stored[version] >= letter[version]).then_some(Outcome::Stale)
 }
 
 fn changes(pipeline: &Pipeline, stream: &StreamSpec, letter: &DeadLetter) -> Result<Changes> {

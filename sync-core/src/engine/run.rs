@@ -41,10 +41,11 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
                 .with("pipeline", &pipeline.name));
             }
             let partitions = with_retries(inner, || pipeline.source.partitions(&feed)).await?;
+            let parts = partitions.len();
             let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
                 let scope = scope_of(pipeline, &feed, partition, &options.mode);
                 let span = tracing::info_span!("partition", %scope);
-                Box::pin(run_scope(inner, pipeline, &options, &run, scope, feed.clone()).instrument(span))
+                Box::pin(run_scope(inner, pipeline, &options, &run, scope, feed.clone(), parts).instrument(span))
             }))
             .buffered(inner.settings.partitions_at_once);
             while let Some(report) = at_once.next().await {
@@ -167,12 +168,13 @@ async fn run_scope(
     run: &RunId,
     scope: Scope,
     feed: Feed,
+    parts: usize,
 ) -> ScopeReport {
     let turn = inner.turn(&lease_name(&scope));
     let _turn = turn.lock().await;
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
     let mut books = Books::default();
-    let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, started, &mut books).await;
+    let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await;
     let (mut status, mut error) = match ended {
         Ok(Ending::Done) => (RunStatus::Completed, None),
         Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
@@ -220,6 +222,7 @@ async fn attempt_scope(
     run: &RunId,
     scope: &Scope,
     feed: Feed,
+    parts: usize,
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
@@ -242,7 +245,7 @@ async fn attempt_scope(
         (Some(lease), checkpoint)
     };
     let mut scope_run =
-        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, lease.clone(), home, checkpoint);
+        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, parts, lease.clone(), home, checkpoint);
     let record = |status, finished, ledger, error| RunRecord {
         run: run.clone(),
         scope: scope.clone(),
@@ -326,7 +329,14 @@ pub(super) async fn claim(
     home: Home,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
+    // A store that lost its memory gives tokens again that it gave before. The token must be higher than any that the sink
+    // has seen, or a holder from before could not be told from us.
     let mut floor = FencingToken::default();
+    if home == Home::Sink
+        && let Err(error) = with_retries(inner, || pipeline.sink.open(scope, floor)).await
+    {
+        floor = floor_after(&error, floor).ok_or(error)?;
+    }
     loop {
         let lease =
             with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;

@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::breaker::Strain;
+use super::obsolete::LettersByKey;
 use super::options::{Mode, RunOptions};
 use super::pipeline::{FirstLoad, Pipeline};
 use super::planted::Bug;
@@ -16,10 +17,10 @@ use super::read_ahead::{Fetched, ReadAhead};
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
-use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
+use crate::model::{Boundary, Disposition, Feed, Lane, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
 use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
-use crate::state::{Checkpoint, FencingToken, Lease, RunId};
+use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
 
 /// Where a scope's checkpoint is kept: one place, chosen by what the sink can do.
@@ -48,6 +49,8 @@ pub(super) struct ScopeRun<'a> {
     pub(super) run: &'a RunId,
     pub(super) scope: Scope,
     pub(super) feed: Feed,
+    /// How many partitions the feed has.
+    pub(super) parts: usize,
     /// `None` on a dry run, which must leave no trace.
     pub(super) lease: Option<Lease>,
     pub(super) home: Home,
@@ -58,8 +61,12 @@ pub(super) struct ScopeRun<'a> {
     pub(super) open_listing: bool,
     /// What a dry run of a listing keeps until the listing ends.
     pub(super) rehearsed: Vec<Step>,
+    /// Rows that the open listing named and that went to the dead letters.
+    pub(super) spared: Spared,
     /// Rows that earlier runs have staged.
     pub(super) carried: u64,
+    /// Dead letters by key, once a delete has asked for them.
+    pub(super) letters: Option<LettersByKey>,
     frontier_before: Option<Timestamp>,
     may_sort: bool,
 }
@@ -85,11 +92,13 @@ impl<'a> ScopeRun<'a> {
         run: &'a RunId,
         scope: Scope,
         feed: Feed,
+        parts: usize,
         lease: Option<Lease>,
         home: Home,
         checkpoint: Checkpoint,
     ) -> Self {
         let frontier_before = checkpoint.frontier.map(|frontier| frontier.at);
+        let spared = checkpoint.stage.as_ref().map(|stage| stage.spared.clone()).unwrap_or_default();
         let carried = checkpoint.stage.as_ref().map_or(0, |stage| stage.staged);
         Self {
             inner,
@@ -98,6 +107,7 @@ impl<'a> ScopeRun<'a> {
             run,
             scope,
             feed,
+            parts,
             lease,
             home,
             checkpoint,
@@ -105,7 +115,9 @@ impl<'a> ScopeRun<'a> {
             strain: Strain::default(),
             open_listing: false,
             rehearsed: Vec::new(),
+            spared,
             carried,
+            letters: None,
             frontier_before,
             may_sort: false,
         }
@@ -204,6 +216,9 @@ impl<'a> ScopeRun<'a> {
             Mode::Full | Mode::Reconcile => true,
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
+        if self.options.mode == Mode::Reconcile {
+            self.refuse_beside_a_first_load().await?;
+        }
         if afresh && self.checkpoint.stage.is_some() {
             self.discard_stage().await?;
         }
@@ -230,6 +245,23 @@ impl<'a> ScopeRun<'a> {
         Ok(request)
     }
 
+    /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
+    /// it has removed.
+    async fn refuse_beside_a_first_load(&self) -> Result<()> {
+        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
+        let standing = match self.home {
+            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
+            Home::Store => self.inner.store.checkpoint(&live).await?,
+        };
+        match standing.and_then(|standing| standing.stage) {
+            Some(stage) if stage.first_load => Err(Error::config(
+                "the first load has not come to its end: let an incremental run finish it, then reconcile",
+            )
+            .with("scope", &live)),
+            _ => Ok(()),
+        }
+    }
+
     /// Everything comes again from the beginning: the saved position is no longer valid at the source.
     async fn restart(&mut self) -> Result<()> {
         self.inner.tell(&Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
@@ -250,13 +282,13 @@ impl<'a> ScopeRun<'a> {
                 self.open_stage(RowScope::All, true, false);
             }
         }
-        let mut next = Checkpoint {
+        let next = Checkpoint {
             cursor: gathered.cursor.clone().or_else(|| self.checkpoint.cursor.clone()),
             frontier: gathered.frontier.or(self.checkpoint.frontier),
             ..self.checkpoint.clone()
         };
-        if let Some(stage) = &mut next.stage {
-            stage.staged += gathered.rows as u64;
+        if next.stage.is_some() {
+            gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
         self.books.ledger.fetched += gathered.records;
         let letters = gathered

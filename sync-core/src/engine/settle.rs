@@ -31,6 +31,8 @@ impl ScopeRun<'_> {
         next: Checkpoint,
         letters: Vec<DeadLetter>,
     ) -> Result<Settled> {
+        let mut obsolete = self.letters_of_deleted(&steps).await?;
+        obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
         let rejected = letters.len();
         self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(false, rejected))?;
         self.bury(letters).await?;
@@ -46,6 +48,7 @@ impl ScopeRun<'_> {
             settled.tally += self.settle_part(part, &stay).await?;
         }
         settled.tally += self.settle_part(last, &next).await?;
+        self.close(obsolete).await?;
         Ok(settled)
     }
 
@@ -125,7 +128,15 @@ impl ScopeRun<'_> {
 
     async fn commit(&mut self, steps: &[Step], next: &Checkpoint) -> Result<Written> {
         let expected = self.checkpoint.seq;
-        let next = Checkpoint { seq: expected + 1, tally: Tally::new(), ..next.clone() };
+        let mut next = Checkpoint { seq: expected + 1, tally: Tally::new(), ..next.clone() };
+        if let Some(stage) = &mut next.stage {
+            // Only here it is known which rows are left: others went to the dead letters.
+            stage.staged += steps
+                .iter()
+                .map(|step| if let Step::Stage(stage) = step { stage.changes.len() as u64 } else { 0 })
+                .sum::<u64>();
+            stage.spared.clone_from(&self.spared);
+        }
         let advance = Advance { token: self.token(), expected, next };
         if self.inner.settings.planted.has(Bug::CursorFirst) {
             return self.commit_cursor_first(steps, advance).await;
@@ -204,7 +215,7 @@ impl ScopeRun<'_> {
     }
 
     /// Writes dead letters to the store, before the unit they belong to.
-    pub(super) async fn bury(&self, letters: Vec<DeadLetter>) -> Result<()> {
+    pub(super) async fn bury(&mut self, letters: Vec<DeadLetter>) -> Result<()> {
         let Some(first) = letters.first() else { return Ok(()) };
         if self.options.dry_run {
             return Ok(());
@@ -215,6 +226,7 @@ impl ScopeRun<'_> {
             rows: letters.len() as u64,
             reason: first.reason.clone(),
         };
+        self.note_letters(&letters);
         let entries: Vec<Entry> = letters.into_iter().map(Entry::DeadLetter).collect();
         self.record(&entries).await?;
         self.inner.tell(&event);

@@ -95,4 +95,31 @@ pub enum RowScope {
         /// The first value outside; `None` is no upper bound.
         until: Option<Value>,
     },
+    /// The rows whose column holds this value: those of one account, or of one branch.
+    Equals {
+        /// The column that is compared.
+        column: String,
+        /// The value it holds.
+        value: Value,
+    },
+    /// The rows that both cover.
+    Both(Box<RowScope>, Box<RowScope>),
+}
+
+impl RowScope {
+    /// Of these rows, those whose column holds this value: what the listing of one partition speaks for.
+    #[must_use]
+    pub fn within(self, column: impl Into<String>, value: impl Into<Value>) -> Self {
+        let part = Self::Equals { column: column.into(), value: value.into() };
+        if self == Self::All { part } else { Self::Both(Box::new(part), Box::new(self)) }
+    }
+
+    /// Whether it is confined to a part of the rows that a value tells apart from the others.
+    pub fn is_part(&self) -> bool {
+        match self {
+            Self::All | Self::Range { .. } => false,
+            Self::Equals { .. } => true,
+            Self::Both(one, other) => one.is_part() || other.is_part(),
+        }
+    }
 }

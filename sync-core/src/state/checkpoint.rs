@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::FencingToken;
-use crate::model::{Cursor, Frontier, RowScope, Tally};
+use crate::model::{Cursor, Frontier, Key, RowScope, Tally};
 
 /// The name of rows that are stored but not visible yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +44,39 @@ pub struct OpenStage {
     pub first_load: bool,
     /// Whether only keys are staged.
     pub keys_only: bool,
+    /// Rows that the listing named and that went to the dead letters.
+    #[serde(default)]
+    pub spared: Spared,
+}
+
+/// Rows that a listing named although they are not staged: they are not gone (P19).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spared {
+    keys: Vec<(String, Key)>,
+    unknown: bool,
+}
+
+impl Spared {
+    /// The most keys that are remembered. With more, the listing proves nothing.
+    const MOST: usize = 1000;
+
+    /// One more row of a stream; without its key, the listing proves nothing any more.
+    pub fn add(&mut self, stream: &str, key: Option<&Key>) {
+        match key {
+            Some(key) if self.keys.len() < Self::MOST => self.keys.push((stream.to_owned(), key.clone())),
+            _ => self.unknown = true,
+        }
+    }
+
+    /// The keys of a stream that are not gone.
+    pub fn keys_of(&self, stream: &str) -> Vec<Key> {
+        self.keys.iter().filter(|(of, _)| of == stream).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Whether every such row is known by its key, so that the others may be taken for gone.
+    pub fn is_known(&self) -> bool {
+        !self.unknown
+    }
 }
 
 /// How far a scope has got: everything before the cursor is durable.

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use crate::Result;
 use crate::model::Scope;
 
-pub use checkpoint::{Advance, Checkpoint, OpenStage, StageName};
+pub use checkpoint::{Advance, Checkpoint, OpenStage, Spared, StageName};
 pub use dead_letter::{DeadLetter, LetterBody, LetterId, LetterKind, LetterQuery};
 pub use lease::{FencingToken, Lease};
 pub use run_log::{RunId, RunQuery, RunRecord, RunStatus};

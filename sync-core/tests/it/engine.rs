@@ -163,6 +163,17 @@ async fn a_reconcile_deletes_what_a_complete_listing_does_not_name() {
 }
 
 #[tokio::test]
+async fn the_listing_of_one_partition_removes_nothing_of_another() {
+    let world = World::with(MemorySource::of([orders()]).page(10).partitioned(3), MemorySink::new());
+    world.fill(30);
+    world.run().await;
+    let refused = world.engine().run_with("shop", RunOptions::reconcile().confirm_deletes()).await.unwrap();
+    assert_eq!(refused.status, RunStatus::Failed, "{refused}");
+    assert!(refused.to_string().contains("name the column that tells their rows apart"), "{refused}");
+    world.assert_in_step();
+}
+
+#[tokio::test]
 async fn a_mass_delete_is_withheld_until_it_is_confirmed() {
     let world = World::with(
         MemorySource::of([orders()]).page(10).feeding(Feeding::Version).listing(Listing::Keys),
@@ -228,6 +239,23 @@ async fn rejected_records_go_to_the_dead_letters_and_come_back_by_replay() {
     let replayed = engine.replay("shop", LetterQuery::default()).await.unwrap();
     assert_eq!(replayed.count(Outcome::Created), 1, "{replayed:?}");
     assert!(engine.dead_letters(&LetterQuery::default()).await.unwrap().is_empty());
+    world.assert_in_step();
+}
+
+#[tokio::test]
+async fn a_replay_does_not_bring_back_a_row_that_was_deleted_meanwhile() {
+    let world = World::with(MemorySource::of([orders()]).page(50), MemorySink::new());
+    world.fill(99);
+    world.run().await;
+    world.source.upsert("orders", row(42, 2, "unreadable"));
+    world.source.spoil("orders", &Key::new([42]), "a broken date");
+    world.run().await;
+    assert_eq!(world.engine().dead_letters(&LetterQuery::default()).await.unwrap().len(), 1);
+    world.source.delete("orders", &Key::new([42]));
+    world.run().await;
+    let engine = world.engine();
+    assert!(engine.dead_letters(&LetterQuery::default()).await.unwrap().is_empty());
+    engine.replay("shop", LetterQuery::default()).await.unwrap();
     world.assert_in_step();
 }
 

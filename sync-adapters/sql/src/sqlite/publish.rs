@@ -15,8 +15,9 @@ use crate::ident::{list, quoted};
 /// Publishes a stage. The stage is gone afterwards.
 pub(crate) fn publish(connection: &Connection, step: usize, publish: &Publish) -> Result<StepReport> {
     let plan = Plan::of(&publish.stream)?;
-    // Nothing was listed: then nothing was staged, and every row in scope is absent.
-    stage::create(connection, &publish.stage, &publish.stream)?;
+    if !stage::exists(connection, &publish.stage, &publish.stream)? {
+        return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
+    }
     let staged = Staged { connection, publish, plan: &plan, table: stage::table(&publish.stage, &publish.stream)? };
     let tally = if publish.keys_only {
         staged.compare_keys()?
@@ -25,6 +26,7 @@ pub(crate) fn publish(connection: &Connection, step: usize, publish: &Publish) -
     } else {
         staged.merge(step)?
     };
+    stage::name_keys(connection, publish)?;
     let absent = staged.deal_with_absent()?;
     stage::discard(connection, &publish.stage, &publish.stream)?;
     Ok(StepReport::Published { staged: tally, absent })

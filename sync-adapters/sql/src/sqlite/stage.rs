@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 use sync_core::model::{Op, Outcome, StreamSpec};
-use sync_core::sink::Stage;
+use sync_core::sink::{Publish, Stage};
 use sync_core::state::StageName;
 use sync_core::{ErrorKind, Result};
 
@@ -53,6 +53,31 @@ pub(crate) fn create(connection: &Connection, stage: &StageName, stream: &Stream
     let columns = columns.collect::<Result<Vec<_>>>()?.join(", ");
     let create = format!("CREATE TABLE IF NOT EXISTS {} ({columns}, {OP} INTEGER NOT NULL)", table(stage, stream)?);
     connection.execute_batch(&create).map_err(|cause| failed("the stage cannot be created", cause))
+}
+
+/// Adds the keys of rows that were listed and could not be staged, so that they do not seem absent.
+pub(crate) fn name_keys(connection: &Connection, publish: &Publish) -> Result<()> {
+    let stream = &publish.stream;
+    let plan = Plan::of(stream)?;
+    let places = vec!["?"; plan.key.len()].join(", ");
+    let key = list(stream.key_columns().iter().map(String::as_str))?;
+    let sql = format!("INSERT INTO {} ({key}, {OP}) VALUES ({places}, 0)", table(&publish.stage, stream)?);
+    let mut scratch = Scratch::new();
+    for spared in &publish.spared {
+        let mut insert = connection.prepare_cached(&sql).map_err(unprepared)?;
+        let mut put = || -> Result<()> {
+            for (place, (&column, value)) in plan.key.iter().zip(spared.values()).enumerate() {
+                bind(&mut insert, place + 1, value.as_ref(), &plan, column, &mut scratch)?;
+            }
+            insert.raw_execute().map(drop).map_err(|cause| failed("a key cannot be staged", cause))
+        };
+        match put() {
+            // What no column can hold is in no row either.
+            Err(error) if error.kind() == ErrorKind::Data => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Appends rows to the stage.

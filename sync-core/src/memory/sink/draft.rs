@@ -75,6 +75,10 @@ impl<'a> Draft<'a> {
         self.undo.push(Undo::Row { stream: stream.to_owned(), key: key.clone(), before });
     }
 
+    pub(super) fn has_stage(&self, stage: &(StageName, String)) -> bool {
+        self.data.stages.contains_key(stage)
+    }
+
     pub(super) fn stage(&mut self, stage: &(StageName, String)) -> &Staged {
         let undo = &mut self.undo;
         self.data.stages.entry(stage.clone()).or_insert_with(|| {

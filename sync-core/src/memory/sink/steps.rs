@@ -85,6 +85,7 @@ impl Steps<'_, '_> {
         self.check_shape(stream, changes.rows().schema())?;
         let place = (stage.clone(), stream.name().to_owned());
         let keys = stream.key_indices();
+        self.draft.stage(&place);
         for (row, change) in changes.iter().enumerate() {
             let staged = self.draft.stage(&place);
             let key = if keys.is_empty() { staged.next_row() } else { change.key(&keys) };
@@ -103,10 +104,13 @@ impl Steps<'_, '_> {
         let stream = &publish.stream;
         let covered = Covered::new(stream, &publish.rows)?;
         let place = (publish.stage.clone(), stream.name().to_owned());
+        if !self.draft.has_stage(&place) {
+            return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
+        }
         let present: Vec<Key> = self.draft.table(stream, self.rehearsing)?.present(&covered).cloned().collect();
         let mut staged = Tally::new();
         staged.add(Outcome::Duplicate, self.draft.duplicates(&place));
-        let mut named = BTreeSet::new();
+        let mut named: BTreeSet<Key> = publish.spared.iter().cloned().collect();
         let rules = publish.rules();
         for (key, row) in self.draft.take_stage(&place) {
             named.insert(key.clone());

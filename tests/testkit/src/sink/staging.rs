@@ -42,6 +42,7 @@ impl Bench<'_> {
             mode: WriteMode::Upsert,
             keys_only: false,
             skip: Vec::new(),
+            spared: Vec::new(),
         }
     }
 
@@ -138,8 +139,16 @@ pub(super) async fn a_publish_speaks_for_its_scope_alone(sink: &dyn Sink) -> Fin
     bench.write(&[order(4, 20, "at the end"), order(5, 15, "inside"), order(6, 9, "before")]).await?;
     bench.stage(&[order(1, 10, "one")]).await?;
     let range = RowScope::Range { column: "changed_at".into(), from: Some(at(10)), until: Some(at(20)) };
-    bench.publishes(Publish { rows: range, ..bench.publish() }, &[(Unchanged, 1)], &[(Deleted, 3)]).await?;
-    bench.holds("after the publish", &[order(1, 10, "one"), order(4, 20, "at the end"), order(6, 9, "before")]).await
+    bench.publishes(Publish { rows: range.clone(), ..bench.publish() }, &[(Unchanged, 1)], &[(Deleted, 3)]).await?;
+    let rest = [order(1, 10, "one"), order(4, 20, "at the end"), order(6, 9, "before")];
+    bench.holds("after the publish", &rest).await?;
+    for (part, deleted) in
+        [(range.within("note", "before"), &[][..]), (RowScope::All.within("note", "before"), &[(Deleted, 1)])]
+    {
+        bench.stage(&[order(4, 20, "at the end")]).await?;
+        bench.publishes(Publish { rows: part, ..bench.publish() }, &[(Unchanged, 1)], deleted).await?;
+    }
+    bench.holds("after a publish for a part", &rest[..2]).await
 }
 
 pub(super) async fn too_many_deletes_are_withheld(sink: &dyn Sink) -> Finding {
@@ -168,6 +177,29 @@ pub(super) async fn skipped_keys_are_left_out(sink: &dyn Sink) -> Finding {
     let skip: Vec<Key> = ids([1, 4]);
     bench.publishes(Publish { skip, ..bench.publish() }, &[(Unchanged, 1)], &[(Deleted, 1)]).await?;
     bench.holds("after the publish", &[order(1, 10, "one"), order(2, 10, "two")]).await
+}
+
+pub(super) async fn publishing_again_does_nothing(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[order(1, 10, "one")]).await?;
+    bench.publishes(bench.publish(), &[(Unchanged, 1)], &[(Deleted, 2)]).await?;
+    bench.publishes(bench.publish(), &[], &[]).await?;
+    bench.holds("after the second publish", &[order(1, 10, "one")]).await
+}
+
+pub(super) async fn an_empty_stage_names_no_row(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[]).await?;
+    bench.publishes(bench.publish(), &[], &[(Deleted, 3)]).await?;
+    bench.holds("after the publish of nothing", &[]).await
+}
+
+pub(super) async fn spared_keys_are_not_absent(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    bench.stage(&[order(1, 10, "one")]).await?;
+    let spared: Vec<Key> = ids([3, 7]);
+    bench.publishes(Publish { spared, ..bench.publish() }, &[(Unchanged, 1)], &[(Deleted, 1)]).await?;
+    bench.holds("after the publish", &[order(1, 10, "one"), order(3, 10, "three")]).await
 }
 
 pub(super) async fn a_guard_holds_for_staged_rows(sink: &dyn Sink) -> Finding {

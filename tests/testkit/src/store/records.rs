@@ -2,7 +2,8 @@
 
 use sync_core::model::{Frontier, FrontierProof, Lane, Outcome, Partition, RowScope, Tally, Timestamp};
 use sync_core::state::{
-    Advance, Checkpoint, Entry, FencingToken, LetterQuery, OpenStage, RunId, RunQuery, RunRecord, RunStatus, StageName,
+    Advance, Checkpoint, Entry, FencingToken, LetterQuery, OpenStage, RunId, RunQuery, RunRecord, RunStatus, Spared,
+    StageName,
 };
 use sync_core::{Ledger, Scope};
 
@@ -42,6 +43,7 @@ fn full_checkpoint() -> Checkpoint {
             staged: 12,
             first_load: true,
             keys_only: false,
+            spared: Spared::default(),
         }),
         tally,
     }

@@ -55,6 +55,9 @@ pub(super) enum Bug {
     DeletesWithoutLimit,
     TakesKeysForRows,
     SkipsNothing,
+    TakesNoStageForEmpty,
+    StagesNoEmptyPage,
+    SparesNothing,
     DiscardsNothing,
     RehearsesInEarnest,
     PreparesAnew,
@@ -121,6 +124,7 @@ impl Broken {
                 Bug::DeletesWithoutLimit => publish.most = MostDeletes::Any,
                 Bug::TakesKeysForRows => publish.keys_only = false,
                 Bug::SkipsNothing => publish.skip = Vec::new(),
+                Bug::SparesNothing => publish.spared = Vec::new(),
                 _ => {}
             },
             _ => {}
@@ -281,6 +285,17 @@ impl Sink for Broken {
             let first = WriteUnit { scope: &scope, steps: &[], advance: advance.as_ref(), intent };
             self.inner().apply(&first).await?;
             advance = None;
+        }
+        if let (Bug::TakesNoStageForEmpty, [Step::Publish(publish)]) = (self.bug, &steps[..]) {
+            let changes = Changes::upserts(Rows::new(Arc::clone(publish.stream.schema())));
+            let empty =
+                [Step::Stage(Stage { stage: publish.stage.clone(), stream: Arc::clone(&publish.stream), changes })];
+            self.inner().apply(&WriteUnit { scope: &scope, steps: &empty, advance: None, intent }).await?;
+        }
+        if let (Bug::StagesNoEmptyPage, [Step::Stage(stage)]) = (self.bug, &steps[..])
+            && stage.changes.is_empty()
+        {
+            return Ok(WriteReport { steps: vec![StepReport::Rows(Vec::new())] });
         }
         if let (Bug::LastStagedWins, [Step::Stage(Stage { stage, stream, .. })]) = (self.bug, &steps[..]) {
             let discard = [Step::Discard { stage: stage.clone(), stream: Arc::clone(stream) }];
