@@ -103,7 +103,37 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
             _ => {}
         }
     }
-    take_steps(&transaction, steps)
+    let report = take_steps(&transaction, steps)?;
+    check_deferred(&transaction, steps)?;
+    Ok(report)
+}
+
+/// Foreign keys that are checked at the commit, which a rehearsal never reaches.
+fn check_deferred(connection: &Connection, steps: &[Step]) -> Result<()> {
+    let failed = |cause| failed("the foreign keys cannot be checked", cause);
+    for step in steps {
+        let stream = match step {
+            Step::Write(write) => &write.stream,
+            Step::Publish(publish) => &publish.stream,
+            _ => continue,
+        };
+        let deferred: bool = connection
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND sql LIKE '%DEFERRED%')",
+                [stream.name()],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
+        if deferred {
+            let broken: i64 = connection
+                .query_row("SELECT count(*) FROM pragma_foreign_key_check(?)", [stream.name()], |row| row.get(0))
+                .map_err(failed)?;
+            if broken > 0 {
+                return Err(Error::data("a row refers to one that is not there").with("table", stream.name()));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn take_steps(connection: &Connection, steps: &[Step]) -> Result<WriteReport> {
