@@ -26,7 +26,7 @@ pub(super) async fn keep(store: &dyn StateStore, clock: &dyn Clock, lease: &Leas
             loop {
                 let before = at_the_sink.load(Ordering::Relaxed);
                 clock.sleep((lease.ttl / 4).max(Duration::from_millis(1))).await;
-                if before % 2 == 0 && before == at_the_sink.load(Ordering::Relaxed) {
+                if before.is_multiple_of(2) && before == at_the_sink.load(Ordering::Relaxed) {
                     return;
                 }
             }

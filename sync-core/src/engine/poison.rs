@@ -30,7 +30,7 @@ impl ScopeRun<'_> {
                 None if rehearses => self.find(steps).await?.unwrap_or((0, 0)),
                 None => return self.write_by_halves(std::mem::take(steps), flags).await,
             };
-            letters.push(self.take_out(steps, at, &error)?);
+            letters.push(self.take_out(steps, at, flags.place(at), &error)?);
             flags.reject(at);
             // The breaker judges before anything is buried: a changed schema must not drain into the dead letters.
             self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
@@ -51,7 +51,7 @@ impl ScopeRun<'_> {
     }
 
     async fn try_out(&mut self, steps: &[Step]) -> Result<()> {
-        let resolved = self.resolve(steps).await?;
+        let resolved = with_retries(self.inner, || self.resolve(steps)).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
         let tried = with_retries(self.inner, || self.pipeline.sink.apply(&unit)).await;
@@ -87,7 +87,7 @@ impl ScopeRun<'_> {
         let mut waiting = vec![(0, row_count(&steps))];
         while let Some((from, until)) = waiting.pop() {
             let part = stretch(&steps, from, until);
-            let resolved = self.resolve(&part).await?;
+            let resolved = with_retries(self.inner, || self.resolve(&part)).await?;
             self.bury(resolved.parked).await?;
             let part = resolved.steps.unwrap_or(part);
             let unit = WriteUnit { scope: &self.scope, steps: &part, advance: None, intent: Intent::Commit };
@@ -102,7 +102,7 @@ impl ScopeRun<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::Data => {
                     let Some(at) = place_of(&steps, from) else { return Err(error) };
-                    let letter = self.letter(&steps, at, &error)?;
+                    let letter = self.letter(&steps, at, flags.place(at), &error)?;
                     flags.reject_in_place(at);
                     self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
                     self.spare(std::slice::from_ref(&letter));
@@ -122,8 +122,8 @@ impl ScopeRun<'_> {
         }
     }
 
-    fn take_out(&self, steps: &mut [Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
-        let letter = self.letter(steps, at, error)?;
+    fn take_out(&self, steps: &mut [Step], at: (usize, usize), place: usize, error: &Error) -> Result<DeadLetter> {
+        let letter = self.letter(steps, at, place, error)?;
         let kept = |changes: &Changes| changes.select((0..changes.len()).filter(|&row| row != at.1));
         match &mut steps[at.0] {
             Step::Write(write) => {
@@ -158,7 +158,7 @@ impl ScopeRun<'_> {
         Ok(self.rejected(&publish.stream, Some(key), body, error))
     }
 
-    fn letter(&self, steps: &[Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
+    fn letter(&self, steps: &[Step], at: (usize, usize), place: usize, error: &Error) -> Result<DeadLetter> {
         let (stream, changes) = match steps.get(at.0) {
             Some(Step::Write(write)) => (&write.stream, &write.changes),
             Some(Step::Stage(stage)) => (&stage.stream, &stage.changes),
@@ -177,7 +177,7 @@ impl ScopeRun<'_> {
         let keyless = key.is_none();
         let mut letter = self.rejected(stream, key, body_of(stream, &change), error);
         if keyless {
-            letter.id = letter.id.nth(self.checkpoint.seq, POISON + at.0 * POISON + at.1);
+            letter.id = letter.id.nth(self.checkpoint.seq, POISON + place);
         }
         Ok(letter)
     }
@@ -310,6 +310,11 @@ impl Flags {
             })
             .collect();
         Self { accepted: vec![true; before], places, last: 0 }
+    }
+
+    /// Where the row stood at first, counted over all steps; a place beyond all rows for one that is not there.
+    fn place(&self, at: (usize, usize)) -> usize {
+        self.places.get(at.0).and_then(|places| places.get(at.1)).copied().unwrap_or(self.accepted.len())
     }
 
     /// The row is rejected and taken out of its step.

@@ -79,7 +79,7 @@ impl Prepared {
         let guard = if pipeline.guard(stream) == Some(Guard::Newer) { Guard::Newer } else { Guard::NotOlder };
         let mut order: Vec<usize> = (0..changes.len()).collect();
         order.sort_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key));
-        let mut kept: Vec<(usize, Option<(Vec<Value>, Mark)>)> = Vec::with_capacity(order.len());
+        let mut kept: Vec<(usize, Option<Merged>)> = Vec::with_capacity(order.len());
         for same_key in order.chunk_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key).is_eq()) {
             let mut stays = same_key[0];
             for &later in &same_key[1..] {
@@ -110,8 +110,11 @@ impl Prepared {
     }
 }
 
+/// A row, and what is known about it.
+type Merged = (Vec<Value>, Mark);
+
 /// What changes of one key come to, one after the other, where some of them name the fields they change.
-fn in_turn(stream: &StreamSpec, guard: Guard, changes: &Changes, same_key: &[usize]) -> Result<(Vec<Value>, Mark)> {
+fn in_turn(stream: &StreamSpec, guard: Guard, changes: &Changes, same_key: &[usize]) -> Result<Merged> {
     let mut stands = changes.select([same_key[0]]);
     for &later in &same_key[1..] {
         let (before, later) = (stands.at(0), changes.at(later));

@@ -63,7 +63,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                     ..Checkpoint::default()
                 };
                 let advance =
-                    (home == Home::Sink).then(|| Advance { token: lease.token, expected: checkpoint.seq, next });
+                    (home == Home::Sink).then_some(Advance { token: lease.token, expected: checkpoint.seq, next });
                 match write(pipeline, &scope, &streams, letter, advance.as_ref()).await {
                     Ok(tried) => {
                         ledger.outcomes.add(tried.outcome, 1);
