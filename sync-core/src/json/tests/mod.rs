@@ -4,6 +4,7 @@ mod bodies;
 mod choices;
 mod columns;
 mod properties;
+mod unfolding;
 
 use std::sync::Arc;
 
