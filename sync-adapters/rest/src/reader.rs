@@ -140,12 +140,32 @@ impl Reader {
                 self.position.pass.clone_from(&task.pass);
             }
             if let (Some(scope), false) = (task.begins.clone(), self.position.goes_on() || self.announced) {
-                self.announced = true;
-                return Ok(Some(Batch::marker(Boundary::Begins(scope))));
+                match self.begins(scope).await {
+                    Ok(begins) => return Ok(Some(Batch::marker(begins))),
+                    Err(error) => self.failure = Some(error),
+                }
+                continue;
             }
             if let Err(error) = self.page().await {
                 self.failure = Some(error);
             }
+        }
+    }
+
+    /// What is said before the first page of a listing.
+    async fn begins(&mut self, scope: RowScope) -> Result<Boundary> {
+        let variables = self.known().await?;
+        self.variables = Some(variables);
+        self.announced = true;
+        Ok(Boundary::Begins(self.own(scope)?))
+    }
+
+    /// Of these rows, those of the partition that is read.
+    fn own(&self, scope: RowScope) -> Result<RowScope> {
+        match (&self.plan.own, &self.variables) {
+            (Some(own), Some(variables)) => own.within(scope, variables),
+            (Some(_), None) => Err(Error::internal("a listing ended before its partition was known")),
+            (None, _) => Ok(scope),
         }
     }
 
@@ -338,6 +358,7 @@ impl Reader {
         self.position.doubt = !complete && task.lists && task.ends.is_none();
         match task.ends {
             Some(scope) => {
+                let scope = self.own(scope)?;
                 let resume = (!task.forgets).then(|| self.position.cursor()).transpose()?;
                 Ok(Boundary::Ends { scope, complete, resume })
             }
@@ -370,15 +391,20 @@ impl Reader {
         Position::default()
     }
 
+    /// The variables of the partition, asked for where nobody did so yet.
+    async fn known(&mut self) -> Result<Variables> {
+        match self.variables.take() {
+            Some(known) => Ok(known),
+            None => fan_out::variables(&self.inner, &self.plan, &self.partition).await,
+        }
+    }
+
     /// The next page, from those under way or by a request of its own.
     async fn fetch(&mut self) -> Result<Answer, Refusal> {
         if let Some(answer) = self.ahead.take().await {
             return answer;
         }
-        let variables = match self.variables.take() {
-            Some(known) => known,
-            None => fan_out::variables(&self.inner, &self.plan, &self.partition).await?,
-        };
+        let variables = self.known().await?;
         let call = self.plan.call(&self.inner.client.base, self.variables.insert(variables), &self.position)?;
         if let PageAt::Address(_) = &self.position.page {
             // It comes from a saved cursor: what is allowed may have changed since.

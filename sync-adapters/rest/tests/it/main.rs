@@ -15,6 +15,7 @@ mod halving;
 mod listings;
 mod network;
 mod pages;
+mod partitions;
 mod passes;
 mod reading;
 mod records;
