@@ -66,3 +66,24 @@ apt_packages() {
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 }
+
+# sample_data: finds the Chinook sample database, which is no part of this repository, and names its folder in CHINOOK.
+# The test that reads it skips itself where there is none, and fails where CHINOOK names a folder that is not there.
+sample_data() {
+  local folder=${CHINOOK:-../shared/data/chinook}
+  if [[ -d $folder ]]; then
+    CHINOOK=$(cd "$folder" && pwd)
+    export CHINOOK
+  elif [[ -n ${CHINOOK:-} ]]; then
+    echo "CHINOOK names $CHINOOK, which is no folder" >&2
+    return 1
+  fi
+}
+
+# skipped_tests: says which tests were left out for want of something, and the remedy.
+skipped_tests() {
+  if [[ -z ${CHINOOK:-} && ! -d ../shared/data/chinook ]]; then
+    printf '\nSKIPPED: 1 test, of the Chinook sample database. It reads the JSON Lines in the folder that CHINOOK names,\n'
+    printf 'or in ../shared/data/chinook, and neither is there.\n'
+  fi
+}

@@ -9,6 +9,7 @@ use sync_core::model::{Batch, Boundary, Partition, Row};
 use sync_core::{Error, ErrorKind, Result, StreamSpec, ValueRef};
 
 use crate::config::{ParentConfig, RuleConfig};
+use crate::partition;
 use crate::plan::StreamPlan;
 use crate::pointer::is_pointer;
 use crate::reader::Reader;
@@ -114,7 +115,8 @@ impl Parent {
                     Ok((name.clone(), text(&row, &format!("{VARIABLE}{name}")).ok_or_else(|| missing(name))?))
                 });
             let name = text(&row, NAME).ok_or_else(|| missing("name"))?;
-            Ok((name, variables.collect::<Result<_>>()?))
+            let variables = partition::named(&name, &variables.collect::<Result<_>>()?);
+            Ok((name, variables))
         })
         .collect()
     }
@@ -130,6 +132,10 @@ pub(crate) async fn partitions(inner: &Arc<Inner>, plan: &StreamPlan, parent: &P
         let error = if named { error } else { error.with("stream", plan.spec.name()) };
         error.with("partitions_from", &parent.config.path)
     })?;
+    if let Some(own) = &plan.own {
+        let shown = listed.iter().map(|(name, variables)| (inner.client.redactor.clean(name), variables));
+        own.check(shown).map_err(|error| error.with("stream", plan.spec.name()))?;
+    }
     let partitions = listed.iter().map(|(name, _)| Partition::new(name.clone())).collect();
     let mut discovered = inner.discovered.0.lock().unwrap_or_else(PoisonError::into_inner);
     discovered.insert(plan.spec.name().to_owned(), listed.into_iter().collect());

@@ -123,7 +123,9 @@
 //!
 //! *Partitions.* A stream of many accounts, ad spaces or campaigns is read part by part, each with a position of its own.
 //! The parts are declared, or taken from a listing at the beginning of every run. A part that is no longer listed is no
-//! longer read, and keeps its rows and its position; a list that is broken, or empty without leave, is an error:
+//! longer read, and keeps its rows and its position; a list that is broken, or empty without leave, is an error. Name the
+//! column that holds the part in every row (`partition_column`), and the listing of one part deletes what is gone from it,
+//! and nothing of the others:
 //!
 //! ```
 //! use sync_core::StreamSpec;
@@ -135,6 +137,7 @@
 //!     [streams.coupons]
 //!     path = "/accounts/{account}/coupons"
 //!     records = ["/data"]
+//!     partition_column = "account"
 //!
 //!     [streams.coupons.partitions_from]
 //!     path = "/accounts"
@@ -145,7 +148,7 @@
 //!     variables = { account = "/id" }
 //!     most = 200
 //! "#;
-//! let coupons = StreamSpec::new("coupons").key(["code"]).text("code");
+//! let coupons = StreamSpec::new("coupons").key(["code"]).text("code").text("account");
 //! let network = Rest::from_toml(description, [coupons])?.build()?;
 //! # Ok::<(), sync_core::Error>(())
 //! ```
@@ -154,7 +157,8 @@
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
 //! *What comes in* is bounded and suspected: bodies after decompression, headers, pages, rows and time have limits; a page
-//! that comes again, goes round in a circle or is shorter than its total is no end of a listing.
+//! that comes again, goes round in a circle or is shorter than its total is no end of a listing. Numbered pages, from which
+//! rows slip when others go, are read a second time, all but the last, before rows are taken for gone or a version moves on.
 
 mod ahead;
 mod auth;
@@ -165,7 +169,9 @@ mod evidence;
 mod fan_out;
 mod format;
 mod http_date;
+mod look;
 mod paging;
+mod partition;
 mod passes;
 mod plan;
 mod pointer;

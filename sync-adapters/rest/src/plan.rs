@@ -15,6 +15,7 @@ use crate::config::{BodyConfig, Class, Endpoint, Format, MethodConfig, RuleConfi
 use crate::fan_out::Parent;
 use crate::format::Bodies;
 use crate::paging::Pager;
+use crate::partition::{self, Own};
 use crate::passes::{self, Pass};
 use crate::position::{PageAt, Position, Slice, foreign};
 use crate::records;
@@ -36,6 +37,8 @@ pub(crate) struct StreamPlan {
     pub(crate) since: Option<Since>,
     pub(crate) window: Option<Window>,
     pub(crate) passes: Vec<Pass>,
+    /// What tells the rows of its partitions apart.
+    pub(crate) own: Option<Own>,
     /// Where its partitions are listed.
     pub(crate) parent: Option<Parent>,
     headers: HeaderMap,
@@ -85,8 +88,10 @@ impl StreamPlan {
         if endpoint.partitions_from.is_some() && !endpoint.partitions.is_empty() {
             return Err(Error::config("a stream has `partitions` or `partitions_from`, not both"));
         }
+        let own = Own::new(&spec, &endpoint)?;
         let parent = endpoint.partitions_from.as_ref().map(|config| Parent::new(&spec, config, rules)).transpose()?;
-        Ok(Self {
+        let plan = Self {
+            own,
             parent,
             rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
             headers: headers(&endpoint, &bodies)?,
@@ -99,7 +104,14 @@ impl StreamPlan {
             window,
             passes: passes.unwrap_or_default(),
             endpoint,
-        })
+        };
+        if let Some(own) = &plan.own {
+            let declared = plan.endpoint.partitions.iter();
+            let given: Vec<_> =
+                declared.map(|part| (part.name.clone(), partition::named(&part.name, &part.variables))).collect();
+            own.check(given.iter().map(|(name, variables)| (name.clone(), variables)))?;
+        }
+        Ok(plan)
     }
 
     /// Whether a read can ask for what is new, and how it marks its place.
@@ -124,7 +136,7 @@ impl StreamPlan {
             return Ok(Variables::new());
         }
         let known = self.endpoint.partitions.iter().find(|known| known.name == partition);
-        known.map(|known| known.variables.clone()).ok_or_else(|| {
+        known.map(|known| partition::named(&known.name, &known.variables)).ok_or_else(|| {
             Error::config("the stream has no partition of this name")
                 .with("stream", self.spec.name())
                 .with("partition", partition)

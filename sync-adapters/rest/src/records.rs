@@ -7,6 +7,7 @@ use sync_core::{Error, Result, StreamSpec};
 
 use crate::config::Endpoint;
 use crate::paging::Pager;
+use crate::partition::{self, PARTITION};
 use crate::template;
 
 /// The reader of a stream's records, and where they stand in a body.
@@ -18,6 +19,9 @@ pub(crate) fn compile(spec: &Arc<StreamSpec>, endpoint: &Endpoint, pager: &Pager
     for (column, pointer) in &endpoint.columns {
         check_variable(endpoint, column, pointer)?;
         reader = reader.column(column, pointer);
+    }
+    if let Some(column) = &endpoint.partition_column {
+        reader = reader.column(column, &partition::place(endpoint, column));
     }
     for (column, parse) in &endpoint.parse {
         reader = reader.parse(column, parse.clone());
@@ -48,6 +52,9 @@ fn check_variable(endpoint: &Endpoint, column: &str, place: &str) -> Result<()> 
         return Ok(());
     }
     for name in template::names(place) {
+        if name == PARTITION && endpoint.has_partitions() {
+            continue;
+        }
         let by_listing = endpoint.partitions_from.as_ref().is_some_and(|parent| parent.variables.contains_key(name));
         let by_all = endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
         if !by_listing && (endpoint.partitions.is_empty() || !by_all) {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use sync_core::{Error, Result};
 
 use crate::config::{Endpoint, Style, WindowConfig};
+use crate::partition::PARTITION;
 use crate::template;
 
-/// Variables that paging, since and window give.
-const BUILT_IN: [&str; 8] = ["page", "offset", "cursor", "after", "size", "since", "from", "to"];
+/// Variables that paging, since, window and partition give.
+const BUILT_IN: [&str; 9] = ["page", "offset", "cursor", "after", "size", "since", "from", "to", PARTITION];
 
 /// # Errors
 /// `Config`, naming the field and the variable.
@@ -18,6 +19,9 @@ pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
     let used = format!("{} {:?} {:?} {columns}", endpoint.path, endpoint.query, endpoint.body);
     let used = |name: &str| used.contains(&format!("{{{name}}}"));
     check_path(endpoint)?;
+    for part in &endpoint.partitions {
+        check_free("partitions.variables", &part.variables).map_err(|error| error.with("partition", &part.name))?;
+    }
     if let Some(parent) = &endpoint.partitions_from {
         check_given("partitions_from.variables", &parent.variables, used)?;
     }
@@ -54,7 +58,8 @@ fn check_path(endpoint: &Endpoint) -> Result<()> {
             !endpoint.partitions.is_empty() && endpoint.partitions.iter().all(|part| part.variables.contains_key(name));
         let by_parent = endpoint.partitions_from.as_ref().is_some_and(|parent| parent.variables.contains_key(name));
         let by_window = endpoint.window.as_ref().is_some_and(|window| window.variables.contains_key(name));
-        if !by_partition && !by_parent && !by_window && !BUILT_IN.contains(&name) {
+        let built_in = BUILT_IN.contains(&name) && (name != PARTITION || endpoint.has_partitions());
+        if !by_partition && !by_parent && !by_window && !built_in {
             return Err(Error::config(format!(
                 "field `path` has the variable {{{name}}}, which not every partition gives"
             )));
@@ -73,13 +78,18 @@ fn check_window(window: &WindowConfig, used: impl Fn(&str) -> bool) -> Result<()
 
 /// Names that a declaration gives values to.
 fn check_given(field: &str, given: &BTreeMap<String, String>, used: impl Fn(&str) -> bool) -> Result<()> {
+    check_free(field, given)?;
     for name in given.keys() {
-        if BUILT_IN.contains(&name.as_str()) {
-            return Err(Error::config(format!("field `{field}` gives {name:?}, which the adapter itself gives")));
-        }
         if !used(name) {
             return Err(Error::config(format!("field `{field}` gives {name:?}, and nothing uses {{{name}}}")));
         }
     }
     Ok(())
+}
+
+fn check_free(field: &str, given: &BTreeMap<String, String>) -> Result<()> {
+    match given.keys().find(|name| BUILT_IN.contains(&name.as_str())) {
+        Some(name) => Err(Error::config(format!("field `{field}` gives {name:?}, which the adapter itself gives"))),
+        None => Ok(()),
+    }
 }

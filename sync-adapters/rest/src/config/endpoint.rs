@@ -56,8 +56,12 @@ pub struct Endpoint {
     pub partitions: Vec<PartitionConfig>,
     /// Where the other side lists its durable parts, instead of `partitions`.
     pub partitions_from: Option<ParentConfig>,
-    /// Whether rows come in the order of their key. Numbered pages then stay as they are when a row changes; otherwise a
-    /// listing during which rows changed is read again by the next run.
+    /// The column that holds the partition in every row. It is filled with the partition's name, or with the variable
+    /// that `columns` names for it, whatever the record says. The listing of one partition then speaks for the rows of
+    /// that partition alone; without it, nothing is inferred from what a listing of one of several does not name.
+    pub partition_column: Option<String>,
+    /// Whether rows come in the order of their key. Where pages are numbered, rows that are added then hold nothing up;
+    /// otherwise a listing whose pages were not the same at the second look is read again by the next run.
     pub ordered_by_key: bool,
     /// What answers mean, tried before the rules of the API.
     pub rules: Vec<RuleConfig>,
@@ -113,7 +117,7 @@ impl OneOrMany {
 pub struct PartitionConfig {
     /// Its name; cursors are kept under it.
     pub name: String,
-    /// Its variables, for path, query and body.
+    /// Its variables, for path, query, body and columns. Its name is one of them: `{partition}`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
 }
@@ -331,6 +335,13 @@ impl Endpoint {
         self
     }
 
+    /// Names the column that holds the partition in every row; see [`Endpoint::partition_column`](Self#structfield.partition_column).
+    #[must_use]
+    pub fn partition_column(mut self, column: impl Into<String>) -> Self {
+        self.partition_column = Some(column.into());
+        self
+    }
+
     /// Says that rows come in the order of their key.
     #[must_use]
     pub fn ordered_by_key(mut self) -> Self {
@@ -343,6 +354,10 @@ impl Endpoint {
     pub fn rule(mut self, rule: RuleConfig) -> Self {
         self.rules.push(rule);
         self
+    }
+
+    pub(crate) fn has_partitions(&self) -> bool {
+        self.partitions_from.is_some() || !self.partitions.is_empty()
     }
 
     fn paged(mut self, style: Style, param: Option<String>, at: Option<String>) -> Self {

@@ -3,8 +3,11 @@
 mod checkpoint;
 mod discover;
 mod error;
+mod function;
 mod number;
+mod page;
 mod plan;
+mod position;
 mod publish;
 mod schema;
 mod scope;

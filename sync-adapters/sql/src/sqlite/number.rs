@@ -3,6 +3,8 @@
 //! SQLite has no decimal type, and a `NUMERIC` column would turn decimals into floats. The text has exactly as many
 //! digits after the point as the column declares, so that `1.5` and `1.50` are one value.
 
+use std::cmp::Ordering;
+
 use sync_core::model::Decimal;
 
 /// Room for the text of any decimal of up to 38 digits.
@@ -35,21 +37,10 @@ pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -
 /// The same form for a number that is too long for [`Decimal`] and came as text; `None` when it is no plain decimal, or
 /// has more digits after the point than the column.
 pub(crate) fn plain_decimal(number: &str, scale: u8) -> Option<String> {
-    let (negative, digits) = match number.as_bytes().first()? {
-        b'-' => (true, &number[1..]),
-        b'+' => (false, &number[1..]),
-        _ => (false, number),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
-        return None;
-    }
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
+    let Parts { negative, whole, fraction } = Parts::of(number)?;
     let missing = usize::from(scale).checked_sub(fraction.len())?;
     let mut text = String::with_capacity(number.len() + missing + 2);
-    if negative && !(whole.is_empty() && fraction.is_empty()) {
+    if negative {
         text.push('-');
     }
     text.push_str(if whole.is_empty() { "0" } else { whole });
@@ -59,6 +50,42 @@ pub(crate) fn plain_decimal(number: &str, scale: u8) -> Option<String> {
         text.extend(std::iter::repeat_n('0', missing));
     }
     Some(text)
+}
+
+/// How two plain decimals of any length compare; `None` when one is none.
+pub(crate) fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let (one, other) = (Parts::of(one)?, Parts::of(other)?);
+    Some(match (one.negative, other.negative) {
+        (false, false) => one.size().cmp(&other.size()),
+        (true, true) => other.size().cmp(&one.size()),
+        (one, other) => other.cmp(&one),
+    })
+}
+
+/// A plain decimal without the zeros that say nothing.
+struct Parts<'n> {
+    negative: bool,
+    whole: &'n str,
+    fraction: &'n str,
+}
+
+impl<'n> Parts<'n> {
+    fn of(number: &'n str) -> Option<Self> {
+        let digits = number.strip_prefix(['-', '+']).unwrap_or(number);
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return None;
+        }
+        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let zero = whole.is_empty() && fraction.is_empty();
+        Some(Self { negative: number.starts_with('-') && !zero, whole, fraction })
+    }
+
+    /// What decides which of two numbers is farther from zero.
+    fn size(&self) -> (usize, &'n str, &'n str) {
+        (self.whole.len(), self.whole, self.fraction)
+    }
 }
 
 #[cfg(test)]
@@ -104,5 +131,31 @@ mod tests {
         for text in ["", "-", ".", "1e5", "abc", "1.2.3", " 1", "٣"] {
             assert_eq!(plain_decimal(text, 2), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn decimals_of_any_length_compare_as_numbers() {
+        let ascending = [
+            "-100",
+            "-9.5",
+            "-9.45",
+            "-0.1",
+            "0",
+            "0.05",
+            "0.5",
+            "9.00",
+            "10.0",
+            "11",
+            "100",
+            "12345678901234567890123456789012345.678",
+        ];
+        for (place, one) in ascending.iter().enumerate() {
+            for (other_place, other) in ascending.iter().enumerate() {
+                assert_eq!(compare(one, other), Some(place.cmp(&other_place)), "{one} and {other}");
+            }
+        }
+        assert_eq!(compare("-0.00", "0"), Some(Ordering::Equal));
+        assert_eq!(compare("+1.50", "01.5"), Some(Ordering::Equal));
+        assert_eq!(compare("1e5", "1"), None);
     }
 }

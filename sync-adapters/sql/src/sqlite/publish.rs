@@ -150,7 +150,7 @@ impl Staged<'_> {
             self.table
         );
         self.connection.execute_batch(&index).map_err(|cause| failed("the stage cannot be indexed", cause))?;
-        let scope = condition(&self.publish.stream, &self.publish.rows)?;
+        let scope = condition(self.connection, &self.publish.stream, &self.publish.rows)?;
         let mark = match &self.publish.absent {
             Absent::Mark(column) => Some(quoted(column)?),
             _ => None,

@@ -16,6 +16,13 @@ pub(crate) struct Column {
     pub(crate) key_place: i64,
 }
 
+impl Column {
+    /// Whether numbers become text in it.
+    pub(crate) fn keeps_text(&self) -> bool {
+        affinity(&self.declared) == Affinity::Text
+    }
+}
+
 /// Creates the table, or adds the columns it lacks.
 ///
 /// # Errors

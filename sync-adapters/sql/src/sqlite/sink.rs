@@ -171,7 +171,7 @@ fn stored(connection: &Connection, stream: &StreamSpec, keys: &[Key]) -> Result<
 
 fn count(connection: &Connection, stream: &StreamSpec, rows: &RowScope) -> Result<u64> {
     let plan = Plan::of(stream)?;
-    let scope = scope::condition(stream, rows)?;
+    let scope = scope::condition(connection, stream, rows)?;
     let sql = format!("SELECT count(*) FROM {} t WHERE {}", plan.table, scope.sql);
     let rows: i64 = connection
         .query_row(&sql, rusqlite::params_from_iter(&scope.values), |row| row.get(0))

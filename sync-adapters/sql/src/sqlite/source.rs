@@ -7,34 +7,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::try_unfold;
-use rusqlite::types::{Value as Owned, ValueRef as Cell};
-use rusqlite::{Connection, params_from_iter};
-use serde::{Deserialize, Serialize};
-use sync_core::model::{Batch, Changes, Frontier, FrontierProof, Kind, Reject, RowScope, Timestamp};
+use sync_core::model::{Batch, Changes, Frontier, FrontierProof, RowScope};
 use sync_core::source::{CursorKind, Listing, Reading, SourceCapabilities};
-use sync_core::{
-    BatchStream, Boundary, Cursor, Error, ErrorKind, Feed, Key, ReadRequest, Result, Rows, Source, StreamSpec, Value,
-};
+use sync_core::{BatchStream, Boundary, Clock, Error, Feed, ReadRequest, Result, Source, StreamSpec, SystemClock};
 
-use super::error::failed;
-use super::plan::names;
-use super::scope::condition;
-use super::value::instant;
+use super::page::{self, Ask, Page};
+use super::position::{self, Again, Place, by_time, cursor, may_repeat, order, time_of};
 use super::worker::Worker;
-use super::write::{read_row, unprepared};
 use super::{SqliteOptions, discover};
-use crate::ident::{list, quoted};
-
-/// The version of the cursor's format.
-const FORMAT: u32 = 1;
 
 /// Tables of a SQLite database, as a source. The database is opened for reading only.
 ///
 /// A stream with a version column is followed by it: rows come in the order of (version, key), and the cursor names both, so
 /// that rows that share a version are neither lost nor read twice. The version must be set in the transaction that
 /// changes the row, and transactions that commit out of order are covered by [`SqliteSource::lookback`]. Rows without a
-/// version are never found, so they are refused. A stream without a version column is read as a whole by every run.
-/// Deletes are found by a reconcile.
+/// version are never found, so every run looks for them and is refused where there are some. A stream without a version
+/// column is read as a whole by every run, and one whose version or key is declared anew begins anew. Deletes are found
+/// by a reconcile.
+///
+/// Versions that are times may be written in every form that SQLite reads, mixed as well: a run reads the last second of
+/// the run before again, and what comes again is unchanged. Only a column declared `TIMESTAMP_TEXT`, which this library
+/// itself writes in one form, and a stream that is appended continue exactly behind the last row. A version that lies in
+/// the future is read, but the position does not pass the present: it would hide the changes until then.
 #[derive(Debug, Clone)]
 pub struct SqliteSource {
     name: Arc<str>,
@@ -42,6 +36,7 @@ pub struct SqliteSource {
     streams: Vec<Arc<StreamSpec>>,
     page: usize,
     lookback: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl SqliteSource {
@@ -58,6 +53,7 @@ impl SqliteSource {
             streams: Vec::new(),
             page: 1000,
             lookback: Duration::ZERO,
+            clock: Arc::new(SystemClock::new()),
         })
     }
 
@@ -68,7 +64,7 @@ impl SqliteSource {
         self
     }
 
-    /// Rows in a batch. The default is 1,000.
+    /// The most rows in a batch. The default is 1,000. A batch ends earlier when its rows take 4 MiB.
     #[must_use]
     pub fn page(mut self, rows: usize) -> Self {
         self.page = rows.max(1);
@@ -76,10 +72,18 @@ impl SqliteSource {
     }
 
     /// Every run begins this long before the newest version of the last one, for rows that commit late with an older
-    /// version. It holds for versions that are timestamps. The default is none.
+    /// version. It holds for versions that are times, in streams whose rows may come again: not in one that is appended.
+    /// The default is none.
     #[must_use]
     pub fn lookback(mut self, time: Duration) -> Self {
         self.lookback = time;
+        self
+    }
+
+    /// Another clock, such as a simulated one. It says which versions lie in the future.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -92,66 +96,6 @@ impl SqliteSource {
         let table = table.into();
         self.worker.call(move |connection| discover::stream(connection, &table)).await
     }
-
-    fn start(&self, stream: &StreamSpec, request: &ReadRequest) -> Result<Place> {
-        let place = request.from.as_ref().map(|cursor| cursor.read(FORMAT)).transpose()?.unwrap_or(Place::Start);
-        Ok(match place {
-            Place::Version(values) if request.reading == Reading::Changes => Place::Version(self.back(stream, values)),
-            // A position of changes says nothing about a listing.
-            Place::Version(_) => Place::Start,
-            other => other,
-        })
-    }
-
-    /// The same position, `lookback` earlier: all keys of that version come again.
-    fn back(&self, stream: &StreamSpec, mut values: Vec<Value>) -> Vec<Value> {
-        let micros = i64::try_from(self.lookback.as_micros()).unwrap_or(i64::MAX);
-        if micros > 0
-            && let Some(Value::Text(text)) = values.first()
-            && let Some(at) = instant(text)
-        {
-            let earlier = Timestamp::from_micros(at.micros().saturating_sub(micros).max(FIRST.micros()));
-            values = vec![written_like(text, earlier)];
-        }
-        debug_assert!(
-            values.len() == 1 || values.len() == 1 + stream.key_columns().len(),
-            "a version alone, or with its key"
-        );
-        values
-    }
-}
-
-/// An instant down to the second, in the form of another one: it sorts before every finer text of the same second.
-fn written_like(text: &str, at: Timestamp) -> Value {
-    let mut written = [0; 27];
-    let written = at.write(&mut written).unwrap_or_default();
-    let separator = if text.as_bytes().get(10) == Some(&b' ') { " " } else { "T" };
-    written.get(..19).unwrap_or_default().replace('T', separator).into()
-}
-
-/// 0000-01-01T00:00:00Z: no version is earlier.
-const FIRST: Timestamp = Timestamp::from_micros(-62_167_219_200_000_000);
-
-/// How far a read has come. Values are kept as the table holds them, since its own order decides what comes next.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Place {
-    /// Nothing is read yet.
-    Start,
-    /// Everything up to this version and key; without a key, everything before this version.
-    Version(Vec<Value>),
-    /// Everything up to this key.
-    Key(Vec<Value>),
-}
-
-/// One page, read on the connection's thread.
-struct Page {
-    rows: Rows,
-    rejects: Vec<Reject>,
-    /// Where the next page begins; `None` after the last one.
-    next: Option<Place>,
-    /// The position after the last row of the page.
-    last: Option<Place>,
 }
 
 #[async_trait]
@@ -161,7 +105,9 @@ impl Source for SqliteSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::replayable(CursorKind::PositionAndKey).listing(Listing::Rows).ranges()
+        let repeats = self.streams.iter().any(|stream| may_repeat(stream));
+        let cursor = if repeats { CursorKind::Inclusive } else { CursorKind::PositionAndKey };
+        SourceCapabilities::replayable(cursor).listing(Listing::Rows).ranges()
     }
 
     async fn feeds(&self) -> Result<Vec<Feed>> {
@@ -171,7 +117,9 @@ impl Source for SqliteSource {
     async fn check(&self) -> Result<()> {
         let streams = self.streams.clone();
         self.worker
-            .call(move |connection| streams.iter().try_for_each(|stream| check_versions(connection, stream)))
+            .call(move |connection| {
+                streams.iter().try_for_each(|stream| page::check_version(connection, stream).map(drop))
+            })
             .await
     }
 
@@ -184,7 +132,10 @@ impl Source for SqliteSource {
             Reading::Range(rows) => Some(rows.clone()),
             _ => Some(RowScope::All),
         };
-        let walk = Walk { source: self, stream, request, rows, at: At::Begin };
+        let by_version = rows.is_none() && stream.version_column().is_some();
+        let order = order(&stream, by_version);
+        let walk =
+            Walk { source: self, stream, request, rows, by_version, order, saved: None, again: None, at: At::Begin };
         try_unfold(walk, |mut walk| async move { Ok(walk.next().await?.map(|batch| (batch, walk))) }).boxed()
     }
 }
@@ -196,6 +147,14 @@ struct Walk<'s> {
     request: ReadRequest,
     /// The scope of a listing; `None` follows changes.
     rows: Option<RowScope>,
+    /// Whether changes are followed by the version.
+    by_version: bool,
+    /// The columns that decide the order.
+    order: Vec<String>,
+    /// Where a later read of changes continues.
+    saved: Place,
+    /// Where this read of changes began.
+    again: Option<Again>,
     at: At,
 }
 
@@ -207,10 +166,10 @@ enum At {
 
 impl Walk<'_> {
     async fn next(&mut self) -> Result<Option<Batch>> {
-        let place = match std::mem::replace(&mut self.at, At::End) {
+        let after = match std::mem::replace(&mut self.at, At::End) {
             At::Begin => {
-                let place = self.source.start(&self.stream, &self.request)?;
-                if let (Some(rows), Place::Start) = (&self.rows, &place) {
+                let place = self.begin().await?;
+                if let (Some(rows), None) = (&self.rows, &place) {
                     self.at = At::Page(place);
                     return Ok(Some(Batch::marker(Boundary::Begins(rows.clone()))));
                 }
@@ -219,159 +178,62 @@ impl Walk<'_> {
             At::Page(place) => place,
             At::End => return Ok(None),
         };
-        let (stream, rows, limit) = (Arc::clone(&self.stream), self.rows.clone(), self.source.page);
-        let from = place.clone();
-        let page =
-            self.source.worker.call(move |connection| read(connection, &stream, rows.as_ref(), &from, limit)).await?;
-        self.batch(place, page).map(Some)
+        let ask = Ask {
+            stream: Arc::clone(&self.stream),
+            rows: self.rows.clone().unwrap_or(RowScope::All),
+            order: self.order.clone(),
+            by_version: self.by_version,
+            after,
+            again: self.again.clone(),
+            limit: self.source.page,
+            now: self.source.clock.now().into(),
+        };
+        let page = self.source.worker.call(move |connection| page::read(connection, &ask)).await?;
+        self.batch(page).map(Some)
     }
 
-    fn batch(&mut self, place: Place, page: Page) -> Result<Batch> {
-        let by_version = self.rows.is_none() && self.stream.version_column().is_some();
+    /// Where the first page begins.
+    async fn begin(&mut self) -> Result<Place> {
+        if self.stream.key_columns().is_empty() {
+            return Err(Error::config("a table is read in the order of its key: declare one with `.key([\"id\"])`")
+                .with("stream", self.stream.name()));
+        }
+        let place = position::place(self.request.from.as_ref(), &self.order)?;
+        if !self.by_version {
+            return Ok(place);
+        }
+        let stream = Arc::clone(&self.stream);
+        let of_one_form = self.source.worker.call(move |connection| page::check_version(connection, &stream)).await?;
+        self.saved = place.clone();
+        let version = place.as_ref().and_then(|values| values.first());
+        if may_repeat(&self.stream) && !(of_one_form && self.source.lookback.is_zero()) {
+            self.again = version.and_then(|version| Again::at(version, self.source.lookback));
+        }
+        Ok(place.filter(|_| self.again.is_none()))
+    }
+
+    fn batch(&mut self, page: Page) -> Result<Batch> {
+        if page.settled.is_some() {
+            self.saved = page.settled;
+        }
         let boundary = match (&page.next, &self.rows) {
-            (Some(next), _) => Boundary::Resume(Cursor::new(FORMAT, next)?),
+            (_, None) if self.by_version => Boundary::Resume(cursor(&self.order, &self.saved)?),
+            (Some(_), _) => Boundary::Resume(cursor(&self.order, &page.next)?),
             (None, Some(rows)) => Boundary::Ends { scope: rows.clone(), complete: true, resume: None },
-            (None, None) if by_version => Boundary::Resume(Cursor::new(FORMAT, &page.last.clone().unwrap_or(place))?),
             // Without versions the next run begins anew.
-            (None, None) => Boundary::Resume(Cursor::new(FORMAT, &Place::Start)?),
+            (None, None) => Boundary::Resume(cursor(&self.order, &None)?),
         };
-        let frontier = match &page.last {
-            Some(Place::Version(values)) => match values.first() {
-                Some(Value::Text(text)) if by_timestamp(&self.stream) => {
-                    instant(text).map(|at| Frontier { at, proof: FrontierProof::Assumed })
-                }
-                _ => None,
-            },
+        let frontier = match self.saved.as_ref().and_then(|values| values.first()) {
+            Some(version) if by_time(&self.stream) => {
+                time_of(version).map(|at| Frontier { at, proof: FrontierProof::Assumed })
+            }
             _ => None,
         };
-        if let Some(next) = page.next {
-            self.at = At::Page(next);
+        if page.next.is_some() {
+            self.at = At::Page(page.next);
         }
         let mut batch = Batch::of(&self.stream, Changes::upserts(page.rows), boundary);
         (batch.rejects, batch.frontier, batch.requests) = (page.rejects, frontier, 1);
         Ok(batch)
     }
-}
-
-/// Reads the page behind a place.
-fn read(
-    connection: &mut Connection,
-    stream: &Arc<StreamSpec>,
-    rows: Option<&RowScope>,
-    place: &Place,
-    limit: usize,
-) -> Result<Page> {
-    let version = stream.version_column().filter(|_| rows.is_none());
-    if version.is_some() && *place == Place::Start {
-        check_versions(connection, stream)?;
-    }
-    let order: Vec<&str> = version.into_iter().chain(stream.key_columns().iter().map(String::as_str)).collect();
-    let mut condition = condition(stream, rows.unwrap_or(&RowScope::All))?;
-    if let Place::Version(values) | Place::Key(values) = place {
-        let bound = &order[..values.len().min(order.len())];
-        let comparison = if bound.len() < order.len() { ">=" } else { ">" };
-        let marks = vec!["?"; bound.len()].join(", ");
-        condition.sql.push_str(&format!(" AND ({}) {comparison} ({marks})", list(bound.iter().copied())?));
-        for value in values.iter().take(bound.len()) {
-            condition.values.push(raw_of(value)?);
-        }
-    }
-    let sql = format!(
-        "SELECT {} FROM {} t WHERE {} ORDER BY {} LIMIT {limit}",
-        list(names(stream))?,
-        quoted(stream.name())?,
-        condition.sql,
-        list(order.iter().copied())?
-    );
-    let mut select = connection.prepare_cached(&sql).map_err(unprepared)?;
-    let unread = |cause| failed("the table cannot be read", cause).with("table", stream.name());
-    let mut found = select.query(params_from_iter(&condition.values)).map_err(unread)?;
-    let mut page = Page { rows: Rows::new(Arc::clone(stream.schema())), rejects: Vec::new(), next: None, last: None };
-    let mut read = 0;
-    while let Some(row) = found.next().map_err(unread)? {
-        read += 1;
-        let place = order
-            .iter()
-            .filter_map(|name| stream.schema().index(name))
-            .map(|column| raw_value(row.get_ref(column).map_err(unread)?))
-            .collect::<Result<Vec<Value>>>()?;
-        if !place.iter().any(Value::is_null) {
-            page.last = Some(if version.is_some() { Place::Version(place) } else { Place::Key(place) });
-        }
-        match read_row(row, stream) {
-            Ok(values) => page.rows.push(values.iter().map(Value::as_ref))?,
-            Err(error) => page.rejects.push(reject(stream, row, &error)),
-        }
-    }
-    if read == limit && page.last.is_none() {
-        // Nothing tells where the next page begins.
-        return Err(Error::new(ErrorKind::Schema, "no row of a whole page has a key").with("table", stream.name()));
-    }
-    page.next = if read == limit { page.last.clone() } else { None };
-    Ok(page)
-}
-
-fn by_timestamp(stream: &StreamSpec) -> bool {
-    stream.version_index().is_some_and(|version| stream.schema().fields()[version].kind() == Kind::Timestamp)
-}
-
-/// What a cell holds, whatever its column is declared as.
-fn raw_value(cell: Cell<'_>) -> Result<Value> {
-    Ok(match cell {
-        Cell::Null => Value::Null,
-        Cell::Integer(number) => Value::Int(number),
-        Cell::Real(number) => Value::Float(number),
-        Cell::Text(_) => Value::from(
-            cell.as_str()
-                .map_err(|_| Error::new(ErrorKind::Schema, "a version or key column holds text that is no UTF-8"))?,
-        ),
-        Cell::Blob(bytes) => Value::Bytes(bytes.into()),
-    })
-}
-
-/// The cell again, as a bound of the next page.
-fn raw_of(value: &Value) -> Result<Owned> {
-    Ok(match value {
-        Value::Int(number) => Owned::Integer(*number),
-        Value::Float(number) => Owned::Real(*number),
-        Value::Text(text) => Owned::Text(text.to_string()),
-        Value::Bytes(bytes) => Owned::Blob(bytes.to_vec()),
-        _ => return Err(Error::internal("a cursor that is not one of this source")),
-    })
-}
-
-/// Refuses a table in which rows have no version: they would never be found.
-fn check_versions(connection: &mut Connection, stream: &StreamSpec) -> Result<()> {
-    let Some(version) = stream.version_column() else { return Ok(()) };
-    let sql = format!("SELECT count(*) FROM {} WHERE {} IS NULL", quoted(stream.name())?, quoted(version)?);
-    let without: i64 = connection
-        .query_row(&sql, [], |row| row.get(0))
-        .map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name()))?;
-    if without == 0 {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Schema, format!("{without} rows have no {version:?} and would never be found: fill it, or declare the stream without a version"))
-        .with("table", stream.name()))
-}
-
-/// A row that is not as declared, as JSON for a person to read.
-fn reject(stream: &Arc<StreamSpec>, row: &rusqlite::Row<'_>, error: &Error) -> Reject {
-    let value = |column: usize| match row.get_ref(column) {
-        Ok(Cell::Integer(number)) => number.into(),
-        Ok(Cell::Real(number)) => number.into(),
-        Ok(Cell::Text(text)) => String::from_utf8_lossy(text).into_owned().into(),
-        _ => serde_json::Value::Null,
-    };
-    let object: serde_json::Map<String, serde_json::Value> =
-        names(stream).enumerate().map(|(column, name)| (name.to_owned(), value(column))).collect();
-    let body = serde_json::Value::from(object).to_string().into_bytes().into();
-    let key = stream.key_indices().into_iter().map(|column| match row.get_ref(column) {
-        Ok(Cell::Integer(number)) => Some(Value::Int(number)),
-        Ok(Cell::Text(text)) if stream.schema().fields()[column].kind() == Kind::Text => {
-            std::str::from_utf8(text).ok().map(Value::from)
-        }
-        _ => None,
-    });
-    let key = key.collect::<Option<Vec<Value>>>().map(Key::new);
-    Reject { stream: Arc::clone(stream), key, body, reason: error.to_string() }
 }

@@ -12,6 +12,7 @@ use sync_core::{Error, Result};
 use tokio::sync::oneshot;
 
 use super::error::failed;
+use super::function::define;
 use super::{Durability, SqliteOptions};
 
 /// How long a statement waits while another connection writes.
@@ -72,6 +73,7 @@ fn open(options: &SqliteOptions) -> Result<Connection> {
         let read = || {
             connection
                 .busy_timeout(BUSY)
+                .and_then(|()| define(&connection))
                 .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
         };
         read().map_err(|cause| failed("the database cannot be read", cause))?;
@@ -89,6 +91,7 @@ fn open(options: &SqliteOptions) -> Result<Connection> {
         connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         connection.set_prepared_statement_cache_capacity(256);
+        define(&connection)?;
         Ok(())
     };
     set().map_err(|cause| failed("the database cannot be set up", cause))?;

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod conformance;
+mod copy;
 mod engine;
+mod following;
+mod ranges;
 mod schema;
 mod source;
 mod values;

@@ -1,0 +1,238 @@
+//! A table that is followed by its version loses no change, whatever the table looks like and however it is declared anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use sync_core::model::{Disposition, Outcome};
+use sync_core::state::RunStatus;
+use sync_core::{Clock, ReadRequest, RunOptions, Source, StreamSpec};
+
+use crate::copy::World;
+
+fn by_time() -> StreamSpec {
+    StreamSpec::new("orders").key(["id"]).version("updated_at").text("note")
+}
+
+/// A table whose first row has this version, read once.
+async fn followed(stream: StreamSpec, declared: &str, version: &str) -> World {
+    let create = format!(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at {declared}, note TEXT); INSERT INTO orders VALUES (1, '{version}', 'a')"
+    );
+    let world = World::new(&create, &[stream]).await;
+    world.run(RunOptions::incremental()).await;
+    world
+}
+
+impl World {
+    fn adds(&self, id: i64, version: &str) {
+        self.there.execute("INSERT INTO orders VALUES (?, ?, 'new')", (id, version)).unwrap();
+    }
+
+    async fn then_has(&self, ids: &[&str]) {
+        let report = self.run(RunOptions::incremental()).await;
+        assert_eq!(self.ids(), ids, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_without_version_that_comes_after_the_first_run_is_refused_too() {
+    let world = followed(by_time(), "TEXT", "2026-01-01T00:00:00Z").await;
+    world.there.execute_batch("INSERT INTO orders VALUES (2, NULL, 'b')").unwrap();
+    let report = world.attempt(RunOptions::incremental()).await;
+    assert_eq!(report.status, RunStatus::Failed, "{report}");
+    let error = report.scopes[0].error.as_ref().unwrap().to_string();
+    assert!(error.contains("1 rows have no \"updated_at\""), "{error}");
+    world.there.execute_batch("UPDATE orders SET updated_at = '2026-01-01T00:00:01Z' WHERE id = 2").unwrap();
+    world.then_has(&["1", "2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_still_found_after_another_version_or_key_was_declared() {
+    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated TEXT, rev INTEGER, code TEXT NOT NULL UNIQUE); INSERT INTO orders VALUES (5, '2026-01-01T00:00:00Z', 5, 'z')";
+    let spec = || StreamSpec::new("orders").text("updated").int("rev").text("code");
+    let mut world = World::new(create, &[spec().key(["id"]).version("updated")]).await;
+    world
+        .here
+        .execute_batch(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated TEXT, rev INTEGER, code TEXT NOT NULL UNIQUE)",
+        )
+        .unwrap();
+    world.run(RunOptions::incremental()).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (2, '2025-01-02T00:00:00Z', 2, 'y')").unwrap();
+    world.declare(spec().key(["id"]).version("rev")).await;
+    world.then_has(&["2", "5"]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (7, '2025-01-02T00:00:00Z', 1, 'a')").unwrap();
+    world.declare(spec().int("id").key(["code"]).version("rev")).await;
+    world.then_has(&["2", "5", "7"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_time_is_found_in_whatever_form_it_is_written() {
+    for (first, later) in [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z"),
+        ("2026-01-01T10:00:00Z", "2026-01-01 10:00:01"),
+        ("2026-01-01T10:00:00+14:00", "2025-12-31T23:00:00Z"),
+        ("2026-01-01T10:00:00Z", "2026-01-01T05:30:00-05:00"),
+        ("2026-01-01T10:00:00.75Z", "2026-01-01T10:00:00Z"),
+        ("2026-01-01 10:00:00", "2026-01-01 10:00:00"),
+    ] {
+        let world = followed(by_time(), "TEXT", first).await;
+        world.adds(2, later);
+        world.then_has(&["1", "2"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_last_second_comes_again_and_nothing_of_it_is_written() {
+    let world = followed(by_time(), "TEXT", "2026-01-01 10:00:00").await;
+    for (id, version) in [(2, "2026-01-01 10:00:01"), (3, "2026-01-01 10:00:02"), (4, "2026-01-01 10:00:02.25")] {
+        world.adds(id, version);
+    }
+    world.run(RunOptions::incremental()).await;
+    let again = world.run(RunOptions::incremental()).await;
+    assert_eq!((again.ledger().fetched, again.ledger().count(Outcome::Unchanged)), (2, 2), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_this_library_wrote_are_read_once() {
+    let world = followed(by_time(), "TIMESTAMP_TEXT", "2026-01-01T10:00:00.000000Z").await;
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+    world.adds(2, "2026-01-01T10:00:00.000001Z");
+    world.then_has(&["1", "2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_appended_never_come_again() {
+    let stream = by_time().disposition(Disposition::Append);
+    let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2026-01-01 10:00:00', 'a')", &[stream]).await;
+    world.source = world.source.lookback(Duration::from_secs(60));
+    world.run(RunOptions::incremental()).await;
+    world.adds(2, "2026-01-01 10:00:00");
+    world.then_has(&["1", "2"]).await;
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_a_key_is_refused_since_pages_could_not_tell_its_rows_apart() {
+    let stream = StreamSpec::new("orders").text("note").disposition(Disposition::Append);
+    let world = World::new("CREATE TABLE orders (note TEXT); INSERT INTO orders VALUES ('a')", &[stream]).await;
+    let report = world.attempt(RunOptions::incremental()).await;
+    let error = report.scopes[0].error.as_ref().unwrap().to_string();
+    assert!(error.contains("key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_go_on_where_forms_and_offsets_are_mixed() {
+    let world = followed(by_time(), "TEXT", "2026-01-01T12:00:00Z").await;
+    let mut ids = vec!["1".to_owned()];
+    for id in 2..=60 {
+        let version = match id % 3 {
+            0 => format!("2026-01-01T12:{id:02}:00Z"),
+            1 => format!("2026-01-01 12:{id:02}:00.5"),
+            _ => format!("2026-01-01T07:{id:02}:00-05:00"),
+        };
+        world
+            .there
+            .execute(
+                "INSERT INTO orders VALUES (?, ?, 'new')",
+                (id, if id == 60 { "2026-01-01 13:00".to_owned() } else { version }),
+            )
+            .unwrap();
+        ids.push(id.to_string());
+    }
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!(world.texts("SELECT CAST(id AS TEXT) FROM orders ORDER BY id"), ids, "{report}");
+    assert_eq!(report.ledger().fetched, 60, "each once: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookback_never_moves_the_position_forward() {
+    let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2026-01-01T10:00:00-05:00', 'a')", &[by_time()]).await;
+    world.source = world.source.lookback(Duration::from_secs(3600));
+    world.run(RunOptions::incremental()).await;
+    world.adds(2, "2026-01-01T11:00:00-05:00");
+    world.adds(3, "2026-01-01T09:00:00-05:00");
+    world.adds(4, "2026-01-01T08:59:59-05:00");
+    world.then_has(&["1", "2", "3"]).await;
+}
+
+#[derive(Debug)]
+struct Stopped(DateTime<Utc>);
+
+#[async_trait]
+impl Clock for Stopped {
+    fn now(&self) -> DateTime<Utc> {
+        self.0
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn sleep(&self, _: Duration) {}
+
+    fn random(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_version_in_the_far_future_does_not_hide_all_later_changes() {
+    let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2099-01-01T00:00:00Z', 'a'), (2, '2026-06-01T00:00:00Z', 'b')", &[by_time()]).await;
+    world.source = world.source.clock(Arc::new(Stopped("2026-06-02T00:00:00Z".parse().unwrap())));
+    world.run(RunOptions::incremental()).await;
+    world.adds(3, "2026-06-01T00:00:01Z");
+    world.then_has(&["1", "2", "3"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_none_does_not_hide_all_later_changes() {
+    let world = followed(by_time(), "TEXT", "soon").await;
+    world.adds(2, "2026-06-01T00:00:01Z");
+    world.then_has(&["2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_unique_in_a_nocase_column_loses_no_row_at_a_page_border() {
+    let create = "CREATE TABLE orders (code TEXT COLLATE NOCASE, n INTEGER, UNIQUE (code COLLATE BINARY));
+        INSERT INTO orders VALUES ('a', 1), ('A', 2), ('b', 3), ('B', 4), ('c', 5), ('C', 6);";
+    let mut world = World::new(create, &[StreamSpec::new("orders").key(["code"]).text("code").int("n")]).await;
+    world.source = world.source.page(1);
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!(world.texts("SELECT code FROM orders ORDER BY code"), ["A", "B", "C", "a", "b", "c"], "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_not_grow_as_it_is_stored_is_refused() {
+    let stream = StreamSpec::new("orders").key(["id"]).decimal("rev", 9, 2).version("rev");
+    let create =
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, rev DECIMAL_TEXT(9,2)); INSERT INTO orders VALUES (1, '10.00')";
+    let refused = World::new(create, &[stream]).await.source.check().await.unwrap_err().to_string();
+    assert!(refused.contains("\"rev\"") && refused.contains("9 comes after 10"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_the_table_does_not_have_is_an_error_and_no_text() {
+    let world = World::new(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1)",
+        &[StreamSpec::new("orders").key(["id"]).text("note")],
+    )
+    .await;
+    let report = world.attempt(RunOptions::incremental()).await;
+    assert_eq!(report.status, RunStatus::Failed, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_bounded_by_bytes() {
+    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT);
+        WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 40) INSERT INTO orders SELECT x, hex(zeroblob(524288)) FROM c;";
+    let mut world = World::new(create, &[StreamSpec::new("orders").key(["id"]).text("note")]).await;
+    world.source = world.source.page(1000);
+    let feed = world.source.feeds().await.unwrap().remove(0);
+    let first = world.source.read(ReadRequest::new(feed, Default::default())).next().await.unwrap().unwrap();
+    assert_eq!(first.records(), 4, "{} bytes", first.size());
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Created), 40);
+}
