@@ -22,6 +22,10 @@ impl Sink for Sqlite {
     }
 
     async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        if unit.intent == Intent::Rehearse {
+            // Nothing was prepared before a rehearsal.
+            unit.steps.iter().filter_map(target).try_for_each(|stream| self.names.check(stream))?;
+        }
         // Steps share their rows, so this copies none.
         let (scope, steps, advance, intent) =
             (unit.scope.clone(), unit.steps.to_vec(), unit.advance.cloned(), unit.intent);
@@ -45,6 +49,7 @@ impl Sink for Sqlite {
     }
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+        self.names.check(stream)?;
         let stream = stream.clone();
         self.worker
             .call(move |connection| in_transaction(connection, |connection| schema::prepare(connection, &stream)))
@@ -96,14 +101,17 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|cause| failed("no transaction can begin", cause))?;
-    for step in steps {
-        match step {
-            Step::Write(write) => schema::prepare(&transaction, &write.stream)?,
-            Step::Publish(publish) => schema::prepare(&transaction, &publish.stream)?,
-            _ => {}
-        }
-    }
+    steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream))?;
     take_steps(&transaction, steps)
+}
+
+/// The stream whose table a step writes.
+fn target(step: &Step) -> Option<&StreamSpec> {
+    match step {
+        Step::Write(write) => Some(&write.stream),
+        Step::Publish(publish) => Some(&publish.stream),
+        _ => None,
+    }
 }
 
 fn take_steps(connection: &Connection, steps: &[Step]) -> Result<WriteReport> {
