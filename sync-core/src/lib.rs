@@ -68,4 +68,4 @@ pub use model::{Batch, Boundary, Changes, Cursor, Feed, Key, Rows, Schema, Scope
 pub use sink::Sink;
 pub use source::{BatchStream, ReadRequest, Source};
 pub use state::StateStore;
-pub use typed::pages;
+pub use typed::{pages, pages_inclusive};

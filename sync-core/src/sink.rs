@@ -43,7 +43,7 @@ pub use rules::Rules;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Sink`",
     label = "needs `name` and `apply`",
-    note = "`examples/custom-adapter` shows a whole sink in about 50 lines; `sync_testkit::sink` proves it"
+    note = "`examples/custom-adapter` shows a whole sink in about a hundred lines; `sync_testkit::sink` proves it"
 )]
 pub trait Sink: Debug + Send + Sync {
     /// The sink's name in logs and reports.

@@ -36,7 +36,7 @@ pub type BatchStream<'a> = BoxStream<'a, Result<Batch>>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Source`",
     label = "needs `name`, `feeds` and `read`",
-    note = "`examples/custom-adapter` shows a whole source in about 50 lines; `sync_core::pages` turns \"the next page after this cursor\" into `read`"
+    note = "`examples/custom-adapter` shows a whole source in about 50 lines; `sync_core::pages` and `sync_core::pages_inclusive` turn \"the next page\" into `read`"
 )]
 pub trait Source: Debug + Send + Sync {
     /// The source's name in logs and reports.
@@ -179,6 +179,19 @@ pub enum Reading {
 }
 
 /// How a source's cursors mark a position.
+///
+/// Choose by what the other side can still do at the position that was read last:
+///
+/// | Kind | Fits where | Another row at the last position, later |
+/// |---|---|---|
+/// | [`None`](Self::None) | nothing says what has changed since | – : all rows are read each time |
+/// | [`Position`](Self::Position) | each change has a position of its own, which grows in the order the changes become visible: a log, an offset, a counter under a lock | cannot be |
+/// | [`PositionAndKey`](Self::PositionAndKey) | changes share a position, and one that appears there later has a higher key: rows that are only added, under growing keys; the rows of one transaction, which appear together; a read that begins a lookback earlier each time | comes if its key is higher; **is lost if its key is lower**, so it must not be |
+/// | [`Inclusive`](Self::Inclusive) | rows say when they were changed, and any row may yet be changed at the very time that was read last: most `updated_at`, in seconds or finer | comes, whatever its key |
+///
+/// [`pages`](crate::pages) makes a source of the second or third kind, [`pages_inclusive`](crate::pages_inclusive) one of
+/// the last. In no kind may a row appear *before* the last position: a clock whose transactions commit late needs a
+/// lookback as well. The testkit's `source` suite tries rows with a higher and with a lower key than the cursor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum CursorKind {
@@ -187,7 +200,8 @@ pub enum CursorKind {
     None,
     /// A position that no two changes share: a log position, an offset, a sequence.
     Position,
-    /// A position that changes may share, with the key that breaks the tie.
+    /// A position that changes may share, with the key that breaks the tie. No change may appear later at that position
+    /// with a lower key.
     PositionAndKey,
     /// A position read again *inclusively*, so that rows that share it come again and are recognised.
     Inclusive,

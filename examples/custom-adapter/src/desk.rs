@@ -10,8 +10,8 @@ use serde::Serialize;
 pub struct Ticket {
     /// Its number.
     pub id: i64,
-    /// Grows with every change at the desk, so no two tickets share it.
-    pub revision: i64,
+    /// When it was last changed: the minute, on the desk's clock. Tickets may share it.
+    pub changed_at: i64,
     /// What it is about.
     pub title: String,
     /// Whether it is dealt with.
@@ -21,42 +21,53 @@ pub struct Ticket {
 /// A help desk. Clones are the same desk.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
-    tickets: Arc<Mutex<BTreeMap<i64, Ticket>>>,
+    books: Arc<Mutex<Books>>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    minute: i64,
+    tickets: BTreeMap<i64, Ticket>,
 }
 
 impl Desk {
+    /// A minute passes.
+    pub fn wait(&self) {
+        self.books().minute += 1;
+    }
+
     /// A ticket comes in. Returns its number.
     pub fn open(&self, title: impl Into<String>) -> i64 {
-        let mut tickets = self.tickets();
-        let id = tickets.len() as i64 + 1;
-        let ticket = Ticket { id, revision: next_revision(&tickets), title: title.into(), closed: false };
-        tickets.insert(id, ticket);
+        let mut books = self.books();
+        let (id, changed_at) = (books.tickets.len() as i64 + 1, books.minute);
+        books.tickets.insert(id, Ticket { id, changed_at, title: title.into(), closed: false });
         id
     }
 
     /// A ticket is dealt with.
     pub fn close(&self, id: i64) {
-        let mut tickets = self.tickets();
-        let revision = next_revision(&tickets);
-        if let Some(ticket) = tickets.get_mut(&id) {
-            (ticket.closed, ticket.revision) = (true, revision);
+        let mut books = self.books();
+        let minute = books.minute;
+        if let Some(ticket) = books.tickets.get_mut(&id) {
+            (ticket.closed, ticket.changed_at) = (true, minute);
         }
     }
 
-    /// The API: tickets changed after a revision, in the order of their changes, a page of ten at a time.
-    pub fn changed_after(&self, revision: i64) -> Vec<Ticket> {
-        let mut changed: Vec<_> =
-            self.tickets().values().filter(|ticket| ticket.revision > revision).cloned().collect();
-        changed.sort_by_key(|ticket| ticket.revision);
+    /// The API: tickets changed in this minute or later, ten at a time, in the order of minute and number. With a number
+    /// they begin after the ticket of that minute and number.
+    pub fn changed(&self, since: i64, after: Option<i64>) -> Vec<Ticket> {
+        let place = |ticket: &Ticket| (ticket.changed_at, ticket.id);
+        let follows = |ticket: &&Ticket| match after {
+            Some(id) => place(ticket) > (since, id),
+            None => ticket.changed_at >= since,
+        };
+        let mut changed: Vec<_> = self.books().tickets.values().filter(follows).cloned().collect();
+        changed.sort_by_key(place);
         changed.truncate(10);
         changed
     }
 
-    fn tickets(&self) -> MutexGuard<'_, BTreeMap<i64, Ticket>> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn next_revision(tickets: &BTreeMap<i64, Ticket>) -> i64 {
-    tickets.values().map(|ticket| ticket.revision).max().unwrap_or(0) + 1
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::source::{CursorKind, SourceCapabilities};
-use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec, pages, typed};
+use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec, pages_inclusive, typed};
 
 use crate::Desk;
 
@@ -18,7 +18,7 @@ pub struct Tickets {
 impl Tickets {
     /// The tickets of this desk.
     pub fn of(desk: Desk) -> Self {
-        let stream = StreamSpec::new("tickets").key(["id"]).int("revision").version("revision");
+        let stream = StreamSpec::new("tickets").key(["id"]).int("changed_at").version("changed_at");
         Self { desk, stream: Arc::new(stream.text("title").bool("closed")) }
     }
 }
@@ -33,16 +33,17 @@ impl Source for Tickets {
         Ok(vec![Feed::one(Arc::clone(&self.stream))])
     }
 
-    /// The cursor is the revision of the last ticket read. No two tickets share one, so none is lost behind it.
+    /// The cursor is the minute of the last ticket read. Another ticket may yet be changed in that minute, so the next read
+    /// begins with all of that minute again.
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {
-        pages(request, Arc::clone(&self.stream), move |after: Option<i64>| async move {
-            let page = self.desk.changed_after(after.unwrap_or(0));
+        pages_inclusive(request, Arc::clone(&self.stream), move |since, after| async move {
+            let page = self.desk.changed(since.unwrap_or(0), after);
             let Some(last) = page.last() else { return Ok(None) };
-            Ok(Some((typed::changes(&self.stream, &page)?, last.revision)))
+            Ok(Some((typed::changes(&self.stream, &page)?, last.changed_at, last.id)))
         })
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::replayable(CursorKind::Position)
+        SourceCapabilities::replayable(CursorKind::Inclusive)
     }
 }

@@ -41,7 +41,7 @@ use serde::Serialize;
 use crate::model::{Changes, Rows, StreamSpec};
 use crate::{Error, Result};
 
-pub use pages::pages;
+pub use pages::{pages, pages_inclusive};
 
 /// Rows of a stream from structs or maps. Columns an item does not have are empty; what is no column is left out.
 ///

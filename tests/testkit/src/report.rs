@@ -31,7 +31,7 @@ pub struct Checked {
 
 /// What a suite found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a report proves nothing until somebody looks: call `assert`"]
+#[must_use = "a report proves nothing until somebody looks: call `assert` or `assert_held`"]
 pub struct Report {
     subject: String,
     checks: Vec<Checked>,
@@ -78,6 +78,28 @@ impl Report {
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.broken().is_empty(), "{self}");
+    }
+
+    /// Passes when no check is broken, and none of these was left out: for what must not go unproven.
+    ///
+    /// # Panics
+    /// With the whole report, when one is broken or left out, or the suite has no check of that name.
+    #[track_caller]
+    pub fn assert_held<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        self.assert();
+        let held = self.held();
+        let missing: Vec<&str> = names.into_iter().filter(|name| !held.contains(name)).collect();
+        assert!(missing.is_empty(), "these checks were not held: {missing:?}\n{self}");
+    }
+
+    /// Passes when no check is broken, and none was left out: for an adapter that claims everything.
+    ///
+    /// # Panics
+    /// With the whole report, when one is broken or left out.
+    #[track_caller]
+    pub fn assert_no_skips(&self) {
+        self.assert();
+        assert!(self.skipped().is_empty(), "checks were left out\n{self}");
     }
 
     fn named(&self, wanted: impl Fn(&Verdict) -> bool) -> Vec<&'static str> {

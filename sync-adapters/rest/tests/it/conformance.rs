@@ -19,10 +19,10 @@ struct Table(Arc<Mutex<Vec<Row>>>);
 type Row = (i64, DateTime<Utc>);
 
 impl Table {
-    /// 35 rows, two of each version, ten minutes apart.
+    /// 35 rows from id 100 on, two of each version, ten minutes apart.
     fn new() -> Self {
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-        Self(Arc::new(Mutex::new((1..=35).map(|id| (id, start + TimeDelta::minutes(id / 2 * 10))).collect())))
+        Self(Arc::new(Mutex::new((0..35).map(|n| (100 + n, start + TimeDelta::minutes(n / 2 * 10))).collect())))
     }
 
     fn page(&self, request: &Request) -> Reply {
@@ -48,8 +48,13 @@ impl Hand for Table {
                 rows.push((id, newest));
                 id
             }
-            Act::AddTie => {
+            Act::TieAbove => {
                 rows.push((id, highest));
+                id
+            }
+            Act::TieBelow => {
+                let id = rows[0].0 - 1;
+                rows.insert(0, (id, highest));
                 id
             }
             Act::Change => {

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 
 use crate::model::{Batch, Boundary, Changes, Cursor, Feed, Partition, RowScope};
 use crate::source::Reading;
-use crate::{BatchStream, Error, ErrorKind, ReadRequest, Result, StreamSpec, pages, typed};
+use crate::{BatchStream, Error, ErrorKind, ReadRequest, Result, StreamSpec, pages, pages_inclusive, typed};
 
 struct Desk {
     stream: Arc<StreamSpec>,
@@ -116,7 +116,65 @@ async fn a_page_that_leads_back_to_itself_is_an_error_and_so_is_a_range() {
     let desk = Desk::new(1);
     let changes = || Changes::upserts(crate::Rows::new(Arc::clone(desk.stream.schema())));
     let read = pages(desk.request(), Arc::clone(&desk.stream), |_: Option<i64>| async { Ok(Some((changes(), 7))) });
-    assert_eq!(read.try_collect::<Vec<_>>().await.unwrap_err().kind(), ErrorKind::Limit);
+    let error = read.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.to_string().contains("pages_inclusive"), "the remedy: {error}");
     let error = desk.all(desk.request().reading(Reading::Range(RowScope::All))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+/// Events of the minutes 1, 2, 2, 2 and 3, under keys that do not follow the time.
+const EVENTS: [(i64, &str); 5] = [(1, "e"), (2, "b"), (2, "c"), (2, "d"), (3, "a")];
+
+/// What was asked for: a position, and a key behind which to go on.
+type Asked = Mutex<Vec<(Option<i64>, Option<&'static str>)>>;
+
+fn diary<'a>(stream: &'a Arc<StreamSpec>, request: ReadRequest, asked: &'a Asked) -> BatchStream<'a> {
+    pages_inclusive(request, Arc::clone(stream), move |since: Option<i64>, after| async move {
+        asked.lock().unwrap().push((since, after));
+        let from = since.unwrap_or(0);
+        let follows = |event: &&(i64, &str)| after.map_or(event.0 >= from, |after| (event.0, event.1) > (from, after));
+        let page: Vec<_> = EVENTS.iter().filter(follows).take(2).collect();
+        let Some((minute, key)) = page.last() else { return Ok(None) };
+        let rows: Vec<_> = page.iter().map(|event| std::collections::BTreeMap::from([("id", event.1)])).collect();
+        Ok(Some((typed::changes(stream, &rows)?, *minute, *key)))
+    })
+}
+
+fn events() -> (Arc<StreamSpec>, ReadRequest) {
+    let stream = Arc::new(StreamSpec::new("events").key(["id"]).text("id"));
+    let request = ReadRequest::new(Feed::one(Arc::clone(&stream)), Partition::default());
+    (stream, request)
+}
+
+#[tokio::test]
+async fn an_inclusive_read_saves_positions_and_goes_on_by_key() {
+    let ((stream, request), asked) = (events(), Asked::default());
+    let batches: Vec<Batch> = diary(&stream, request, &asked).try_collect().await.unwrap();
+    let resume = |minute| Boundary::Resume(cursor(minute));
+    assert_eq!(boundaries(&batches), [(2, resume(2)), (2, resume(2)), (1, resume(3))]);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        [(None, None), (Some(2), Some("b")), (Some(2), Some("d")), (Some(3), Some("a"))]
+    );
+}
+
+#[tokio::test]
+async fn an_inclusive_read_begins_with_all_rows_of_the_saved_position_and_ends() {
+    let ((stream, request), asked) = (events(), Asked::default());
+    let again: Vec<Batch> = diary(&stream, request.clone().from(Some(cursor(3))), &asked).try_collect().await.unwrap();
+    assert_eq!(boundaries(&again), [(1, Boundary::Resume(cursor(3)))], "the last row comes again, and that is all");
+    let middle: Vec<Batch> = diary(&stream, request.from(Some(cursor(2))), &asked).try_collect().await.unwrap();
+    assert_eq!(middle.iter().map(Batch::records).sum::<usize>(), 4, "all of minute 2, and what follows");
+}
+
+#[tokio::test]
+async fn an_inclusive_page_that_leads_back_to_its_position_and_key_is_an_error() {
+    let (stream, request) = events();
+    let read = pages_inclusive(request, Arc::clone(&stream), |_: Option<i64>, _| async {
+        Ok(Some((Changes::upserts(crate::Rows::new(Arc::clone(stream.schema()))), 7, 1)))
+    });
+    let error = read.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.to_string().contains("follow the key"), "the remedy: {error}");
 }

@@ -5,79 +5,107 @@ use std::collections::BTreeSet;
 use futures::StreamExt;
 use sync_core::model::{Boundary, Op};
 use sync_core::source::{CursorKind, Listing};
-use sync_core::{Cursor, Key, Source};
+use sync_core::{Cursor, Source};
 
 use super::listings::listing;
 use super::reading::{Part, Seen, all_seen, changes, last_cursor, needs_cursors, parts, read, seen};
+use super::watch::{RowId, Watch};
 use super::{Act, Subject};
-use crate::report::{Finding, Stop, holds, needs};
+use crate::report::{Finding, Stop, broken, holds, needs};
 
 /// Where each part stands.
 type Positions = Vec<(Part, Option<Cursor>)>;
 
-async fn read_to_the_end(source: &dyn Source) -> Result<Positions, Stop> {
+async fn read_to_the_end(source: &dyn Source, watch: &mut Watch<'_>) -> Result<Positions, Stop> {
     let mut positions = Vec::new();
     for part in parts(source).await? {
-        let cursor = last_cursor(&read(source, changes(&part)).await?);
-        positions.push((part, cursor));
+        let batches = read(source, changes(&part)).await?;
+        watch.note(&part, &all_seen(&batches));
+        positions.push((part, last_cursor(&batches)));
     }
     Ok(positions)
 }
 
 /// Reads all parts on from where they stand.
-async fn read_on(source: &dyn Source, positions: &mut Positions) -> Result<Vec<Seen>, Stop> {
+async fn read_on(source: &dyn Source, positions: &mut Positions) -> Result<Vec<(Part, Vec<Seen>)>, Stop> {
     let mut found = Vec::new();
     for (part, cursor) in positions {
         let batches = read(source, changes(part).from(cursor.clone())).await?;
         *cursor = last_cursor(&batches).or(cursor.take());
-        found.extend(all_seen(&batches));
+        found.push((part.clone(), all_seen(&batches)));
     }
     Ok(found)
 }
 
-async fn act(subject: &dyn Subject, act: Act) -> Result<(String, Key), Stop> {
-    let done = subject.act(act).await?;
-    done.ok_or_else(|| Stop::Skipped(format!("needs a hand that does `Act::{act:?}`")))
+fn is_about(change: &Seen, (stream, key): &RowId, op: Op) -> bool {
+    change.stream == *stream && change.key == *key && change.op == op
 }
 
-fn names(found: &[Seen], (stream, key): &(String, Key), op: Op) -> bool {
-    found.iter().any(|change| change.stream == *stream && change.key == *key && change.op == op)
+fn names(found: &[Seen], row: &RowId, op: Op) -> bool {
+    found.iter().any(|change| is_about(change, row, op))
 }
 
-async fn comes_next(subject: &dyn Subject, first: Act, what: &str) -> Finding {
+/// Three times, because the first one may come for another reason: the end of the read is the end of the first load.
+async fn comes_next(subject: &dyn Subject, act: Act, otherwise: &str) -> Finding {
     let source = subject.source();
-    let mut positions = read_to_the_end(source).await?;
+    let mut watch = Watch::of(subject);
+    let mut positions = read_to_the_end(source, &mut watch).await?;
     for _ in 0..3 {
-        let row = act(subject, first).await?;
+        let row = watch.act(act).await?;
         let found = read_on(source, &mut positions).await?;
-        holds(names(&found, &row, Op::Upsert), format!("{what} did not come with the next read"))?;
+        let came = found.iter().find_map(|(part, seen)| {
+            let change = seen.iter().rev().find(|change| is_about(change, &row, Op::Upsert))?;
+            let version = part.0.stream(&change.stream).and_then(|stream| stream.version_index());
+            Some(version.and_then(|version| change.values.get(version)))
+        });
+        match came {
+            Some(version) => watch.is_tied(act, &row, version)?,
+            None => {
+                watch.explain(act, &row).await?;
+                return broken(otherwise);
+            }
+        }
+        found.iter().for_each(|(part, seen)| watch.note(part, seen));
     }
     Ok(())
 }
 
 pub(super) async fn an_added_row_comes_next(subject: &dyn Subject) -> Finding {
-    comes_next(subject, Act::Add, "a row that was added").await
+    comes_next(subject, Act::Add, "a row that was added did not come with the next read").await
 }
 
 pub(super) async fn a_changed_row_comes_next(subject: &dyn Subject) -> Finding {
-    comes_next(subject, Act::Change, "a row that was changed").await
+    comes_next(subject, Act::Change, "a row that was changed did not come with the next read").await
 }
 
 pub(super) async fn a_row_at_the_same_position_comes_too(subject: &dyn Subject) -> Finding {
     needs_cursors(subject.source())?;
-    comes_next(subject, Act::AddTie, "a row with the version of the last one").await
+    let lost = "a row with the version of the last one, and a key above it, did not come with the next read: a cursor \
+                must name what breaks ties, or be read again inclusively";
+    comes_next(subject, Act::TieAbove, lost).await
+}
+
+/// The other side decides: where it can do this, only a source that reads the position again keeps its promise.
+pub(super) async fn a_row_below_the_cursor_at_its_position_comes_too(subject: &dyn Subject) -> Finding {
+    needs_cursors(subject.source())?;
+    let lost = "a row with the version of the last one, and a key below it, did not come with the next read: since the \
+                other side can do this, read the last position again (`CursorKind::Inclusive`, \
+                `sync_core::pages_inclusive`)";
+    comes_next(subject, Act::TieBelow, lost).await
 }
 
 /// After every batch of a read in turn, a row changes; that read and the next must bring it between them.
 pub(super) async fn a_change_during_a_read_is_not_lost(subject: &dyn Subject) -> Finding {
     let source = subject.source();
     needs_cursors(source)?;
+    let mut watch = Watch::of(subject);
     for pause in 0..4 {
         for part in parts(source).await? {
             let mut reading = source.read(changes(&part));
             let (mut cursor, mut changed, mut later) = (None, None, Vec::new());
             let mut number = 0;
             while let Some(batch) = reading.next().await.transpose()? {
+                watch.note(&part, &seen(&batch));
                 if changed.is_some() {
                     later.extend(seen(&batch));
                 }
@@ -85,7 +113,7 @@ pub(super) async fn a_change_during_a_read_is_not_lost(subject: &dyn Subject) ->
                     cursor = Some(at);
                 }
                 if number == pause {
-                    changed = Some([act(subject, Act::Change).await?, act(subject, Act::Add).await?]);
+                    changed = Some([watch.act(Act::Change).await?, watch.act(Act::Add).await?]);
                 }
                 number += 1;
             }
@@ -106,12 +134,12 @@ pub(super) async fn a_change_during_a_read_is_not_lost(subject: &dyn Subject) ->
 pub(super) async fn changes_of_one_row_come_in_order(subject: &dyn Subject) -> Finding {
     let source = subject.source();
     needs_cursors(source)?;
-    let mut positions = read_to_the_end(source).await?;
+    let mut watch = Watch::of(subject);
+    let mut positions = read_to_the_end(source, &mut watch).await?;
     for _ in 0..12 {
-        act(subject, Act::Change).await?;
+        watch.act(Act::Change).await?;
     }
-    let found = read_on(source, &mut positions).await?;
-    for (part, _) in &positions {
+    for (part, found) in &read_on(source, &mut positions).await? {
         for stream in part.0.streams() {
             let Some(version) = stream.version_index() else { continue };
             for (place, change) in found.iter().enumerate().filter(|(_, change)| change.stream == stream.name()) {
@@ -132,16 +160,18 @@ pub(super) async fn a_deleted_row_is_reported(subject: &dyn Subject) -> Finding 
         source.capabilities().cursor != CursorKind::None,
         "deletes are reported, and there is no cursor to ask from",
     )?;
-    let mut positions = read_to_the_end(source).await?;
-    let row = act(subject, Act::Remove).await?;
+    let mut watch = Watch::of(subject);
+    let mut positions = read_to_the_end(source, &mut watch).await?;
+    let row = watch.act(Act::Remove).await?;
     let found = read_on(source, &mut positions).await?;
-    holds(names(&found, &row, Op::Delete), "a row that was deleted was not reported")
+    let reported = found.iter().any(|(_, seen)| names(seen, &row, Op::Delete));
+    holds(reported, "a row that was deleted was not reported")
 }
 
 pub(super) async fn a_deleted_row_is_not_listed(subject: &dyn Subject) -> Finding {
     let source = subject.source();
     needs(source.capabilities().listing != Listing::None, "a listing")?;
-    let row = act(subject, Act::Remove).await?;
+    let row = Watch::of(subject).act(Act::Remove).await?;
     for part in parts(source).await? {
         let named = names(&all_seen(&listing(source, &part).await?), &row, Op::Upsert);
         holds(!named, "a row that was deleted is still listed")?;

@@ -25,6 +25,7 @@ mod cursors;
 mod listings;
 mod reading;
 mod shape;
+mod watch;
 
 use std::fmt::Display;
 
@@ -46,6 +47,13 @@ pub trait Subject: Send + Sync {
 }
 
 /// What the suite asks to be done at the other side.
+///
+/// A check asks several times on one source, up to a few dozen: each call does it once more. [`Change`](Self::Change) may
+/// come back to a row; each of the others names a row that no call named before. A hand that does something else than it
+/// was asked for is told so, and the check does not blame the source.
+///
+/// A hand answers `None` to what cannot happen at the other side, and to nothing else: a check that is left out proves
+/// nothing. [`Report::assert_held`] says which checks must not be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
@@ -55,13 +63,18 @@ pub enum Act {
     Change,
     /// Delete some row that has been there from the beginning.
     Remove,
-    /// Add a row with a new key, with the very version of the highest row there is, so that both stand at one position.
-    AddTie,
+    /// Let a row, new or changed, take the very version of the highest row there is, so that both stand at one position;
+    /// its key sorts *above* the keys of all rows with that version.
+    TieAbove,
+    /// The same, with a key that sorts *below* the highest key of the rows with that version. Answer `None` only where the
+    /// other side cannot do this, not even by changing an old row: where a counter gives each change its own version.
+    /// [`CursorKind`](sync_core::source::CursorKind) says what a source promises about it.
+    TieBelow,
     /// Add rows with new keys in one transaction, more than a batch holds.
     AddGroup,
 }
 
-/// Somebody who changes rows at the other side of a source.
+/// Somebody who changes rows at the other side of a source. [`Act`] says what is asked for, and how often.
 #[async_trait]
 pub trait Hand: Send + Sync {
     /// Does this, and returns the stream and the key it happened to; `None` where it cannot.
@@ -143,6 +156,7 @@ const CHECKS: &[Check<dyn Subject>] = checks![dyn Subject;
     changes::an_added_row_comes_next => "every change is handed over once it is there",
     changes::a_changed_row_comes_next => "every change is handed over once it is there",
     changes::a_row_at_the_same_position_comes_too => "rows that share a position are not lost (P3)",
+    changes::a_row_below_the_cursor_at_its_position_comes_too => "never hand out a cursor past rows that may still appear (P3)",
     changes::a_change_during_a_read_is_not_lost => "never hand out a cursor past rows that may still appear (P3)",
     changes::changes_of_one_row_come_in_order => "changes of one key come in the order they happened",
     changes::a_deleted_row_is_reported => "whether it reports deletes",

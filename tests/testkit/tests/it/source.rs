@@ -45,6 +45,7 @@ impl Hand for Clerk {
         let id = match act {
             Act::Change => number % 5,
             Act::Remove => 20 + number,
+            Act::TieAbove => 1000 + number,
             _ => -number - 1,
         };
         let key = Key::new([id]);
@@ -54,7 +55,7 @@ impl Hand for Clerk {
                 (0..20)
                     .for_each(|row| changes.upsert("orders", [(id * 100 - row).into(), at(2000), "of a group".into()]));
             }),
-            Act::AddTie => self.shop.upsert("orders", [id.into(), newest, "a tie".into()]),
+            Act::TieAbove | Act::TieBelow => self.shop.upsert("orders", [id.into(), newest, "a tie".into()]),
             _ => self.shop.upsert("orders", [id.into(), at(1000 + number), "new".into()]),
         }
         Ok(Some(("orders".to_owned(), key)))
@@ -73,7 +74,7 @@ async fn proves(shape: impl Fn(MemorySource) -> MemorySource) -> sync_testkit::R
 #[tokio::test]
 async fn a_log_keeps_the_whole_specification() {
     let report = proves(|shop| shop).await;
-    report.assert();
+    report.assert_no_skips();
     assert_eq!(report.held(), source::names());
 }
 
@@ -100,4 +101,18 @@ async fn scattered_rows_partitions_and_key_listings_keep_the_specification() {
         proves(|shop| shop.feeding(feeding).listing(Listing::Keys)).await.assert();
         proves(|shop| shop.feeding(feeding).listing(Listing::None).without_ranges()).await.assert();
     }
+}
+
+#[tokio::test]
+#[should_panic(expected = "these checks were not held: [\"a_row_below_the_cursor_at_its_position_comes_too\"]")]
+async fn what_must_hold_must_not_be_left_out() {
+    let report = source::conformance(async |_| Ok::<_, Error>(shop())).await;
+    report.assert();
+    report.assert_held(["no_row_is_lost_behind_a_cursor", "a_row_below_the_cursor_at_its_position_comes_too"]);
+}
+
+#[tokio::test]
+#[should_panic(expected = "checks were left out")]
+async fn a_source_without_a_hand_is_not_wholly_proven() {
+    source::conformance(async |_| Ok::<_, Error>(shop())).await.assert_no_skips();
 }

@@ -36,6 +36,7 @@ pub(super) enum Bug {
     DropsTheLastPage,
     BringsNewRowsOnly,
     SkipsTies,
+    SkipsTiesBelow,
     CursorOfTheHead,
     GoesBackwards,
     SwallowsDeletes,
@@ -57,6 +58,7 @@ struct Bent {
     left_at: Mutex<Option<Cursor>>,
     seen: Mutex<BTreeSet<Key>>,
     newest: Mutex<Value>,
+    last: Mutex<(Value, Key)>,
 }
 
 impl Broken {
@@ -65,8 +67,14 @@ impl Broken {
         let clerk = Clerk::of(&inner);
         let (asked, receipts) = (AtomicU32::new(0), AtomicU32::new(0));
         let (left_at, seen, newest) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { source: Bent { bug, inner, asked, receipts, left_at, seen, newest }, clerk }
+        let last = Mutex::new(start());
+        Self { source: Bent { bug, inner, asked, receipts, left_at, seen, newest, last }, clerk }
     }
+}
+
+/// Before every row, by version and key.
+fn start() -> (Value, Key) {
+    (Value::Null, Key::new([Value::Null]))
 }
 
 #[async_trait]
@@ -91,6 +99,7 @@ struct Walk<'a> {
     listing: bool,
     scope: RowScope,
     newest_before: Value,
+    last_before: (Value, Key),
     newest_at_start: Value,
     last: Option<Cursor>,
     seen_before: BTreeSet<Key>,
@@ -186,6 +195,7 @@ impl Bent {
         match self.bug {
             Bug::SwallowsDeletes => rows.retain(|row| changes.at(*row).op() == Op::Upsert),
             Bug::GoesBackwards => rows.reverse(),
+            Bug::SkipsTiesBelow => rows.retain(|row| (version(*row), changes.at(*row).key(&keys)) > walk.last_before),
             Bug::SkipsTies => rows.retain(|row| version(*row) > walk.newest_before),
             Bug::CursorOfTheHead => rows.retain(|row| version(*row) <= walk.newest_at_start),
             Bug::BringsNewRowsOnly => rows.retain(|row| !walk.seen_before.contains(&changes.at(*row).key(&keys))),
@@ -195,6 +205,10 @@ impl Bent {
         if let Some(newest) = rows.iter().map(|row| version(*row)).max() {
             let mut known = self.newest.lock().unwrap();
             *known = newest.max(known.clone());
+        }
+        if let Some(last) = rows.iter().map(|row| (version(*row), changes.at(*row).key(&keys))).max() {
+            let mut known = self.last.lock().unwrap();
+            *known = last.max(known.clone());
         }
         let kept = changes.select(rows);
         if !(self.has(Bug::ListsOldValues) && walk.listing) {
@@ -240,6 +254,7 @@ impl Source for Bent {
             number: 0,
             scope,
             newest_before: if from_start { Value::Null } else { self.newest.lock().unwrap().clone() },
+            last_before: if from_start { start() } else { self.last.lock().unwrap().clone() },
             newest_at_start: self.newest(),
             last,
             seen_before: if from_start { BTreeSet::new() } else { self.seen.lock().unwrap().clone() },
