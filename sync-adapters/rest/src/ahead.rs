@@ -48,7 +48,11 @@ impl Ahead {
         if self.pages.is_empty() {
             self.next = here;
         }
-        let last = plan.pager.last_number(position, facts).unwrap_or(u64::MAX);
+        // The last page is not looked at twice.
+        let last = plan
+            .pager
+            .last_number(position, facts)
+            .map_or(u64::MAX, |last| last - u64::from(position.again && last > 0));
         while self.pages.len() < at_once && self.next <= last {
             let there = Position { page: PageAt::Number(self.next), ..position.clone() };
             let Ok(call) = plan.call(&inner.client.base, partition, &there) else { return };

@@ -3,80 +3,90 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use sync_core::Key;
 use sync_core::json::Page;
-use sync_core::model::{Partition, Timestamp};
-use sync_core::{Key, ValueRef};
+use sync_core::model::Partition;
 
-use crate::client::Answer;
+use crate::look::{Look, Verdict};
 use crate::paging::Facts;
 use crate::plan::StreamPlan;
 use crate::position::Position;
 use crate::tasks::Task;
 
-/// A listing with more rows than this proves its total no more: its keys would take too much memory.
-const MOST_COUNTED: usize = 4_000_000;
-/// How far ahead of the other side's clock a version still counts as made while we read, microseconds.
-const AHEAD: i64 = 60 * 1_000_000;
+/// A listing with more rows than this proves nothing more: its keys would take too much memory.
+pub(crate) const MOST_COUNTED: usize = 4_000_000;
 
-/// The keys of a listing whose total is to be proven. Rows that come twice must not make up for rows that never came.
+/// The keys of a listing that is to be proven, and its pages. Rows that come twice must not make up for rows that never
+/// came.
 #[derive(Debug)]
 pub(crate) struct Evidence {
     /// `None` when the listing began in a read that we know nothing of, or has grown too large.
     keys: Option<HashSet<u64>>,
+    /// How many keys came, those that came twice included.
+    counted: u64,
+    /// The pages as they were at first.
+    look: Look,
 }
 
 impl Evidence {
     /// Evidence of a listing that begins now.
     pub(crate) fn fresh() -> Self {
-        Self { keys: Some(HashSet::new()) }
+        Self { keys: Some(HashSet::new()), counted: 0, look: Look::fresh() }
     }
 
     /// Evidence of a listing whose beginning we did not see.
     pub(crate) fn lost() -> Self {
-        Self { keys: None }
+        Self { keys: None, counted: 0, look: Look::lost() }
     }
 
     /// Notes versions, totals and keys of a page.
-    pub(crate) fn note(
-        &mut self,
-        plan: &StreamPlan,
-        lists: bool,
-        position: &mut Position,
-        page: &Page,
-        facts: &Facts,
-        answer: &Answer,
-    ) {
+    pub(crate) fn note(&mut self, plan: &StreamPlan, lists: bool, position: &mut Position, page: &Page, facts: &Facts) {
         if let Some(total) = facts.total {
             let known = *position.total.get_or_insert(total);
             position.doubt |= known != total;
-            // Rows that were added behind all others move nobody.
-            let moved = if plan.endpoint.ordered_by_key { total < known } else { total != known };
-            position.slipped |= moved && plan.pager.shifts();
         }
-        note_versions(plan, position, page, answer);
-        if !lists {
+        if lists {
+            position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none());
+        }
+        if position.again {
             return;
         }
-        position.doubt |= page.rejects.iter().any(|reject| reject.key.is_none());
-        if let (Some(_), true, Some(keys)) = (facts.total, plan.pager.shifts(), &mut self.keys) {
-            if plan.endpoint.explode.is_some() {
-                // The total counts the records that hold ours.
-                keys.extend(&page.exploded);
-                self.limit();
-                return;
-            }
-            let columns = plan.spec.key_indices();
-            keys.extend(page.rows.iter().map(|row| Key::of(row, &columns).stable_hash()));
-            keys.extend(page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash));
-            self.limit();
+        note_versions(plan, position, page);
+        if !plan.pager.shifts() {
+            return;
+        }
+        self.look.note(plan, page);
+        if let (true, Some(keys)) = (lists, &mut self.keys) {
+            let known = plan.spec.key_indices();
+            let rows = page.rows.iter().map(|row| Key::of(row, &known).stable_hash());
+            let rejects = page.rejects.iter().filter_map(|reject| reject.key.as_ref()).map(Key::stable_hash);
+            // Where records are exploded, a total counts those that hold ours.
+            let all: Vec<u64> = match plan.endpoint.explode {
+                Some(_) => page.exploded.clone(),
+                None => rows.chain(rejects).collect(),
+            };
+            self.counted += all.len() as u64;
+            keys.extend(all);
+            self.keys.take_if(|keys| keys.len() > MOST_COUNTED);
         }
     }
 
-    fn limit(&mut self) {
-        self.keys.take_if(|keys| keys.len() > MOST_COUNTED);
+    /// Notes that the last page had no body.
+    pub(crate) fn note_nothing(&mut self) {
+        self.look.note_nothing();
     }
 
-    /// Whether the listing that ends with a page of these facts has shown every row.
+    /// Whether a second look can show anything.
+    pub(crate) fn can_look(&self) -> bool {
+        self.look.is_known()
+    }
+
+    /// What a page of the second look shows.
+    pub(crate) fn look(&mut self, plan: &StreamPlan, position: &Position, page: &Page, ended: bool) -> Verdict {
+        self.look.compare(plan, position.pages, page, ended)
+    }
+
+    /// Whether the listing that ends with a page of these facts has shown every row, if no row slipped past us.
     pub(crate) fn is_complete(&self, plan: &StreamPlan, task: &Task, position: &Position, facts: &Facts) -> bool {
         let proven = match facts.total.or(position.total) {
             // Where the other side keeps our place, no row comes twice instead of another.
@@ -87,27 +97,20 @@ impl Evidence {
         };
         proven && !position.doubt
     }
+
+    /// Whether no key came twice from pages that have no fixed order: another one would have come not at all.
+    pub(crate) fn is_distinct(&self, plan: &StreamPlan) -> bool {
+        let distinct = |keys: &HashSet<u64>| keys.len() as u64 == self.counted;
+        !plan.pager.shifts() || self.keys.as_ref().is_some_and(distinct)
+    }
 }
 
-fn note_versions(plan: &StreamPlan, position: &mut Position, page: &Page, answer: &Answer) {
+fn note_versions(plan: &StreamPlan, position: &mut Position, page: &Page) {
     let Some(column) = plan.spec.version_index() else { return };
-    // In a listing ordered by change, a row that changes while we read moves all behind it up one place, and one of
-    // them past us. Where rows keep their place, or the other side keeps ours, nothing is lost.
-    let slips = plan.pager.shifts() && !plan.endpoint.ordered_by_key && position.is_inside();
-    let started = position.started.map_or(i64::MAX, Timestamp::micros);
-    let until = answer.sent_at.timestamp_micros().saturating_add(AHEAD);
     for row in page.rows.iter() {
         let version = row.at(column);
-        if version.is_null() {
-            continue;
-        }
-        if position.high.as_ref().is_none_or(|high| version.total_cmp(high.as_ref()).is_gt()) {
+        if !version.is_null() && position.high.as_ref().is_none_or(|high| version.total_cmp(high.as_ref()).is_gt()) {
             position.high = Some(version.to_owned());
-        }
-        if let (true, ValueRef::Timestamp(at)) = (slips, version) {
-            let meanwhile = (started..=until).contains(&at.micros());
-            position.doubt |= meanwhile;
-            position.slipped |= meanwhile;
         }
     }
 }

@@ -157,7 +157,8 @@
 //! unless the host allows it, without redirects, proxies or retries. Secrets stand in requests and nowhere else.
 //!
 //! *What comes in* is bounded and suspected: bodies after decompression, headers, pages, rows and time have limits; a page
-//! that comes again, goes round in a circle or is shorter than its total is no end of a listing.
+//! that comes again, goes round in a circle or is shorter than its total is no end of a listing. Numbered pages, from which
+//! rows slip when others go, are read a second time, all but the last, before rows are taken for gone or a version moves on.
 
 mod ahead;
 mod auth;
@@ -168,6 +169,7 @@ mod evidence;
 mod fan_out;
 mod format;
 mod http_date;
+mod look;
 mod paging;
 mod partition;
 mod passes;

@@ -24,6 +24,9 @@ pub(crate) struct Position {
     /// When the first page of this listing was sent, by the other side's clock. What changed later may have been missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) started: Option<Timestamp>,
+    /// Whether pages that were read once are read again, to see whether rows slipped from one to another.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
     /// Pages of this listing so far.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) pages: u64,
@@ -39,7 +42,7 @@ pub(crate) struct Position {
     /// Something makes it unsure that every row was seen: the listing proves no absence.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) doubt: bool,
-    /// Rows moved between pages, so one may have slipped past us: the version asked for stays where it is.
+    /// A row may have slipped past us: the version asked for stays where it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) slipped: bool,
     /// The slice of dates under way, or the next one of a read that is under way.
@@ -102,7 +105,12 @@ impl Position {
 
     /// Whether a listing is under way.
     pub(crate) fn is_inside(&self) -> bool {
-        self.pages > 0
+        self.pages > 0 || self.again
+    }
+
+    /// The position before the second look at a listing.
+    pub(crate) fn second_look(&self) -> Self {
+        Self { page: PageAt::Start, pages: 0, records: 0, again: true, ..self.clone() }
     }
 
     /// Whether the window at hand was begun before: a listing is under way, or a part of the window is behind us.

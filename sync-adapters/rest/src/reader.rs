@@ -12,7 +12,6 @@ use sync_core::{Error, ReadRequest, Result, Retry};
 use crate::ahead::Ahead;
 use crate::client::{Answer, Refusal};
 use crate::evidence::Evidence;
-use crate::fan_out;
 use crate::paging::{Facts, Guard, Step, limit};
 use crate::plan::StreamPlan;
 use crate::position::{PageAt, Position, foreign};
@@ -23,6 +22,8 @@ use crate::template::Variables;
 
 mod batch;
 mod halving;
+mod looks;
+mod part;
 
 pub(crate) struct Reader {
     inner: Arc<Inner>,
@@ -43,6 +44,8 @@ pub(crate) struct Reader {
     announced: bool,
     /// An answer without a body came for some dates: what comes after them counts as read only when they are.
     blank: bool,
+    /// Whether something is inferred from what does not come.
+    counts: bool,
     /// Requests and bytes that were spent on answers of no use, not yet told.
     spent: (u64, u64),
 }
@@ -61,7 +64,7 @@ impl Reader {
     pub(crate) fn listing(inner: Arc<Inner>, plan: Arc<StreamPlan>) -> Result<Self> {
         let feed = Feed::one(Arc::clone(&plan.spec));
         let request = ReadRequest::new(feed, Partition::default()).reading(Reading::Listing);
-        Self::of(inner, plan, Some(Variables::new()), &request)
+        Ok(Self { counts: false, ..Self::of(inner, plan, Some(Variables::new()), &request)? })
     }
 
     fn of(
@@ -112,6 +115,7 @@ impl Reader {
             begun: None,
             announced: false,
             blank: false,
+            counts: true,
             spent: (0, 0),
         })
     }
@@ -152,23 +156,6 @@ impl Reader {
         }
     }
 
-    /// What is said before the first page of a listing.
-    async fn begins(&mut self, scope: RowScope) -> Result<Boundary> {
-        let variables = self.known().await?;
-        self.variables = Some(variables);
-        self.announced = true;
-        Ok(Boundary::Begins(self.own(scope)?))
-    }
-
-    /// Of these rows, those of the partition that is read.
-    fn own(&self, scope: RowScope) -> Result<RowScope> {
-        match (&self.plan.own, &self.variables) {
-            (Some(own), Some(variables)) => own.within(scope, variables),
-            (Some(_), None) => Err(Error::internal("a listing ended before its partition was known")),
-            (None, _) => Ok(scope),
-        }
-    }
-
     /// Fetches one page and makes its batch ready.
     async fn page(&mut self) -> Result<()> {
         let now = self.inner.client.clock.elapsed();
@@ -193,27 +180,22 @@ impl Reader {
             self.guard.hold(&answer.body)?;
         }
         let step = self.plan.pager.step(&self.position, &facts);
-        if step == Step::Short {
+        if step == Step::Short && !self.position.again {
             return self.short(&facts);
         }
         self.inner.strikes.clear(self.plan.spec.name(), &self.partition);
         self.inner.slowness.clear(self.plan.spec.name(), &self.partition);
         let lists = self.is_listing();
-        self.evidence.note(&self.plan, lists, &mut self.position, &page, &facts, &answer);
+        self.evidence.note(&self.plan, lists, &mut self.position, &page, &facts);
         match step {
-            Step::More(place) => self.go_on(place, page, &facts, &answer),
-            Step::End | Step::Short => {
-                let only = self.tasks.front().and_then(|task| task.only.clone());
-                let boundary = self.end(&facts)?;
-                let batch = self.batch(page, &answer, boundary, only.as_ref());
-                self.ready.push_back(batch);
-                Ok(())
-            }
+            step if self.position.again => self.compare(step, page, &facts, &answer),
+            Step::More(place) => self.go_on(place, Some(page), &facts, &answer),
+            Step::End | Step::Short => self.finish(Some(page), &facts, &answer),
         }
     }
 
     /// The page stays, and the next one is named.
-    fn go_on(&mut self, place: PageAt, page: Page, facts: &Facts, answer: &Answer) -> Result<()> {
+    fn go_on(&mut self, place: PageAt, page: Option<Page>, facts: &Facts, answer: &Answer) -> Result<()> {
         let here = self.position.clone();
         let only = self.tasks.front().and_then(|task| task.only.clone());
         let followed = self.follow(place, answer);
@@ -306,11 +288,7 @@ impl Reader {
         self.position.slipped |= !expected;
         // 204 says that there is nothing; an empty 200 says nothing at all, so what it should hold is asked for again.
         self.blank |= answer.status == http::StatusCode::OK;
-        let boundary = self.end(&Facts::default())?;
-        let mut batch = Batch::marker(boundary);
-        self.count(&mut batch, answer);
-        self.ready.push_back(batch);
-        Ok(())
+        self.finish(None, &Facts::default(), answer)
     }
 
     fn parse(&self, answer: &Answer) -> Result<Page> {
@@ -342,9 +320,14 @@ impl Reader {
     }
 
     /// The boundary behind the last page of the task at hand, and the position after it.
-    fn end(&mut self, facts: &Facts) -> Result<Boundary> {
+    ///
+    /// `sure` says that no row can have slipped from one page to another unseen.
+    fn end(&mut self, facts: &Facts, sure: bool) -> Result<Boundary> {
         let Some(task) = self.tasks.pop_front() else { return Err(Error::internal("a listing ended twice")) };
-        let complete = self.evidence.is_complete(&self.plan, &task, &self.position, facts);
+        let complete = sure && self.is_complete(&task, facts);
+        self.position.slipped |= !sure;
+        // The dates it covers are read again, and so is what comes after them.
+        self.blank |= !sure && task.advances;
         if let (true, Some(key)) = (self.plan.is_keyset(), facts.last_key.clone()) {
             self.position.page = PageAt::After(key);
         }
@@ -389,14 +372,6 @@ impl Reader {
             return Position { page: position.page.clone(), ..Position::default() };
         }
         Position::default()
-    }
-
-    /// The variables of the partition, asked for where nobody did so yet.
-    async fn known(&mut self) -> Result<Variables> {
-        match self.variables.take() {
-            Some(known) => Ok(known),
-            None => fan_out::variables(&self.inner, &self.plan, &self.partition).await,
-        }
     }
 
     /// The next page, from those under way or by a request of its own.

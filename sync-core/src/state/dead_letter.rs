@@ -106,6 +106,13 @@ impl LetterId {
         Self(hasher.finalize().to_hex().chars().take(32).collect())
     }
 
+    /// The id of one of several letters that are all the same: of rows without a key, in the unit of this sequence.
+    #[must_use]
+    pub fn nth(&self, seq: u64, position: usize) -> Self {
+        let hash = blake3::hash(format!("{self} {seq} {position}").as_bytes());
+        Self(hash.to_hex().chars().take(32).collect())
+    }
+
     /// An id a store has kept.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())

@@ -4,16 +4,24 @@ use std::sync::Arc;
 
 use sync_core::Value;
 use sync_core::json::Page;
-use sync_core::model::{Batch, Boundary, Changes, Frontier, FrontierProof, Reject, RowScope};
+use sync_core::model::{Batch, Boundary, Changes, Frontier, FrontierProof, Reject, RowScope, Rows};
 
 use super::Reader;
 use crate::client::Answer;
 
 impl Reader {
-    /// The batch of a page, with the rows of it that were asked for.
-    pub(super) fn batch(&mut self, page: Page, answer: &Answer, boundary: Boundary, only: Option<&RowScope>) -> Batch {
+    /// The batch of a page (of none, where it is not handed over), with the rows of it that were asked for.
+    pub(super) fn batch(
+        &mut self,
+        page: Option<Page>,
+        answer: &Answer,
+        boundary: Boundary,
+        only: Option<&RowScope>,
+    ) -> Batch {
         let spec = &Arc::clone(&self.plan.spec);
-        let mut changes = Changes::upserts(page.rows);
+        let (rows, rejects) =
+            page.map_or_else(|| (Rows::new(Arc::clone(spec.schema())), Vec::new()), |page| (page.rows, page.rejects));
+        let mut changes = Changes::upserts(rows);
         if let Some(scope) = only {
             changes = inside(changes, scope);
         }
@@ -22,8 +30,7 @@ impl Reader {
             false => Batch::of(spec, changes, boundary),
         };
         let redactor = &self.inner.client.redactor;
-        batch.rejects = page
-            .rejects
+        batch.rejects = rejects
             .into_iter()
             .map(|reject| {
                 // The body goes to the dead letters; a record that repeats one of our secrets keeps it no further.

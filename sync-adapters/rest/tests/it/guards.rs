@@ -175,12 +175,12 @@ fn shifting(request: &Request) -> Reply {
 }
 
 #[tokio::test]
-async fn a_row_that_slips_between_two_pages_is_found_by_the_next_run() {
+async fn a_row_that_slips_between_two_pages_is_found_and_the_next_run_reads_them_again() {
     let server = Server::start(shifting).await;
     let endpoint = get("/orders").records("/data").page("page").size("limit", 2).since("since");
     let source = server.source(&orders(), endpoint);
     let first = read(&source, None).await.good();
-    assert!(!first.ids().contains(&3), "the trap is set: {:?}", first.ids());
+    assert_eq!(first.ids(), [1, 2, 4, 1, 2, 3], "the first page is not as it was when it is looked at again");
     let second = read(&source, first.cursor()).await.good();
     assert_eq!(
         server.seen().iter().rev().find(|request| request.param("page") == Some("1")).unwrap().param("since"),
@@ -229,14 +229,14 @@ async fn the_version_asked_for_stays_in_force_until_the_listing_has_ended() {
 }
 
 #[tokio::test]
-async fn rows_added_while_pages_are_read_hold_up_only_a_listing_that_they_may_shift() {
+async fn rows_added_at_the_end_while_pages_are_read_hold_no_listing_up() {
     let growing = |request: &Request| {
         let (page, total) = (request.number("page").unwrap(), 4 + request.number);
         let data = [page * 2 - 1, page * 2].map(|id| json!({"id": id, "updated_at": "2026-01-01T00:00:00Z"}));
         let data: Vec<_> = data.into_iter().take(if page < 3 { 2 } else { 1 }).collect();
         Reply::json(&json!({"data": data, "total": total.min(5)}))
     };
-    for (ordered, since) in [(true, Some("2025-12-31T23:59:00Z")), (false, None)] {
+    for ordered in [true, false] {
         let server = Server::start(growing).await;
         let mut endpoint = numbered().since("since");
         endpoint.ordered_by_key = ordered;
@@ -244,8 +244,8 @@ async fn rows_added_while_pages_are_read_hold_up_only_a_listing_that_they_may_sh
         let first = read(&source, None).await.good();
         assert_eq!(first.ids(), [1, 2, 3, 4, 5]);
         read(&source, first.cursor()).await.good();
-        let again = server.seen()[3].clone();
-        assert_eq!(again.param("since"), since, "ordered by key: {ordered}");
+        let again = server.seen().into_iter().rfind(|request| request.param("page") == Some("1")).unwrap();
+        assert_eq!(again.param("since"), Some("2025-12-31T23:59:00Z"), "ordered by key: {ordered}");
     }
 }
 

@@ -25,6 +25,7 @@ mod rules;
 mod server;
 mod signing;
 mod simulated;
+mod slips;
 mod statuses;
 mod styles;
 mod transforms;

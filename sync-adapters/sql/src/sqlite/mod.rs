@@ -4,6 +4,7 @@ mod checkpoint;
 mod discover;
 mod error;
 mod function;
+mod naming;
 mod number;
 mod page;
 mod plan;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use sync_core::Result;
 
+use naming::Names;
 pub use source::SqliteSource;
 use worker::Worker;
 
@@ -82,7 +84,7 @@ impl SqliteOptions {
     /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
     pub async fn open(self) -> Result<Sqlite> {
         let name = self.name();
-        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await? })
+        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await?, names: Names::default() })
     }
 }
 
@@ -91,6 +93,7 @@ impl SqliteOptions {
 pub struct Sqlite {
     name: Arc<str>,
     worker: Worker,
+    names: Names,
 }
 
 impl Sqlite {

@@ -1,0 +1,85 @@
+//! The end of a listing: at once, or after a second look at pages that may have shifted.
+
+use sync_core::Result;
+use sync_core::json::Page;
+use sync_core::model::{Boundary, Timestamp};
+
+use super::Reader;
+use crate::ahead::Ahead;
+use crate::client::Answer;
+use crate::paging::{Facts, Guard, Step};
+use crate::position::Slice;
+use crate::tasks::Task;
+
+impl Reader {
+    /// The last page has come.
+    pub(super) fn finish(&mut self, page: Option<Page>, facts: &Facts, answer: &Answer) -> Result<()> {
+        let only = self.tasks.front().and_then(|task| task.only.clone());
+        if page.is_none() {
+            self.evidence.note_nothing();
+        }
+        let needed = self.needs_proof();
+        let boundary = if needed && self.is_worth_a_look(facts) {
+            self.position = self.position.second_look();
+            self.ahead = Ahead::default();
+            self.guard = Guard::default();
+            Boundary::Resume(self.position.cursor()?)
+        } else {
+            self.end(facts, !needed)?
+        };
+        let batch = self.batch(page, answer, boundary, only.as_ref());
+        self.ready.push_back(batch);
+        Ok(())
+    }
+
+    /// A page of the second look. What is the same as at first is not handed over again.
+    pub(super) fn compare(&mut self, step: Step, page: Page, facts: &Facts, answer: &Answer) -> Result<()> {
+        let ended = !matches!(step, Step::More(_));
+        let verdict = self.evidence.look(&self.plan, &self.position, &page, ended);
+        let page = (!verdict.same).then_some(page);
+        match (verdict.sure, step) {
+            (None, Step::More(place)) => self.go_on(place, page, facts, answer),
+            (sure, _) => {
+                let only = self.tasks.front().and_then(|task| task.only.clone());
+                if sure != Some(true) {
+                    let stream = self.plan.spec.name();
+                    tracing::debug!(stream, "rows moved between pages; the next run reads them again");
+                }
+                let boundary = self.end(facts, sure == Some(true))?;
+                let batch = self.batch(page, answer, boundary, only.as_ref());
+                self.ready.push_back(batch);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether something is to be inferred that a row which slipped between two pages would make wrong: that others are
+    /// gone, or that what was read need not be read again.
+    fn needs_proof(&self) -> bool {
+        let Some(task) = self.tasks.front() else { return false };
+        let several = self.plan.pager.shifts() && self.position.is_inside();
+        several && self.counts && (task.lists || self.plan.since.is_some() || self.is_last_read())
+    }
+
+    /// Whether the next run begins behind some of the slice of dates at hand. What it reads again needs no proof.
+    fn is_last_read(&self) -> bool {
+        let window = self.plan.window_of(self.position.pass.as_deref());
+        let (Some(window), Some(slice)) = (window, self.position.slice) else { return false };
+        let now = self.position.started.unwrap_or_else(|| self.inner.client.clock.now().into());
+        let settled = window.settled(Slice { until: Timestamp::from_micros(i64::MAX), ..slice }, now);
+        slice.from < window.begins(Some(settled))
+    }
+
+    /// Whether the listing that ends with a page of these facts has shown every row, if no row slipped past us.
+    pub(super) fn is_complete(&self, task: &Task, facts: &Facts) -> bool {
+        let distinct = !self.counts || self.evidence.is_distinct(&self.plan);
+        distinct && self.evidence.is_complete(&self.plan, task, &self.position, facts)
+    }
+
+    /// Whether a second look may show what is missing: not when a listing proves nothing anyway.
+    fn is_worth_a_look(&self, facts: &Facts) -> bool {
+        let Some(task) = self.tasks.front() else { return false };
+        let hopeless = task.lists && !task.advances && !self.is_complete(task, facts);
+        self.evidence.can_look() && !self.position.again && !self.position.slipped && !hopeless
+    }
+}
