@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::model::{Feed, Lane, Partition, Scope};
 use crate::retry::Verdict;
 use crate::source::Listing;
-use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunRecord, RunStatus};
+use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunQuery, RunRecord, RunStatus};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Report> {
@@ -30,7 +30,7 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
     inner.tell(&Event::RunStarted { run: run.clone(), pipeline: pipeline.name.clone(), dry_run });
     let mut scopes = Vec::new();
     let ended = async {
-        for feed in feeds(inner, pipeline).await? {
+        for feed in in_time(inner, &options, feeds(inner, pipeline)).await? {
             if options.mode == Mode::Reconcile
                 && let Some(keyless) = feed.streams().iter().find(|stream| stream.key_columns().is_empty())
             {
@@ -40,7 +40,8 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
                 .with("stream", keyless.name())
                 .with("pipeline", &pipeline.name));
             }
-            let partitions = with_retries(inner, || pipeline.source.partitions(&feed)).await?;
+            let listed = with_retries(inner, || pipeline.source.partitions(&feed));
+            let partitions = in_time(inner, &options, listed).await?;
             let parts = partitions.len();
             let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
                 let scope = scope_of(pipeline, &feed, partition, &options.mode);
@@ -155,7 +156,11 @@ fn scope_of(pipeline: &Pipeline, feed: &Feed, partition: Partition, mode: &Mode)
     let lane = match mode {
         Mode::Incremental | Mode::Full => Lane::Live,
         Mode::Reconcile => Lane::Reconcile,
-        Mode::Backfill { name, .. } => Lane::Backfill(name.clone()),
+        // Another range is another backfill: it must not begin where the last one stopped.
+        Mode::Backfill { name, rows } => {
+            let range = serde_json::to_vec(rows).unwrap_or_default();
+            Lane::Backfill(format!("{name}~{}", &blake3::hash(&range).to_hex()[..8]))
+        }
     };
     Scope { pipeline: pipeline.name.clone(), feed: feed.name().to_owned(), partition, lane }
 }
@@ -171,10 +176,17 @@ async fn run_scope(
     parts: usize,
 ) -> ScopeReport {
     let turn = inner.turn(&lease_name(&scope));
-    let _turn = turn.lock().await;
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
     let mut books = Books::default();
-    let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await;
+    let in_turn = async {
+        let _turn = select! {
+            biased;
+            turn = turn.lock() => turn,
+            () = options.cancel.cancelled() => return Ok(Ending::Cancelled),
+        };
+        attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await
+    };
+    let ended = in_turn.await;
     let (mut status, mut error) = match ended {
         Ok(Ending::Done) => (RunStatus::Completed, None),
         Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
@@ -226,9 +238,12 @@ async fn attempt_scope(
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
+    let held = held_scope(scope);
     if !options.force
-        && let Some(until) = inner.store.hold(scope).await?
+        && let Some(until) = in_time(inner, options, with_retries(inner, || inner.store.hold(&held))).await?
         && until > inner.clock.now()
+        // A longer one was asked for under another clock.
+        && until <= inner.clock.now() + LONGEST_HOLD
     {
         inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
         let error = Error::new(
@@ -239,9 +254,9 @@ async fn attempt_scope(
     }
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     let (lease, checkpoint) = if options.dry_run {
-        (None, read_checkpoint(inner, pipeline, scope, home).await?)
+        (None, in_time(inner, options, read_checkpoint(inner, pipeline, scope, home)).await?)
     } else {
-        let (lease, checkpoint) = claim(inner, pipeline, scope, home).await?;
+        let (lease, checkpoint) = in_time(inner, options, claim(inner, pipeline, scope, home)).await?;
         (Some(lease), checkpoint)
     };
     let mut scope_run =
@@ -256,7 +271,9 @@ async fn attempt_scope(
         error,
     };
     let ended = async {
-        scope_run.record(&[Entry::Run(record(RunStatus::Running, None, scope_run.books.ledger, None))]).await?;
+        let mut entries = unfinished(inner, run, scope, options).await?;
+        entries.push(Entry::Run(record(RunStatus::Running, None, scope_run.books.ledger, None)));
+        in_time(inner, options, scope_run.record(&entries)).await?;
         guarded(inner, options, lease.as_ref(), &mut scope_run).await
     }
     .await;
@@ -271,20 +288,70 @@ async fn attempt_scope(
     if let Ok(Ending::Held(_, wait)) = &ended {
         let until = inner.clock.now() + chrono::Duration::from_std(*wait).unwrap_or(chrono::Duration::hours(1));
         inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
-        entries.push(Entry::Hold { scope: scope.clone(), until: Some(until) });
+        entries.push(Entry::Hold { scope: held, until: Some(until) });
     }
     let fenced = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced);
-    if !fenced && let Err(error) = scope_run.record(&entries).await {
-        tracing::warn!(%error, "the run log could not be written");
+    let close = async {
+        if !fenced && let Err(error) = scope_run.record(&entries).await {
+            tracing::warn!(%error, "the run log could not be written");
+        }
+        if let Some(lease) = &lease
+            && !fenced
+            && let Err(error) = inner.store.release(lease).await
+        {
+            tracing::warn!(%error, "the lease could not be given back; it expires by itself");
+        }
+    };
+    let overdue = async {
+        options.cancel.cancelled().await;
+        inner.clock.sleep(CLOSING).await;
+    };
+    select! {
+        biased;
+        () = close => {}
+        () = overdue => tracing::warn!("the state store does not answer: the run log stays as it is, and the lease expires by itself"),
     }
     *books = std::mem::take(&mut scope_run.books);
-    if let Some(lease) = &lease
-        && !fenced
-        && let Err(error) = inner.store.release(lease).await
-    {
-        tracing::warn!(%error, "the lease could not be given back; it expires by itself");
-    }
     ended
+}
+
+/// The longest a source may ask to be left alone; retries cut what is longer to an hour.
+const LONGEST_HOLD: chrono::Duration = chrono::Duration::hours(2);
+
+/// How long a cancelled run tries to say how it ended.
+const CLOSING: std::time::Duration = std::time::Duration::from_millis(400);
+
+/// A source that asks to be left alone means all that is asked of it for one account, whatever the feed or the lane.
+fn held_scope(scope: &Scope) -> Scope {
+    Scope { feed: String::new(), lane: Lane::Live, ..scope.clone() }
+}
+
+/// Does the work, unless the run is cancelled and its deadline passes.
+async fn in_time<T>(inner: &Inner, options: &RunOptions, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let overdue = async {
+        options.cancel.cancelled().await;
+        inner.clock.sleep(options.stop_within).await;
+    };
+    select! {
+        biased;
+        done = work => done,
+        () = overdue => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled before it began to read")),
+    }
+}
+
+/// Records of earlier runs of this scope that never came to say how they ended: we hold the lease, so they are dead.
+async fn unfinished(inner: &Inner, run: &RunId, scope: &Scope, options: &RunOptions) -> Result<Vec<Entry>> {
+    if options.dry_run {
+        return Ok(Vec::new());
+    }
+    let query = RunQuery { pipeline: Some(scope.pipeline.clone()), limit: 20, ..RunQuery::default() };
+    let recent = in_time(inner, options, with_retries(inner, || inner.store.runs(&query))).await?;
+    let dead = |record: &RunRecord| record.status == RunStatus::Running && record.scope == *scope && record.run != *run;
+    let close = |record: RunRecord| {
+        let error = Some("the process ended before the run did".to_owned());
+        Entry::Run(RunRecord { status: RunStatus::Failed, finished: Some(inner.clock.now()), error, ..record })
+    };
+    Ok(recent.into_iter().filter(dead).map(close).collect())
 }
 
 /// Follows the scope while the lease holds and nobody asks to stop; past the deadline the last unit is dropped, which
@@ -295,9 +362,10 @@ async fn guarded(
     lease: Option<&Lease>,
     scope_run: &mut ScopeRun<'_>,
 ) -> Result<Ending> {
+    let at_the_sink = Arc::clone(&scope_run.at_the_sink);
     let lost = async {
         match lease {
-            Some(lease) => lease_keeper::keep(&*inner.store, &*inner.clock, lease).await,
+            Some(lease) => lease_keeper::keep(&*inner.store, &*inner.clock, lease, &at_the_sink).await,
             None => std::future::pending().await,
         }
     };
@@ -368,7 +436,10 @@ async fn read_checkpoint(inner: &Inner, pipeline: &Pipeline, scope: &Scope, home
 }
 
 /// Calls until it succeeds, or the policy says no.
-async fn with_retries<T, F: Future<Output = Result<T>>>(inner: &Inner, mut call: impl FnMut() -> F) -> Result<T> {
+pub(super) async fn with_retries<T, F: Future<Output = Result<T>>>(
+    inner: &Inner,
+    mut call: impl FnMut() -> F,
+) -> Result<T> {
     let mut attempts = inner.settings.retry.start(inner.clock.elapsed());
     loop {
         let error = match call().await {

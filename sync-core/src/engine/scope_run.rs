@@ -1,6 +1,7 @@
 //! The run loop: follows one scope from its checkpoint to the source's present end.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::select;
@@ -14,6 +15,7 @@ use super::pipeline::{FirstLoad, Pipeline};
 use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
+use super::run::with_retries;
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
@@ -65,6 +67,12 @@ pub(super) struct ScopeRun<'a> {
     pub(super) spared: Spared,
     /// Rows that earlier runs have staged.
     pub(super) carried: u64,
+    /// Staged rows that a publish has refused.
+    pub(super) refused_at_publish: u64,
+    /// Whether the position stays where it is, since rows are left alone that an ordinary run must see.
+    pub(super) stays: bool,
+    /// How often a unit went to the sink or came back: odd while one is there.
+    pub(super) at_the_sink: Arc<AtomicU64>,
     /// Dead letters by key, once a delete has asked for them.
     pub(super) letters: Option<LettersByKey>,
     frontier_before: Option<Timestamp>,
@@ -117,6 +125,9 @@ impl<'a> ScopeRun<'a> {
             rehearsed: Vec::new(),
             spared,
             carried,
+            stays: false,
+            refused_at_publish: 0,
+            at_the_sink: Arc::default(),
             letters: None,
             frontier_before,
             may_sort: false,
@@ -207,8 +218,10 @@ impl<'a> ScopeRun<'a> {
         let mut empty = self.checkpoint.cursor.is_none();
         if !self.options.dry_run {
             for stream in self.feed.streams() {
-                self.pipeline.sink.prepare(stream).await.map_err(|error| error.with("stream", stream.name()))?;
-                empty = empty && self.pipeline.sink.count(stream, &RowScope::All).await? == Some(0);
+                let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
+                prepared.map_err(|error| error.with("stream", stream.name()))?;
+                empty = empty
+                    && with_retries(self.inner, || self.pipeline.sink.count(stream, &RowScope::All)).await? == Some(0);
             }
         }
         let afresh = match self.options.mode {
@@ -216,13 +229,15 @@ impl<'a> ScopeRun<'a> {
             Mode::Full | Mode::Reconcile => true,
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
-        if self.options.mode == Mode::Reconcile {
+        if self.options.mode == Mode::Reconcile && !self.options.dry_run {
             self.refuse_beside_a_first_load().await?;
         }
         if afresh && self.checkpoint.stage.is_some() {
             self.discard_stage().await?;
         }
         let from = if afresh { None } else { self.checkpoint.cursor.clone() };
+        // Where nothing is inferred from it, a listing that was interrupted goes on in the middle.
+        self.open_listing = from.is_some() && !self.infers_deletes();
         let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
             match &self.options.mode {
                 Mode::Reconcile => Reading::Listing,
@@ -231,6 +246,7 @@ impl<'a> ScopeRun<'a> {
             },
         );
         request.first_load = empty;
+        self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run
             && self.checkpoint.stage.is_none()
@@ -271,7 +287,10 @@ impl<'a> ScopeRun<'a> {
     }
 
     /// Writes what was gathered, as one unit with its checkpoint, and adds it to the books.
-    async fn flush(&mut self, gathered: Gathered) -> Result<()> {
+    async fn flush(&mut self, mut gathered: Gathered) -> Result<()> {
+        if self.stays {
+            (gathered.cursor, gathered.frontier) = (None, None);
+        }
         let moved = gathered.cursor.is_some() && gathered.cursor != self.checkpoint.cursor;
         if gathered.is_empty() || (gathered.records == 0 && !moved) {
             return Ok(());
@@ -291,11 +310,8 @@ impl<'a> ScopeRun<'a> {
             gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
         self.books.ledger.fetched += gathered.records;
-        let letters = gathered
-            .rejects
-            .iter()
-            .map(|reject| poison::letter_of_reject(&self.scope, reject, self.inner.clock.now()))
-            .collect();
+        let letters =
+            poison::letters_of_rejects(&self.scope, &gathered.rejects, self.checkpoint.seq, self.inner.clock.now());
         let steps = self.steps(gathered.writes);
         if self.options.dry_run && next.stage.is_some() {
             self.books.staged += gathered.rows as u64;

@@ -102,7 +102,21 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|cause| failed("no transaction can begin", cause))?;
     steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream))?;
-    take_steps(&transaction, steps)
+    let report = take_steps(&transaction, steps)?;
+    steps.iter().filter_map(target).try_for_each(|stream| check_deferred(&transaction, stream))?;
+    Ok(report)
+}
+
+/// Foreign keys that are checked at the commit, which a rehearsal never reaches.
+fn check_deferred(connection: &Connection, stream: &StreamSpec) -> Result<()> {
+    let failed = |cause| failed("the foreign keys cannot be checked", cause).with("table", stream.name());
+    let number = |sql: &str| connection.query_row(sql, [stream.name()], |row| row.get::<_, i64>(0)).map_err(failed);
+    let deferred =
+        number("SELECT count(*) FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND sql LIKE '%DEFERRED%'")?;
+    if deferred > 0 && number("SELECT count(*) FROM pragma_foreign_key_check(?)")? > 0 {
+        return Err(Error::data("a row refers to one that is not there").with("table", stream.name()));
+    }
+    Ok(())
 }
 
 /// The stream whose table a step writes.
