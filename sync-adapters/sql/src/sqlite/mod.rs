@@ -5,7 +5,6 @@ mod discover;
 mod error;
 mod function;
 mod naming;
-mod number;
 mod page;
 mod plan;
 mod position;
