@@ -21,6 +21,10 @@ pub(crate) struct Standing {
     marked: bool,
 }
 
+/// Rows to update and the `xmin` they were seen with, by the columns that differ and whether a mark goes: one statement
+/// for each.
+type Updates = BTreeMap<(Vec<usize>, bool), Vec<(usize, i64)>>;
+
 /// What to write, and by which rules.
 pub(crate) struct Writing<'w> {
     pub(crate) plan: &'w Plan<'w>,
@@ -81,7 +85,7 @@ impl Writing<'_> {
         }
         let standing = look(connection, self.plan, self.changes, open, self.step).await?;
         let (mut inserts, mut deletes) = (Vec::new(), Vec::new());
-        let mut updates: BTreeMap<(Vec<usize>, bool), Vec<(usize, i64)>> = BTreeMap::new();
+        let mut updates = Updates::new();
         for (&row, standing) in open.iter().zip(&standing) {
             let change = self.changes.at(row);
             let existing = standing.as_ref().map(|standing| standing.rows.row(0));
