@@ -203,6 +203,13 @@ impl Error {
         self
     }
 
+    /// Says that the effect has not happened, after somebody has looked.
+    #[must_use]
+    pub fn without_effect(mut self) -> Self {
+        self.inner.ambiguous = false;
+        self
+    }
+
     /// Adds what was being done: a name and an id, never a value of a row.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {

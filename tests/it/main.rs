@@ -1,4 +1,11 @@
 //! Tests that need more than one crate.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod bad_rows;
+mod bench;
 mod killed;
+mod listings;
+mod lost_replies;
+mod odd_rows;
+mod replays;
+mod stopping;

@@ -14,11 +14,14 @@ pub struct Breaker {
 }
 
 impl Default for Breaker {
-    /// More than 5 %, judged after 200 rows, or 100 in a row.
+    /// More than 5 %, judged after 200 rows, or 100 in a row; and every row, judged after 20.
     fn default() -> Self {
         Self { share: 0.05, after: 200, in_a_row: 100 }
     }
 }
+
+/// With not one row accepted, so many are enough.
+const ALL_REJECTED: u64 = 20;
 
 /// How the rejected rows of one run stand.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,8 +50,29 @@ impl Strain {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share of a row count needs no more than 52 bits")]
         let share = self.rejected as f64 / self.rows.max(1) as f64;
-        if self.rejected > before && self.rows >= breaker.after && share > breaker.share {
+        let judged = self.rows >= breaker.after || (self.rejected == self.rows && self.rows >= ALL_REJECTED);
+        if self.rejected > before && judged && share > breaker.share {
             return Err(tripped(format!("{} of {} rows were rejected", self.rejected, self.rows)));
+        }
+        Ok(())
+    }
+
+    /// Counts rows of which nobody knows in what order they came: the rejected ones are spread evenly among the others.
+    pub(super) fn note_spread(&mut self, breaker: &Breaker, rejected: usize, accepted: usize) -> Result<()> {
+        let until = |reject: usize| accepted * reject / (rejected + 1);
+        let rows = (1..=rejected).flat_map(|reject| {
+            std::iter::repeat_n(true, until(reject) - until(reject - 1)).chain(std::iter::once(false))
+        });
+        self.note(breaker, rows.chain(std::iter::repeat_n(true, accepted - until(rejected))))
+    }
+
+    /// Judges rows that a publish refuses one by one, by the number of all that were staged.
+    pub(super) fn judge_staged(breaker: &Breaker, refused: u64, staged: u64) -> Result<()> {
+        #[expect(clippy::cast_precision_loss, reason = "a share of a row count needs no more than 52 bits")]
+        let share = refused as f64 / staged.max(1) as f64;
+        let judged = staged >= breaker.after || refused >= breaker.in_a_row.min(ALL_REJECTED);
+        if judged && share > breaker.share {
+            return Err(tripped(format!("{refused} of {staged} staged rows were rejected")));
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ impl ScopeRun<'_> {
 
     /// A listing is over. What it does not name is dealt with only when it is proven complete (P19).
     pub(super) async fn end_listing(&mut self, rows: RowScope, complete: bool, resume: Option<Cursor>) -> Result<()> {
+        let resume = if self.stays { self.checkpoint.cursor.clone() } else { resume };
         if std::mem::take(&mut self.open_listing) {
             return self
                 .settle(Vec::new(), Checkpoint { cursor: resume, ..self.checkpoint.clone() }, Vec::new())
@@ -69,6 +70,14 @@ impl ScopeRun<'_> {
     }
 
     async fn publish(&mut self, stage: &OpenStage, infer: bool, resume: Option<Cursor>) -> Result<()> {
+        let most = match () {
+            () if self.options.confirm_deletes => MostDeletes::Any,
+            // A list of nothing at all is more likely a fault than the truth (P19). A range of dates may well be empty.
+            () if infer && self.carried + self.books.staged == 0 && !stage.rows.is_range() => {
+                MostDeletes::Limited { rows: 0, share: 0.0 }
+            }
+            () => self.pipeline.most_deletes,
+        };
         let steps: Vec<Step> = self
             .feed
             .streams()
@@ -79,8 +88,10 @@ impl ScopeRun<'_> {
                     stream: Arc::clone(stream),
                     rows: stage.rows.clone(),
                     absent: if infer { stream.when_absent().clone() } else { Absent::Keep },
-                    most: if self.options.confirm_deletes { MostDeletes::Any } else { self.pipeline.most_deletes },
-                    guard: self.pipeline.guard(stream).unwrap_or(Guard::Always),
+                    most,
+                    // A policy that only the engine can ask is asked when rows come, not about what a listing holds:
+                    // rows that exist stay as they are.
+                    guard: self.pipeline.guard(stream).unwrap_or(Guard::Never),
                     difference: self.pipeline.difference().unwrap_or_default(),
                     mode: self.write_mode(stream),
                     keys_only: stage.keys_only,
@@ -156,7 +167,7 @@ impl ScopeRun<'_> {
     }
 
     /// Whether rows that a listing does not name are dealt with.
-    fn infers_deletes(&self) -> bool {
+    pub(super) fn infers_deletes(&self) -> bool {
         let replaces =
             |stream: &Arc<StreamSpec>| matches!(stream.writes(), Disposition::Snapshot | Disposition::ReplaceWindow);
         self.options.mode == Mode::Reconcile || self.feed.streams().iter().any(replaces)

@@ -83,7 +83,8 @@ impl RunOptions {
         Self { mode: Mode::Backfill { name: name.into(), rows }, ..Self::default() }
     }
 
-    /// Only adds rows; those that exist are left alone and counted as `existing`.
+    /// Only adds rows; those that exist are left alone and counted as `existing`. The position stays where it is, so that
+    /// the next ordinary run sees what was left alone; only a first load into an empty target moves it.
     #[must_use]
     pub fn new_only(mut self) -> Self {
         self.new_only = true;

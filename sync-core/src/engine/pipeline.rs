@@ -196,6 +196,11 @@ impl Pipeline {
             Disposition::Snapshot | Disposition::ReplaceWindow if !sink.staging => {
                 return wrong("a complete listing replaces rows at once, and this sink cannot stage them".to_owned());
             }
+            Disposition::Snapshot | Disposition::ReplaceWindow
+                if self.guard(stream).is_none() || self.difference().is_none() =>
+            {
+                return wrong("a complete listing replaces rows at once in the sink, which cannot ask this policy or detector: choose one that is a guard".to_owned());
+            }
             Disposition::Append => return Ok(()),
             _ => {}
         }

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::breaker::Strain;
+use super::claim::with_retries;
 use super::scope_run::ScopeRun;
 use crate::model::{Change, Changes, Key, Op, Outcome, Reject, Rows, Scope, StreamSpec, Tally, Value};
 use crate::sink::{Intent, Step, WriteUnit};
@@ -11,22 +13,24 @@ use crate::{Error, ErrorKind, Result};
 impl ScopeRun<'_> {
     /// Takes the rows out of the steps that the sink does not accept, and buries them; `error` names or hides the first.
     /// Returns what became of the rows that are out of the steps now.
-    pub(super) async fn isolate(&mut self, steps: &mut Vec<Step>, error: Error) -> Result<Tally> {
+    pub(super) async fn isolate(&mut self, steps: &mut Vec<Step>, error: Error, flags: &mut Flags) -> Result<Tally> {
         let rehearses = self.pipeline.sink.capabilities().rehearsal;
-        let mut flags = Flags::new(steps);
         let mut letters = Vec::new();
         let mut error = error;
         loop {
             if let Some(values) = error.staged_row() {
                 letters.push(self.skip_staged(steps, &error, values)?);
+                self.refused_at_publish += 1;
+                let staged = self.carried + self.books.staged;
+                Strain::judge_staged(&self.inner.settings.breaker, self.refused_at_publish, staged)?;
                 break;
             }
             let at = match error.row() {
                 Some(at) => (at.step, at.row),
                 None if rehearses => self.find(steps).await?.unwrap_or((0, 0)),
-                None => return self.write_by_halves(std::mem::take(steps), &mut flags).await,
+                None => return self.write_by_halves(std::mem::take(steps), flags).await,
             };
-            letters.push(self.take_out(steps, at, &error)?);
+            letters.push(self.take_out(steps, at, flags.place(at), &error)?);
             flags.reject(at);
             // The breaker judges before anything is buried: a changed schema must not drain into the dead letters.
             self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
@@ -39,7 +43,6 @@ impl ScopeRun<'_> {
                 Err(other) => return Err(other),
             }
         }
-        self.strain.note(&self.inner.settings.breaker, flags.all())?;
         self.spare(&letters);
         let mut tally = Tally::new();
         tally.add(Outcome::Rejected, letters.len() as u64);
@@ -48,10 +51,11 @@ impl ScopeRun<'_> {
     }
 
     async fn try_out(&mut self, steps: &[Step]) -> Result<()> {
-        let resolved = self.resolve(steps).await?;
+        let resolved = with_retries(self.inner, || self.resolve(steps)).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
-        self.pipeline.sink.apply(&unit).await.map(drop)
+        let tried = with_retries(self.inner, || self.pipeline.sink.apply(&unit)).await;
+        tried.map(drop).map_err(|error| resolved.place(error))
     }
 
     /// The first row that is not accepted, by rehearsing ever shorter beginnings: log₂ n rehearsals.
@@ -83,17 +87,23 @@ impl ScopeRun<'_> {
         let mut waiting = vec![(0, row_count(&steps))];
         while let Some((from, until)) = waiting.pop() {
             let part = stretch(&steps, from, until);
+            let resolved = with_retries(self.inner, || self.resolve(&part)).await?;
+            self.bury(resolved.parked).await?;
+            let part = resolved.steps.unwrap_or(part);
             let unit = WriteUnit { scope: &self.scope, steps: &part, advance: None, intent: Intent::Commit };
             match self.pipeline.sink.apply(&unit).await {
-                Ok(report) => tally += report.tally(),
+                Ok(report) => {
+                    tally += report.tally();
+                    tally += resolved.decided;
+                }
                 Err(error) if error.kind() == ErrorKind::Data && until - from > 1 => {
                     let middle = from.midpoint(until);
                     waiting.extend([(middle, until), (from, middle)]);
                 }
                 Err(error) if error.kind() == ErrorKind::Data => {
                     let Some(at) = place_of(&steps, from) else { return Err(error) };
-                    let letter = self.letter(&steps, at, &error)?;
-                    flags.reject(at);
+                    let letter = self.letter(&steps, at, flags.place(at), &error)?;
+                    flags.reject_in_place(at);
                     self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
                     self.spare(std::slice::from_ref(&letter));
                     self.bury(vec![letter]).await?;
@@ -102,7 +112,6 @@ impl ScopeRun<'_> {
                 Err(other) => return Err(other),
             }
         }
-        self.strain.note(&self.inner.settings.breaker, flags.all())?;
         Ok(tally)
     }
 
@@ -113,8 +122,8 @@ impl ScopeRun<'_> {
         }
     }
 
-    fn take_out(&self, steps: &mut [Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
-        let letter = self.letter(steps, at, error)?;
+    fn take_out(&self, steps: &mut [Step], at: (usize, usize), place: usize, error: &Error) -> Result<DeadLetter> {
+        let letter = self.letter(steps, at, place, error)?;
         let kept = |changes: &Changes| changes.select((0..changes.len()).filter(|&row| row != at.1));
         match &mut steps[at.0] {
             Step::Write(write) => {
@@ -149,7 +158,7 @@ impl ScopeRun<'_> {
         Ok(self.rejected(&publish.stream, Some(key), body, error))
     }
 
-    fn letter(&self, steps: &[Step], at: (usize, usize), error: &Error) -> Result<DeadLetter> {
+    fn letter(&self, steps: &[Step], at: (usize, usize), place: usize, error: &Error) -> Result<DeadLetter> {
         let (stream, changes) = match steps.get(at.0) {
             Some(Step::Write(write)) => (&write.stream, &write.changes),
             Some(Step::Stage(stage)) => (&stage.stream, &stage.changes),
@@ -165,7 +174,12 @@ impl ScopeRun<'_> {
         }
         let change = changes.at(at.1);
         let key = (!stream.key_columns().is_empty()).then(|| change.key(&stream.key_indices()));
-        Ok(self.rejected(stream, key, body_of(stream, &change), error))
+        let keyless = key.is_none();
+        let mut letter = self.rejected(stream, key, body_of(stream, &change), error);
+        if keyless {
+            letter.id = letter.id.nth(self.checkpoint.seq, POISON + place);
+        }
+        Ok(letter)
     }
 
     fn rejected(&self, stream: &StreamSpec, key: Option<Key>, body: LetterBody, error: &Error) -> DeadLetter {
@@ -173,10 +187,21 @@ impl ScopeRun<'_> {
     }
 }
 
-/// The dead letter of a record that could not be read.
-pub(super) fn letter_of_reject(scope: &Scope, reject: &Reject, at: DateTime<Utc>) -> DeadLetter {
-    let body = LetterBody::Record(reject.body.to_vec());
-    letter(scope, reject.stream.name(), reject.key.clone(), LetterKind::Rejected, reject.reason.clone(), body, at)
+/// Positions of rejected rows begin here, beyond those of records that could not be read.
+const POISON: usize = 1 << 24;
+
+/// The dead letters of records that could not be read, in the unit after this sequence.
+pub(super) fn letters_of_rejects(scope: &Scope, rejects: &[Reject], seq: u64, at: DateTime<Utc>) -> Vec<DeadLetter> {
+    let letter = |(position, reject): (usize, &Reject)| {
+        let body = LetterBody::Record(reject.body.to_vec());
+        let (stream, key) = (reject.stream.name(), reject.key.clone());
+        let mut letter = letter(scope, stream, key, LetterKind::Rejected, reject.reason.clone(), body, at);
+        if reject.stream.key_columns().is_empty() {
+            letter.id = letter.id.nth(seq, position);
+        }
+        letter
+    };
+    rejects.iter().enumerate().map(letter).collect()
 }
 
 pub(super) fn letter(
@@ -193,7 +218,14 @@ pub(super) fn letter(
 }
 
 pub(super) fn body_of(stream: &StreamSpec, change: &Change<'_>) -> LetterBody {
-    LetterBody::Row { op: change.op(), values: named(stream, &change.to_values()) }
+    let mut values = named(stream, &change.to_values());
+    if let (Some(fields), Op::Upsert) = (change.fields(), change.op()) {
+        // Only what the change was to write, and the key: a replay writes no more than that.
+        let mut column = 0..;
+        let key = stream.key_indices();
+        values.retain(|_| column.next().is_some_and(|column| fields.contains(column) || key.contains(&column)));
+    }
+    LetterBody::Row { op: change.op(), values }
 }
 
 fn named(stream: &StreamSpec, values: &[Value]) -> Vec<(String, Value)> {
@@ -258,7 +290,8 @@ fn stretch(steps: &[Step], from: usize, until: usize) -> Vec<Step> {
 }
 
 /// Which rows of a unit were accepted, in the order they came.
-struct Flags {
+#[derive(Debug)]
+pub(super) struct Flags {
     accepted: Vec<bool>,
     /// For each step, where its remaining rows stood at first.
     places: Vec<Vec<usize>>,
@@ -266,7 +299,7 @@ struct Flags {
 }
 
 impl Flags {
-    fn new(steps: &[Step]) -> Self {
+    pub(super) fn new(steps: &[Step]) -> Self {
         let mut before = 0;
         let places = steps
             .iter()
@@ -279,8 +312,23 @@ impl Flags {
         Self { accepted: vec![true; before], places, last: 0 }
     }
 
+    /// Where the row stood at first, counted over all steps; a place beyond all rows for one that is not there.
+    fn place(&self, at: (usize, usize)) -> usize {
+        self.places.get(at.0).and_then(|places| places.get(at.1)).copied().unwrap_or(self.accepted.len())
+    }
+
+    /// The row is rejected and taken out of its step.
     fn reject(&mut self, at: (usize, usize)) {
         let place = self.places[at.0].remove(at.1);
+        self.mark(place);
+    }
+
+    /// The row is rejected and stays where it is.
+    fn reject_in_place(&mut self, at: (usize, usize)) {
+        self.mark(self.places[at.0][at.1]);
+    }
+
+    fn mark(&mut self, place: usize) {
         self.accepted[place] = false;
         self.last = self.last.max(place + 1);
     }
@@ -289,7 +337,11 @@ impl Flags {
         self.accepted[..self.last].iter().copied()
     }
 
-    fn all(&self) -> impl Iterator<Item = bool> + '_ {
+    pub(super) fn any_rejected(&self) -> bool {
+        self.last > 0
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = bool> + '_ {
         self.accepted.iter().copied()
     }
 }

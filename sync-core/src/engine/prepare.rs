@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::pipeline::Pipeline;
 use super::planted::{Bug, Planted};
-use crate::model::{Batch, Boundary, Changes, Frontier, Outcome, Reject, Row, Rows, StreamSpec, Tally};
+use crate::Result;
+use crate::model::{
+    Batch, Boundary, Changes, Frontier, Mark, Op, Outcome, Reject, Row, Rows, StreamSpec, Tally, Value,
+};
 use crate::sink::Guard;
 
 /// A batch, ready for writing.
@@ -26,7 +29,7 @@ pub(super) struct Prepared {
     pub(super) requests: u64,
 }
 
-pub(super) fn prepare(batch: Batch, pipeline: &Pipeline, planted: Planted) -> Prepared {
+pub(super) fn prepare(batch: Batch, pipeline: &Pipeline, keys_only: bool, planted: Planted) -> Result<Prepared> {
     let records = batch.records() as u64;
     let mut prepared = Prepared {
         writes: Vec::with_capacity(batch.runs.len()),
@@ -41,14 +44,15 @@ pub(super) fn prepare(batch: Batch, pipeline: &Pipeline, planted: Planted) -> Pr
     };
     prepared.dropped.add(Outcome::Rejected, prepared.rejects.len() as u64);
     for run in batch.runs {
-        let changes = prepared.filter(pipeline, &run.stream, run.changes);
+        // A filter sees whole rows or none: a listing of keys names what is there, whether it is wanted or not.
+        let changes = if keys_only { run.changes } else { prepared.filter(pipeline, &run.stream, run.changes) };
         let changes =
-            if planted.has(Bug::NoDedupe) { changes } else { prepared.dedupe(pipeline, &run.stream, changes) };
+            if planted.has(Bug::NoDedupe) { changes } else { prepared.dedupe(pipeline, &run.stream, changes)? };
         if !changes.is_empty() {
             prepared.writes.push((run.stream, changes));
         }
     }
-    prepared
+    Ok(prepared)
 }
 
 impl Prepared {
@@ -65,17 +69,17 @@ impl Prepared {
     }
 
     /// Keeps one change for each key: the one that would stay if they were written one after the other.
-    fn dedupe(&mut self, pipeline: &Pipeline, stream: &StreamSpec, changes: Changes) -> Changes {
+    fn dedupe(&mut self, pipeline: &Pipeline, stream: &StreamSpec, changes: Changes) -> Result<Changes> {
         let key = stream.key_indices();
         if key.is_empty() || ascends(changes.rows(), &key) {
-            return changes;
+            return Ok(changes);
         }
         self.ascending = false;
         // The highest version stays whatever the policy: it is the state the source ended in.
         let guard = if pipeline.guard(stream) == Some(Guard::Newer) { Guard::Newer } else { Guard::NotOlder };
         let mut order: Vec<usize> = (0..changes.len()).collect();
         order.sort_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key));
-        let mut kept = Vec::with_capacity(order.len());
+        let mut kept: Vec<(usize, Option<Merged>)> = Vec::with_capacity(order.len());
         for same_key in order.chunk_by(|&a, &b| compare(changes.rows().row(a), changes.rows().row(b), &key).is_eq()) {
             let mut stays = same_key[0];
             for &later in &same_key[1..] {
@@ -83,15 +87,54 @@ impl Prepared {
                     stays = later;
                 }
             }
-            kept.push(stays);
+            let partial = same_key.iter().any(|&change| changes.at(change).fields().is_some());
+            kept.push((stays, partial.then(|| in_turn(stream, guard, &changes, same_key)).transpose()?));
         }
         if kept.len() == changes.len() {
-            return changes;
+            return Ok(changes);
         }
         self.dropped.add(Outcome::Duplicate, (changes.len() - kept.len()) as u64);
-        kept.sort_unstable();
-        changes.select(kept)
+        kept.sort_unstable_by_key(|(index, _)| *index);
+        if kept.iter().all(|(_, merged)| merged.is_none()) {
+            return Ok(changes.select(kept.into_iter().map(|(index, _)| index)));
+        }
+        let (mut rows, mut marks) = (Rows::new(Arc::clone(stream.schema())), Vec::with_capacity(kept.len()));
+        for (index, merged) in kept {
+            let change = changes.at(index);
+            let (values, mark) =
+                merged.unwrap_or_else(|| (change.to_values(), change.mark().cloned().unwrap_or_default()));
+            rows.push(values.iter().map(Value::as_ref))?;
+            marks.push(mark);
+        }
+        Ok(Changes::marked(rows, marks))
     }
+}
+
+/// A row, and what is known about it.
+type Merged = (Vec<Value>, Mark);
+
+/// What changes of one key come to, one after the other, where some of them name the fields they change.
+fn in_turn(stream: &StreamSpec, guard: Guard, changes: &Changes, same_key: &[usize]) -> Result<Merged> {
+    let mut stands = changes.select([same_key[0]]);
+    for &later in &same_key[1..] {
+        let (before, later) = (stands.at(0), changes.at(later));
+        if !guard.replaces(stream, before, later) {
+            continue;
+        }
+        let over_a_row = later.op() == Op::Upsert && before.op() == Op::Upsert;
+        let values = if over_a_row { later.onto(Some(before.row())) } else { later.to_values() };
+        let mut mark = later.mark().cloned().unwrap_or_default();
+        mark.fields = match (before.fields(), later.fields()) {
+            (Some(before), Some(later)) if over_a_row => Some(before.iter().chain(later.iter()).collect()),
+            (None, Some(_)) if over_a_row => None,
+            (_, fields) => fields.cloned(),
+        };
+        let mut rows = Rows::new(Arc::clone(stream.schema()));
+        rows.push(values.iter().map(Value::as_ref))?;
+        stands = Changes::marked(rows, vec![mark]);
+    }
+    let stands = stands.at(0);
+    Ok((stands.to_values(), stands.mark().cloned().unwrap_or_default()))
 }
 
 /// Whether the keys strictly ascend: then none stands twice, and a key index takes them fastest.

@@ -13,7 +13,7 @@ use super::prepare::{Prepared, prepare};
 use crate::event::Event;
 use crate::model::{Boundary, Scope};
 use crate::retry::Verdict;
-use crate::source::ReadRequest;
+use crate::source::{Listing, ReadRequest, Reading};
 use crate::state::RunId;
 use crate::{Error, ErrorKind, Result};
 
@@ -145,7 +145,9 @@ impl Reader {
                 requests: batch.requests,
             });
             let share = u32::try_from(batch.size()).unwrap_or(u32::MAX).clamp(1, self.inner.settings.read_ahead_bytes);
-            let prepared = Box::new(prepare(batch, &self.pipeline, self.inner.settings.planted));
+            let keys_only =
+                request.reading == Reading::Listing && self.pipeline.source.capabilities().listing == Listing::Keys;
+            let prepared = Box::new(prepare(batch, &self.pipeline, keys_only, self.inner.settings.planted)?);
             let Ok(permit) = Arc::clone(&self.budget).acquire_many_owned(share).await else {
                 return Ok(Fetched::End);
             };

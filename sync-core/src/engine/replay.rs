@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::claim::claim;
 use super::pipeline::Pipeline;
-use super::run::claim;
 use super::scope_run::Home;
 use crate::ledger::Ledger;
-use crate::model::{Changes, Lane, Mark, Outcome, Partition, Rows, Scope, StreamSpec, Value, ValueRef};
+use crate::model::{
+    Changes, Cursor, Disposition, Field, FieldSet, Lane, Mark, Op, Outcome, Partition, Rows, Scope, StreamSpec, Value,
+    ValueRef,
+};
 use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, LetterBody, LetterKind, LetterQuery};
 use crate::{Error, ErrorKind, Result};
+
+/// The version of the replay's own position: the letter it wrote last.
+const FORMAT: u32 = 1;
 
 pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuery) -> Result<Ledger> {
     if !pipeline.sink.capabilities().guards {
@@ -33,18 +39,31 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     let mut ledger = Ledger::default();
     let mut query =
         LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
+    let most = if query.limit == 0 { u64::MAX } else { query.limit.into() };
+    // A letter that was written by a replay which died before it could say so.
+    let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
     let outcome = async {
         loop {
             let letters = inner.store.dead_letters(&query).await?;
             let Some(last) = letters.last() else { return Ok(()) };
             query.after = Some(last.id.clone());
             for letter in &letters {
+                if ledger.fetched == most {
+                    return Ok(());
+                }
                 ledger.fetched += 1;
-                let advance = (home == Home::Sink).then(|| Advance {
-                    token: lease.token,
-                    expected: checkpoint.seq,
-                    next: Checkpoint { seq: checkpoint.seq + 1, ..Checkpoint::default() },
-                });
+                if written.as_deref() == Some(letter.id.as_str()) {
+                    ledger.outcomes.add(Outcome::Unchanged, 1);
+                    inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
+                    continue;
+                }
+                let next = Checkpoint {
+                    seq: checkpoint.seq + 1,
+                    cursor: Some(Cursor::new(FORMAT, &letter.id.as_str())?),
+                    ..Checkpoint::default()
+                };
+                let advance =
+                    (home == Home::Sink).then_some(Advance { token: lease.token, expected: checkpoint.seq, next });
                 match write(pipeline, &scope, &streams, letter, advance.as_ref()).await {
                     Ok(tried) => {
                         ledger.outcomes.add(tried.outcome, 1);
@@ -97,7 +116,11 @@ async fn write(
     let write = Write {
         stream: Arc::clone(stream),
         changes,
-        mode: if stream.key_columns().is_empty() { WriteMode::Append } else { WriteMode::Upsert },
+        mode: match stream.writes() {
+            Disposition::InsertOnly => WriteMode::InsertOnly,
+            _ if stream.key_columns().is_empty() => WriteMode::Append,
+            _ => WriteMode::Upsert,
+        },
         // Without versions nobody can tell which is newer: what is there stays.
         guard: if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Never },
         difference: crate::detect::Difference::Content,
@@ -115,8 +138,9 @@ async fn write(
 fn passed(stream: &StreamSpec, stored: &[Value], letter: &Changes) -> Option<Outcome> {
     let version = stream.version_index()?;
     let letter = letter.at(0).to_values();
-    if stored == letter {
-        return Some(Outcome::Unchanged);
+    if stored == letter || stream.writes() == Disposition::InsertOnly {
+        let same = if stored == letter { Outcome::Unchanged } else { Outcome::Existing };
+        return Some(same);
     }
     (stored[version] >= letter[version]).then_some(Outcome::Stale)
 }
@@ -130,7 +154,12 @@ fn changes(pipeline: &Pipeline, stream: &StreamSpec, letter: &DeadLetter) -> Res
                 values.iter().find(|(column, _)| column == name).map_or(ValueRef::Null, |(_, value)| value.as_ref())
             };
             rows.push(stream.schema().fields().iter().map(|field| value_of(field.name())))?;
-            Ok(Changes::marked(rows, vec![Mark { op: *op, ..Mark::default() }]))
+            // A change of some fields is replayed as one, and so is a letter from before the stream had all its columns.
+            let names = stream.schema().fields().iter().map(Field::name).enumerate();
+            let known = |name: &str| values.iter().any(|(column, _)| column == name);
+            let fields: FieldSet = names.filter(|(_, name)| known(name)).map(|(column, _)| column).collect();
+            let fields = (*op == Op::Upsert && fields.len() < stream.schema().width()).then_some(fields);
+            Ok(Changes::marked(rows, vec![Mark { op: *op, fields, ..Mark::default() }]))
         }
     }
 }

@@ -37,15 +37,13 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{} rows in {:.2} s: {} rows/s",
-            grouped(sum.fetched),
+            "{} in {:.2} s: {} rows/s",
+            counted(sum.fetched, "row"),
             self.elapsed.as_secs_f64(),
             grouped(self.rows_per_second())
         )?;
-        match self.requests() {
-            0 => {}
-            1 => write!(f, ", 1 request to the source")?,
-            requests => write!(f, ", {} requests to the source", grouped(requests))?,
+        if self.requests() > 0 {
+            write!(f, ", {} to the source", counted(self.requests(), "request"))?;
         }
         if self.status != RunStatus::Completed {
             write!(f, "\nthe run is {}", self.status)?;
@@ -72,27 +70,21 @@ impl Report {
         }
         let withheld = scope.ledger.count(Outcome::Withheld);
         if withheld > 0 {
-            write!(
-                f,
-                "\n{name}: {} deletes were withheld; if they are right, run again and confirm them",
-                grouped(withheld)
-            )?;
+            let deletes = counted(withheld, "delete");
+            write!(f, "\n{name}: {deletes} withheld; if that is right, run again with `RunOptions::confirm_deletes`")?;
         }
         let rejected = scope.ledger.count(Outcome::Rejected);
         if rejected > 0 {
+            let (rows, go) = (counted(rejected, "row"), if self.dry_run { "would go" } else { "went" });
             write!(
                 f,
-                "\n{name}: {} rows are among the dead letters; look at them, mend them, and replay them",
-                grouped(rejected)
+                "\n{name}: {rows} {go} to the dead letters; `Engine::dead_letters` says what is wrong with each, and \
+                 once that is mended, `Engine::replay` tries them again"
             )?;
         }
         if scope.late > 0 {
-            write!(
-                f,
-                "\n{name}: {} rows came late, by up to {:.0} s",
-                grouped(scope.late),
-                scope.lateness.as_secs_f64()
-            )?;
+            let (rows, lateness) = (counted(scope.late, "row"), scope.lateness.as_secs_f64());
+            write!(f, "\n{name}: {rows} came late, by up to {lateness:.0} s")?;
         }
         Ok(())
     }
@@ -170,6 +162,11 @@ fn shortened(name: &str) -> String {
         return name.to_owned();
     }
     name.chars().take(NAME_WIDTH - 1).chain(['…']).collect()
+}
+
+/// `1 row`, `1,234 rows`.
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(number)) }
 }
 
 /// `1234567` → `1,234,567`.
@@ -253,7 +250,7 @@ total    12,343   12,303        0         40
     fn no_line_is_wider_than_the_terminal_however_much_there_is_to_say() {
         let all: Vec<(Outcome, u64)> = Outcome::ALL.into_iter().map(|outcome| (outcome, 1_234_567_890)).collect();
         let text = report(vec![scope("ein_wirklich_außergewöhnlich_langer_name", 1, &all)]).to_string();
-        let table = text.split_once(" rows in ").map_or(text.as_str(), |(table, _)| table);
+        let table = text.split_once("\n1 row in ").map_or(text.as_str(), |(table, _)| table);
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(Outcome::ALL.into_iter().all(|outcome| table.matches(outcome.name()).count() == 1), "{text}");
     }
@@ -266,11 +263,27 @@ total    12,343   12,303        0         40
         for part in [
             "track: the shop does not answer",
             "what to do:",
-            "2 deletes were withheld",
-            "3 rows are among the dead letters",
+            "2 deletes withheld",
+            "`RunOptions::confirm_deletes`",
+            "3 rows went to the dead letters",
+            "`Engine::dead_letters`",
+            "`Engine::replay`",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn one_row_is_not_called_rows() {
+        let text = report(vec![scope("track", 1, &[(Outcome::Rejected, 1)])]).to_string();
+        assert!(text.contains("\n1 row in ") && text.contains("track: 1 row went to"), "{text}");
+    }
+
+    #[test]
+    fn a_dry_run_has_written_no_dead_letters() {
+        let mut dry = report(vec![scope("track", 3, &[(Outcome::Rejected, 3)])]);
+        dry.dry_run = true;
+        assert!(dry.to_string().contains("3 rows would go to the dead letters"), "{dry}");
     }
 
     #[test]

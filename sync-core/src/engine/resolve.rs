@@ -6,19 +6,32 @@ use super::poison::{body_of, letter, rows_of};
 use super::scope_run::ScopeRun;
 use crate::conflict::{Conflict, Resolution};
 use crate::detect::{Difference, Verdict};
-use crate::model::{Change, Changes, Key, Mark, Op, Outcome, Row, Rows, StreamSpec, Tally, Value};
+use crate::model::{Absent, Change, Changes, Key, Mark, Op, Outcome, Row, Rows, StreamSpec, Tally, Value};
 use crate::sink::{Expect, Guard, Step, Write, WriteMode};
 use crate::state::{DeadLetter, LetterKind};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Steps in which every row is decided.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     /// `None` when the sink decides by itself, and the steps are written as they are.
     pub(super) steps: Option<Vec<Step>>,
+    /// For each step, where its rows stood before some of them were decided; empty where all still stand there.
+    places: Vec<Vec<usize>>,
     /// What became of rows that need no write.
     pub(super) decided: Tally,
     pub(super) parked: Vec<DeadLetter>,
+}
+
+impl Resolved {
+    /// The error, blaming the row where it stood before.
+    pub(super) fn place(&self, error: Error) -> Error {
+        let Some(at) = error.row() else { return error };
+        match self.places.get(at.step).and_then(|places| places.get(at.row)) {
+            Some(&row) => error.at_row(at.step, row),
+            None => error,
+        }
+    }
 }
 
 /// What is decided about one row.
@@ -71,7 +84,10 @@ impl ScopeRun<'_> {
                 Step::Write(write) if undecided(step) => {
                     decided_steps.push(Step::Write(self.resolve_write(write, &mut resolved).await?))
                 }
-                other => decided_steps.push(other.clone()),
+                other => {
+                    decided_steps.push(other.clone());
+                    resolved.places.push(Vec::new());
+                }
             }
         }
         resolved.steps = Some(decided_steps);
@@ -82,7 +98,11 @@ impl ScopeRun<'_> {
         let stream = &write.stream;
         let columns = stream.key_indices();
         let keys: Vec<Key> = write.changes.iter().map(|change| change.key(&columns)).collect();
-        let stored = self.pipeline.sink.stored(stream, &keys).await?;
+        let stored = match self.pipeline.sink.stored(stream, &keys).await {
+            // A rehearsal may come before there is a table.
+            Err(error) if self.options.dry_run && error.kind() == ErrorKind::Schema => vec![None; keys.len()],
+            stored => stored?,
+        };
         if stored.len() != keys.len() {
             return Err(Error::internal(format!("asked for {} stored rows, got {}", keys.len(), stored.len()))
                 .with("sink", self.pipeline.sink.name()));
@@ -90,10 +110,12 @@ impl ScopeRun<'_> {
         let mut rows = Vec::new();
         let mut marks = Vec::new();
         let mut expect = Vec::new();
-        for ((change, key), stored) in write.changes.iter().zip(&keys).zip(stored) {
+        let mut places = Vec::new();
+        for (place, ((change, key), stored)) in write.changes.iter().zip(&keys).zip(stored).enumerate() {
             match self.decide(stream, key, &change, stored.map(|row| row.values))? {
                 Decision::Write(values, op, expected) => {
                     rows.push(values);
+                    places.push(place);
                     marks.push(Mark { op, ..Mark::default() });
                     expect.push(expected);
                 }
@@ -114,6 +136,7 @@ impl ScopeRun<'_> {
             }
         }
         let changes = Changes::marked(rows_of(stream, &rows)?, marks);
+        resolved.places.push(places);
         Ok(Write {
             stream: std::sync::Arc::clone(stream),
             changes,
@@ -190,6 +213,8 @@ impl ScopeRun<'_> {
                 _ => None,
             };
         }
-        (incoming.op() == Op::Upsert && incoming.row() == existing).then_some(Outcome::Unchanged)
+        // Only the sink can see whether the row is marked as missing: then it is not unchanged.
+        let may_be_marked = matches!(stream.when_absent(), Absent::Mark(_));
+        (incoming.op() == Op::Upsert && incoming.row() == existing && !may_be_marked).then_some(Outcome::Unchanged)
     }
 }

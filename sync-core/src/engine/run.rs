@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use tokio::select;
 use tracing::Instrument;
 
 use super::Inner;
-use super::lease_keeper;
+use super::attempt::{in_time, run_scope};
+use super::claim::with_retries;
 use super::options::{Mode, RunOptions};
 use super::pipeline::Pipeline;
 use super::report::{Report, ScopeReport};
-use super::scope_run::{Books, Ending, Home, ScopeRun};
-use super::settle::floor_after;
 use crate::event::Event;
 use crate::model::{Feed, Lane, Partition, Scope};
-use crate::retry::Verdict;
 use crate::source::Listing;
-use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunRecord, RunStatus};
-use crate::{Error, ErrorKind, Result};
+use crate::state::{RunId, RunStatus};
+use crate::{Error, Result};
 
 pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: RunOptions) -> Result<Report> {
     options.check()?;
@@ -30,7 +27,7 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
     inner.tell(&Event::RunStarted { run: run.clone(), pipeline: pipeline.name.clone(), dry_run });
     let mut scopes = Vec::new();
     let ended = async {
-        for feed in feeds(inner, pipeline).await? {
+        for feed in in_time(inner, &options, feeds(inner, pipeline)).await? {
             if options.mode == Mode::Reconcile
                 && let Some(keyless) = feed.streams().iter().find(|stream| stream.key_columns().is_empty())
             {
@@ -40,7 +37,8 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
                 .with("stream", keyless.name())
                 .with("pipeline", &pipeline.name));
             }
-            let partitions = with_retries(inner, || pipeline.source.partitions(&feed)).await?;
+            let listed = with_retries(inner, || pipeline.source.partitions(&feed));
+            let partitions = in_time(inner, &options, listed).await?;
             let parts = partitions.len();
             let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
                 let scope = scope_of(pipeline, &feed, partition, &options.mode);
@@ -155,231 +153,13 @@ fn scope_of(pipeline: &Pipeline, feed: &Feed, partition: Partition, mode: &Mode)
     let lane = match mode {
         Mode::Incremental | Mode::Full => Lane::Live,
         Mode::Reconcile => Lane::Reconcile,
-        Mode::Backfill { name, .. } => Lane::Backfill(name.clone()),
+        // Another range is another backfill: it must not begin where the last one stopped.
+        Mode::Backfill { name, rows } => {
+            let range = serde_json::to_vec(rows).unwrap_or_default();
+            Lane::Backfill(format!("{name}~{}", &blake3::hash(&range).to_hex()[..8]))
+        }
     };
     Scope { pipeline: pipeline.name.clone(), feed: feed.name().to_owned(), partition, lane }
-}
-
-/// Runs one scope to its end and never fails: what goes wrong is in its report.
-async fn run_scope(
-    inner: &Arc<Inner>,
-    pipeline: &Arc<Pipeline>,
-    options: &RunOptions,
-    run: &RunId,
-    scope: Scope,
-    feed: Feed,
-    parts: usize,
-) -> ScopeReport {
-    let turn = inner.turn(&lease_name(&scope));
-    let _turn = turn.lock().await;
-    let (began, started) = (inner.clock.elapsed(), inner.clock.now());
-    let mut books = Books::default();
-    let ended = attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await;
-    let (mut status, mut error) = match ended {
-        Ok(Ending::Done) => (RunStatus::Completed, None),
-        Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
-        Ok(Ending::Held(error, _)) => (RunStatus::Held, Some(error)),
-        Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, Some(error)),
-        Err(error) => (RunStatus::Failed, Some(error)),
-    };
-    if status == RunStatus::Completed && !books.ledger.balances() {
-        status = RunStatus::Failed;
-        error = Some(Error::internal(format!("the ledger does not balance: {:?}", books.ledger)).with("scope", &scope));
-    }
-    let report = ScopeReport {
-        status,
-        ledger: books.ledger,
-        wire_bytes: books.wire_bytes,
-        requests: books.requests,
-        late: books.late,
-        lateness: books.lateness,
-        elapsed: inner.clock.elapsed().saturating_sub(began),
-        error,
-        scope,
-    };
-    for (outcome, rows) in report.ledger.outcomes.iter() {
-        metrics::counter!("sync_rows_total", "pipeline" => pipeline.name.clone(), "feed" => report.scope.feed.clone(), "outcome" => outcome.name()).increment(rows);
-    }
-    metrics::counter!("sync_fetched_rows_total", "pipeline" => pipeline.name.clone(), "feed" => report.scope.feed.clone()).increment(report.ledger.fetched);
-    metrics::counter!("sync_scope_runs_total", "pipeline" => pipeline.name.clone(), "status" => status.name())
-        .increment(1);
-    inner.tell(&Event::ScopeFinished {
-        run: run.clone(),
-        scope: report.scope.clone(),
-        status,
-        ledger: report.ledger,
-        error: report.error.as_ref().map(ToString::to_string),
-        kind: report.error.as_ref().map(Error::kind),
-    });
-    report
-}
-
-#[expect(clippy::too_many_arguments, reason = "called in one place, with what a run is made of")]
-async fn attempt_scope(
-    inner: &Arc<Inner>,
-    pipeline: &Arc<Pipeline>,
-    options: &RunOptions,
-    run: &RunId,
-    scope: &Scope,
-    feed: Feed,
-    parts: usize,
-    started: chrono::DateTime<chrono::Utc>,
-    books: &mut Books,
-) -> Result<Ending> {
-    if !options.force
-        && let Some(until) = inner.store.hold(scope).await?
-        && until > inner.clock.now()
-    {
-        inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
-        let error = Error::new(
-            ErrorKind::Throttled,
-            format!("the source asked to be left alone until {until}; `force` runs all the same"),
-        );
-        return Ok(Ending::Held(error, std::time::Duration::ZERO));
-    }
-    let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-    let (lease, checkpoint) = if options.dry_run {
-        (None, read_checkpoint(inner, pipeline, scope, home).await?)
-    } else {
-        let (lease, checkpoint) = claim(inner, pipeline, scope, home).await?;
-        (Some(lease), checkpoint)
-    };
-    let mut scope_run =
-        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, parts, lease.clone(), home, checkpoint);
-    let record = |status, finished, ledger, error| RunRecord {
-        run: run.clone(),
-        scope: scope.clone(),
-        status,
-        started,
-        finished,
-        ledger,
-        error,
-    };
-    let ended = async {
-        scope_run.record(&[Entry::Run(record(RunStatus::Running, None, scope_run.books.ledger, None))]).await?;
-        guarded(inner, options, lease.as_ref(), &mut scope_run).await
-    }
-    .await;
-    let (status, error) = match &ended {
-        Ok(Ending::Done) if scope_run.books.ledger.balances() => (RunStatus::Completed, None),
-        Ok(Ending::Done) => (RunStatus::Failed, Some("the ledger does not balance".to_owned())),
-        Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
-        Ok(Ending::Held(error, _)) => (RunStatus::Held, Some(error.to_string())),
-        Err(error) => (RunStatus::Failed, Some(error.to_string())),
-    };
-    let mut entries = vec![Entry::Run(record(status, Some(inner.clock.now()), scope_run.books.ledger, error))];
-    if let Ok(Ending::Held(_, wait)) = &ended {
-        let until = inner.clock.now() + chrono::Duration::from_std(*wait).unwrap_or(chrono::Duration::hours(1));
-        inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
-        entries.push(Entry::Hold { scope: scope.clone(), until: Some(until) });
-    }
-    let fenced = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced);
-    if !fenced && let Err(error) = scope_run.record(&entries).await {
-        tracing::warn!(%error, "the run log could not be written");
-    }
-    *books = std::mem::take(&mut scope_run.books);
-    if let Some(lease) = &lease
-        && !fenced
-        && let Err(error) = inner.store.release(lease).await
-    {
-        tracing::warn!(%error, "the lease could not be given back; it expires by itself");
-    }
-    ended
-}
-
-/// Follows the scope while the lease holds and nobody asks to stop; past the deadline the last unit is dropped, which
-/// rolls it back.
-async fn guarded(
-    inner: &Inner,
-    options: &RunOptions,
-    lease: Option<&Lease>,
-    scope_run: &mut ScopeRun<'_>,
-) -> Result<Ending> {
-    let lost = async {
-        match lease {
-            Some(lease) => lease_keeper::keep(&*inner.store, &*inner.clock, lease).await,
-            None => std::future::pending().await,
-        }
-    };
-    let overdue = async {
-        options.cancel.cancelled().await;
-        inner.clock.sleep(options.stop_within).await;
-    };
-    let outcome = select! {
-        biased;
-        error = lost => Err(error),
-        ended = scope_run.follow() => return ended,
-        () = overdue => Err(Error::new(ErrorKind::Cancelled, "the run did not reach a boundary within the deadline; its last unit was dropped")),
-    };
-    scope_run.abandon();
-    outcome
-}
-
-/// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
-/// would take the newcomers for deleted.
-fn lease_name(scope: &Scope) -> String {
-    Scope { lane: Lane::Live, ..scope.clone() }.to_string()
-}
-
-/// Takes the lease, and claims the scope where its checkpoint is kept.
-pub(super) async fn claim(
-    inner: &Inner,
-    pipeline: &Pipeline,
-    scope: &Scope,
-    home: Home,
-) -> Result<(Lease, Checkpoint)> {
-    let name = lease_name(scope);
-    // A store that lost its memory gives tokens again that it gave before. The token must be higher than any that the sink
-    // has seen, or a holder from before could not be told from us.
-    let mut floor = FencingToken::default();
-    if home == Home::Sink
-        && let Err(error) = with_retries(inner, || pipeline.sink.open(scope, floor)).await
-    {
-        floor = floor_after(&error, floor).ok_or(error)?;
-    }
-    loop {
-        let lease =
-            with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;
-        let opened = match home {
-            Home::Sink => with_retries(inner, || pipeline.sink.open(scope, lease.token)).await,
-            Home::Store => with_retries(inner, || inner.store.checkpoint(scope)).await,
-        };
-        match opened {
-            Ok(checkpoint) => return Ok((lease, checkpoint.unwrap_or_default())),
-            // The store has lost its memory: the sink knows a higher token than the store has given.
-            Err(error) if let Some(higher) = floor_after(&error, lease.token).filter(|higher| *higher > floor) => {
-                floor = higher
-            }
-            Err(error) => {
-                // The first error tells more than one of giving back.
-                let _ = inner.store.release(&lease).await;
-                return Err(error);
-            }
-        }
-    }
-}
-
-async fn read_checkpoint(inner: &Inner, pipeline: &Pipeline, scope: &Scope, home: Home) -> Result<Checkpoint> {
-    let checkpoint = match home {
-        Home::Sink => pipeline.sink.checkpoint(scope).await?,
-        Home::Store => inner.store.checkpoint(scope).await?,
-    };
-    Ok(checkpoint.unwrap_or_default())
-}
-
-/// Calls until it succeeds, or the policy says no.
-async fn with_retries<T, F: Future<Output = Result<T>>>(inner: &Inner, mut call: impl FnMut() -> F) -> Result<T> {
-    let mut attempts = inner.settings.retry.start(inner.clock.elapsed());
-    loop {
-        let error = match call().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        match attempts.next(&error, inner.clock.elapsed(), inner.clock.random()) {
-            Verdict::Wait(wait) => inner.clock.sleep(wait).await,
-            Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error),
-        }
-    }
 }
 
 /// A run is as good as the worst of its scopes.

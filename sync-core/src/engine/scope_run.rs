@@ -1,6 +1,7 @@
 //! The run loop: follows one scope from its checkpoint to the source's present end.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::select;
@@ -10,16 +11,16 @@ use super::Inner;
 use super::breaker::Strain;
 use super::obsolete::LettersByKey;
 use super::options::{Mode, RunOptions};
-use super::pipeline::{FirstLoad, Pipeline};
+use super::pipeline::Pipeline;
 use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
-use crate::model::{Boundary, Disposition, Feed, Lane, Outcome, RowScope, Scope, Tally, Timestamp};
+use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
-use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
+use crate::source::{Listing, Receipt};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
 
@@ -65,10 +66,16 @@ pub(super) struct ScopeRun<'a> {
     pub(super) spared: Spared,
     /// Rows that earlier runs have staged.
     pub(super) carried: u64,
+    /// Staged rows that a publish has refused.
+    pub(super) refused_at_publish: u64,
+    /// Whether the position stays where it is, since rows are left alone that an ordinary run must see.
+    pub(super) stays: bool,
+    /// How often a unit went to the sink or came back: odd while one is there.
+    pub(super) at_the_sink: Arc<AtomicU64>,
     /// Dead letters by key, once a delete has asked for them.
     pub(super) letters: Option<LettersByKey>,
     frontier_before: Option<Timestamp>,
-    may_sort: bool,
+    pub(super) may_sort: bool,
 }
 
 /// What one run of one scope counts.
@@ -117,6 +124,9 @@ impl<'a> ScopeRun<'a> {
             rehearsed: Vec::new(),
             spared,
             carried,
+            stays: false,
+            refused_at_publish: 0,
+            at_the_sink: Arc::default(),
             letters: None,
             frontier_before,
             may_sort: false,
@@ -202,66 +212,6 @@ impl<'a> ScopeRun<'a> {
         }
     }
 
-    /// Gets target and checkpoint ready, and says what to read.
-    async fn begin(&mut self) -> Result<ReadRequest> {
-        let mut empty = self.checkpoint.cursor.is_none();
-        if !self.options.dry_run {
-            for stream in self.feed.streams() {
-                self.pipeline.sink.prepare(stream).await.map_err(|error| error.with("stream", stream.name()))?;
-                empty = empty && self.pipeline.sink.count(stream, &RowScope::All).await? == Some(0);
-            }
-        }
-        let afresh = match self.options.mode {
-            // What an earlier listing named says nothing about rows that came since: it is never continued.
-            Mode::Full | Mode::Reconcile => true,
-            Mode::Incremental | Mode::Backfill { .. } => false,
-        };
-        if self.options.mode == Mode::Reconcile {
-            self.refuse_beside_a_first_load().await?;
-        }
-        if afresh && self.checkpoint.stage.is_some() {
-            self.discard_stage().await?;
-        }
-        let from = if afresh { None } else { self.checkpoint.cursor.clone() };
-        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
-            match &self.options.mode {
-                Mode::Reconcile => Reading::Listing,
-                Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
-                Mode::Full | Mode::Incremental => Reading::Changes,
-            },
-        );
-        request.first_load = empty;
-        self.may_sort = empty
-            && !self.options.dry_run
-            && self.checkpoint.stage.is_none()
-            && self.pipeline.first_load == FirstLoad::Auto
-            && self.pipeline.source.capabilities().order != RowOrder::Key
-            && self.pipeline.sink.capabilities().staging
-            && self.feed.streams().iter().all(|stream| {
-                stream.writes() == Disposition::Upsert
-                    && self.pipeline.guard(stream).is_some()
-                    && self.pipeline.difference().is_some()
-            });
-        Ok(request)
-    }
-
-    /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
-    /// it has removed.
-    async fn refuse_beside_a_first_load(&self) -> Result<()> {
-        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
-        let standing = match self.home {
-            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
-            Home::Store => self.inner.store.checkpoint(&live).await?,
-        };
-        match standing.and_then(|standing| standing.stage) {
-            Some(stage) if stage.first_load => Err(Error::config(
-                "the first load has not come to its end: let an incremental run finish it, then reconcile",
-            )
-            .with("scope", &live)),
-            _ => Ok(()),
-        }
-    }
-
     /// Everything comes again from the beginning: the saved position is no longer valid at the source.
     async fn restart(&mut self) -> Result<()> {
         self.inner.tell(&Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
@@ -271,7 +221,10 @@ impl<'a> ScopeRun<'a> {
     }
 
     /// Writes what was gathered, as one unit with its checkpoint, and adds it to the books.
-    async fn flush(&mut self, gathered: Gathered) -> Result<()> {
+    async fn flush(&mut self, mut gathered: Gathered) -> Result<()> {
+        if self.stays {
+            (gathered.cursor, gathered.frontier) = (None, None);
+        }
         let moved = gathered.cursor.is_some() && gathered.cursor != self.checkpoint.cursor;
         if gathered.is_empty() || (gathered.records == 0 && !moved) {
             return Ok(());
@@ -291,11 +244,8 @@ impl<'a> ScopeRun<'a> {
             gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
         self.books.ledger.fetched += gathered.records;
-        let letters = gathered
-            .rejects
-            .iter()
-            .map(|reject| poison::letter_of_reject(&self.scope, reject, self.inner.clock.now()))
-            .collect();
+        let letters =
+            poison::letters_of_rejects(&self.scope, &gathered.rejects, self.checkpoint.seq, self.inner.clock.now());
         let steps = self.steps(gathered.writes);
         if self.options.dry_run && next.stage.is_some() {
             self.books.staged += gathered.rows as u64;

@@ -1,6 +1,9 @@
 //! Settles a unit: writes it once in effect, whatever fails on the way.
 
+use std::sync::atomic::Ordering;
+
 use super::planted::Bug;
+use super::poison::Flags;
 use super::scope_run::{Home, ScopeRun};
 use crate::event::Event;
 use crate::model::Tally;
@@ -34,7 +37,9 @@ impl ScopeRun<'_> {
         let mut obsolete = self.letters_of_deleted(&steps).await?;
         obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
         let rejected = letters.len();
-        self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(false, rejected))?;
+        if rejected > 0 {
+            self.strain.note_spread(&self.inner.settings.breaker, rejected, super::poison::row_count(&steps))?;
+        }
         self.bury(letters).await?;
         let mut settled = Settled::default();
         let mut parts = self.split_for_resolution(steps);
@@ -45,24 +50,25 @@ impl ScopeRun<'_> {
                 frontier: self.checkpoint.frontier,
                 ..next.clone()
             };
-            settled.tally += self.settle_part(part, &stay).await?;
+            settled.tally += self.settle_part(part, &stay, rejected > 0).await?;
         }
-        settled.tally += self.settle_part(last, &next).await?;
+        settled.tally += self.settle_part(last, &next, rejected > 0).await?;
         self.close(obsolete).await?;
         Ok(settled)
     }
 
-    async fn settle_part(&mut self, mut steps: Vec<Step>, next: &Checkpoint) -> Result<Tally> {
+    /// `noted` says that the breaker knows of these rows already.
+    async fn settle_part(&mut self, mut steps: Vec<Step>, next: &Checkpoint, noted: bool) -> Result<Tally> {
         let mut attempts = self.inner.settings.retry.start(self.inner.clock.elapsed());
         let mut tally = Tally::new();
-        let rows = super::poison::row_count(&steps);
-        let mut refused = false;
+        let mut flags = Flags::new(&steps);
+        let mut in_doubt = None;
         loop {
-            let tried = self.try_part(&steps, next).await;
+            let tried = self.try_part(&steps, next, &mut in_doubt).await;
             let error = match tried {
                 Ok(written) => {
-                    if !refused {
-                        self.strain.note(&self.inner.settings.breaker, std::iter::repeat_n(true, rows))?;
+                    if !noted || flags.any_rejected() {
+                        self.strain.note(&self.inner.settings.breaker, flags.all())?;
                     }
                     if let Some(reports) = &written.reports {
                         self.measure_lateness(&steps, reports);
@@ -79,8 +85,7 @@ impl ScopeRun<'_> {
                 Err(error) => error,
             };
             if error.kind() == ErrorKind::Data && !steps.is_empty() {
-                refused = true;
-                tally += self.isolate(&mut steps, error).await?;
+                tally += self.isolate(&mut steps, error, &mut flags).await?;
                 continue;
             }
             let error = if error.kind() == ErrorKind::Conflict { error.with_retry(Retry::Backoff) } else { error };
@@ -100,19 +105,31 @@ impl ScopeRun<'_> {
         }
     }
 
-    async fn try_part(&mut self, steps: &[Step], next: &Checkpoint) -> Result<Written> {
+    /// `in_doubt` keeps what was decided by the first try of which nobody knows yet whether it was applied.
+    async fn try_part(&mut self, steps: &[Step], next: &Checkpoint, in_doubt: &mut Option<Tally>) -> Result<Written> {
         let resolved = self.resolve(steps).await?;
-        self.bury(resolved.parked).await?;
+        self.bury(resolved.parked.clone()).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
         let mut written = if self.options.dry_run {
-            let rehearsed = self.rehearse(steps).await?;
+            let rehearsed = self.rehearse(steps).await.map_err(|error| resolved.place(error))?;
             // The loop goes on as if the unit were written; nothing of this is saved.
             self.checkpoint = next.clone();
             rehearsed
         } else {
-            self.commit(steps, next).await?
+            match self.commit(steps, next).await {
+                Ok(written) => written,
+                Err(error) => {
+                    if error.is_ambiguous() {
+                        in_doubt.get_or_insert(resolved.decided);
+                    }
+                    return Err(resolved.place(error));
+                }
+            }
         };
-        written.tally += resolved.decided;
+        written.tally += match in_doubt.take() {
+            Some(decided) if written.reports.is_none() => decided,
+            _ => resolved.decided,
+        };
         if resolved.steps.is_some() {
             // The steps that were written are not the ones that were given.
             written.reports = None;
@@ -156,7 +173,10 @@ impl ScopeRun<'_> {
     /// Rows and checkpoint in one transaction of the sink.
     async fn commit_together(&self, steps: &[Step], advance: &Advance) -> Result<Written> {
         let unit = WriteUnit { scope: &self.scope, steps, advance: Some(advance), intent: Intent::Commit };
-        let error = match self.pipeline.sink.apply(&unit).await {
+        self.at_the_sink.fetch_add(1, Ordering::Relaxed);
+        let applied = self.pipeline.sink.apply(&unit).await;
+        self.at_the_sink.fetch_add(1, Ordering::Relaxed);
+        let error = match applied {
             Ok(report) => return Ok(Written { tally: report.tally(), reports: Some(report.steps) }),
             Err(error) => error,
         };
@@ -173,7 +193,7 @@ impl ScopeRun<'_> {
                 Err(Error::fenced(advance.token, "the scope has moved on without us"))
             }
             _ if passed_already => Err(error),
-            _ => Err(error.with_retry(Retry::Backoff)),
+            _ => Err(error.without_effect().with_retry(Retry::Backoff)),
         }
     }
 

@@ -114,6 +114,15 @@ impl RowScope {
         if self == Self::All { part } else { Self::Both(Box::new(part), Box::new(self)) }
     }
 
+    /// Whether it is confined to a range of a column.
+    pub fn is_range(&self) -> bool {
+        match self {
+            Self::All | Self::Equals { .. } => false,
+            Self::Range { from, until, .. } => from.is_some() || until.is_some(),
+            Self::Both(one, other) => one.is_range() || other.is_range(),
+        }
+    }
+
     /// Whether it is confined to a part of the rows that a value tells apart from the others.
     pub fn is_part(&self) -> bool {
         match self {

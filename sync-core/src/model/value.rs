@@ -24,7 +24,7 @@ pub enum Value {
     /// An unsigned 64-bit integer, exact.
     UInt(u64),
     /// A binary floating-point number. Money never passes through it.
-    Float(f64),
+    Float(#[serde(with = "any_float")] f64),
     /// An exact decimal number of up to 28 digits. A longer one stays exact as text.
     Decimal(#[serde(with = "rust_decimal::serde::str")] Decimal),
     /// Unicode text.
@@ -37,6 +37,29 @@ pub enum Value {
     Date(NaiveDate),
     /// Nested data as JSON text.
     Json(Box<str>),
+}
+
+/// Floats that JSON has no number for are written as text, so that a letter with one can be read again.
+mod any_float {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(float: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if float.is_finite() { serializer.serialize_f64(*float) } else { serializer.serialize_str(&float.to_string()) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) => Ok(number),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
 }
 
 /// A value inside a row. Copying it copies no text.

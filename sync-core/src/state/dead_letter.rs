@@ -18,7 +18,7 @@ pub enum LetterKind {
 }
 
 /// What there is of the row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LetterBody {
     /// The row, by column name.
@@ -28,8 +28,47 @@ pub enum LetterBody {
         /// Column names and values.
         values: Vec<(String, Value)>,
     },
-    /// The record as the source sent it, since it could not be read as a row.
-    Record(Vec<u8>),
+    /// The record as the source sent it, since it could not be read as a row. It is written and printed as text where it
+    /// is UTF-8, and as a list of its bytes where it is not; both are read.
+    Record(#[serde(with = "record")] Vec<u8>),
+}
+
+impl fmt::Debug for LetterBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row { op, values } => f.debug_struct("Row").field("op", op).field("values", values).finish(),
+            Self::Record(record) => match std::str::from_utf8(record) {
+                Ok(text) => f.debug_tuple("Record").field(&text).finish(),
+                Err(_) => f.debug_tuple("Record").field(record).finish(),
+            },
+        }
+    }
+}
+
+/// A record as text for the people who look at it, where it is text.
+mod record {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(record: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(record) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.collect_seq(record),
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into_bytes(),
+            Form::Bytes(bytes) => bytes,
+        })
+    }
 }
 
 /// The same for the same scope, stream, key and body: a row that fails again does not stand there twice.
@@ -65,6 +104,13 @@ impl LetterId {
             }
         }
         Self(hasher.finalize().to_hex().chars().take(32).collect())
+    }
+
+    /// The id of one of several letters that are all the same: of rows without a key, in the unit of this sequence.
+    #[must_use]
+    pub fn nth(&self, seq: u64, position: usize) -> Self {
+        let hash = blake3::hash(format!("{self} {seq} {position}").as_bytes());
+        Self(hash.to_hex().chars().take(32).collect())
     }
 
     /// An id a store has kept.
@@ -118,4 +164,36 @@ pub struct LetterQuery {
     pub after: Option<LetterId>,
     /// At most so many; 0 means 100.
     pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: &[u8]) -> LetterBody {
+        LetterBody::Record(bytes.to_vec())
+    }
+
+    #[test]
+    fn a_record_that_is_text_can_be_read_by_a_person() {
+        let text = record(r#"{"id":"seven €"}"#.as_bytes());
+        assert_eq!(serde_json::to_string(&text).unwrap(), r#"{"record":"{\"id\":\"seven €\"}"}"#);
+        assert_eq!(format!("{text:?}"), r#"Record("{\"id\":\"seven €\"}")"#);
+    }
+
+    #[test]
+    fn every_record_comes_back_as_it_was() {
+        for bytes in [&b""[..], b"text", "[1,2]".as_bytes(), &[0, 159, 146, 150, 255], &[0, 10, 0x7f]] {
+            let written = serde_json::to_string(&record(bytes)).unwrap();
+            assert_eq!(serde_json::from_str::<LetterBody>(&written).unwrap(), record(bytes), "{written}");
+        }
+    }
+
+    #[test]
+    fn letters_of_earlier_versions_are_read() {
+        let bytes = r#"{"record":[123,125,255]}"#;
+        assert_eq!(serde_json::from_str::<LetterBody>(bytes).unwrap(), record(&[123, 125, 255]));
+        let text = r#"{"record":[123,125]}"#;
+        assert_eq!(serde_json::from_str::<LetterBody>(text).unwrap(), record(b"{}"));
+    }
 }

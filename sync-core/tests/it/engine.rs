@@ -274,7 +274,7 @@ async fn too_many_rejected_rows_stop_the_run() {
         .unwrap();
     let report = engine.run("shop").await.unwrap();
     assert_eq!(report.status, RunStatus::Failed, "{report}");
-    assert!(report.to_string().contains("in a row"), "{report}");
+    assert!(report.to_string().contains("were rejected: the source or the target has probably changed"), "{report}");
     let drained = engine.dead_letters(&LetterQuery { limit: 1000, ..LetterQuery::default() }).await.unwrap().len();
     assert!(drained <= 100, "{drained} rows drained into the dead letters");
 }

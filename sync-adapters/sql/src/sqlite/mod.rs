@@ -4,6 +4,7 @@ mod checkpoint;
 mod discover;
 mod error;
 mod function;
+mod naming;
 mod number;
 mod page;
 mod plan;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use sync_core::Result;
 
+use naming::Names;
 pub use source::SqliteSource;
 use worker::Worker;
 
@@ -79,10 +81,11 @@ impl SqliteOptions {
     /// Opens it.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when this account may not open it,
+    /// both naming the file and what to do.
     pub async fn open(self) -> Result<Sqlite> {
         let name = self.name();
-        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await? })
+        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await?, names: Names::default() })
     }
 }
 
@@ -91,13 +94,15 @@ impl SqliteOptions {
 pub struct Sqlite {
     name: Arc<str>,
     worker: Worker,
+    names: Names,
 }
 
 impl Sqlite {
     /// Opens or creates a database file, in WAL mode.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when this account may not open it,
+    /// both naming the file and what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteOptions::new(path).open().await
     }

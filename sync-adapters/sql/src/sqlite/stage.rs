@@ -1,19 +1,45 @@
 //! Staged rows: a plain append, out of sight, as fast as SQLite writes.
 
 use rusqlite::{Connection, OptionalExtension};
-use sync_core::model::{Op, Outcome, StreamSpec};
+use sync_core::model::{Field, FieldSet, Op, Outcome, StreamSpec};
 use sync_core::sink::{Publish, Stage};
 use sync_core::state::StageName;
-use sync_core::{ErrorKind, Result};
+use sync_core::{Error, ErrorKind, Result};
 
 use super::error::failed;
 use super::plan::{Plan, names};
+use super::schema;
 use super::value::{Scratch, declared_type};
 use super::write::{bind, unprepared};
-use crate::ident::{list, quoted};
+use crate::ident::quoted;
+
+/// The order in which rows were staged.
+pub(crate) const SEQ: &str = "seq";
 
 /// What a staged row does: 0 is an upsert, 1 a delete.
-pub(crate) const OP: &str = "_sync_op";
+pub(crate) const OP: &str = "op";
+
+/// The names of the columns that a change names, as JSON; null when it names all.
+pub(crate) const FIELDS: &str = "fields";
+
+/// A stream's column in the stage, quoted. With the prefix, no name that a stream declares means anything here.
+pub(crate) fn column(name: &str) -> Result<String> {
+    quoted(&plain_column(name))
+}
+
+fn plain_column(name: &str) -> String {
+    format!("c_{name}")
+}
+
+/// Columns in the stage, quoted, separated by commas.
+pub(crate) fn columns<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<String> {
+    Ok(names.into_iter().map(column).collect::<Result<Vec<_>>>()?.join(", "))
+}
+
+/// The key columns in the stage.
+pub(crate) fn key(stream: &StreamSpec) -> Result<String> {
+    columns(stream.key_columns().iter().map(String::as_str))
+}
 
 /// The table that holds the staged rows of a stream, quoted.
 pub(crate) fn table(stage: &StageName, stream: &StreamSpec) -> Result<String> {
@@ -38,21 +64,51 @@ pub(crate) fn exists(connection: &Connection, stage: &StageName, stream: &Stream
     Ok(there.is_some())
 }
 
-/// Creates the staging table of a stream, without index: rows are only ever appended to it.
+/// Creates the staging table of a stream, without index: rows are only ever appended to it. One that is there already
+/// gets the columns that the stream has gained since.
+///
+/// # Errors
+/// `Schema` when the columns differ otherwise: what is staged is of another stream then.
 pub(crate) fn create(connection: &Connection, stage: &StageName, stream: &StreamSpec) -> Result<()> {
-    let columns = stream.schema().fields().iter().map(|field| {
-        // A listing may hold keys only, and a delete does: what else is required is asked for when it is published.
-        let is_key = stream.key_columns().iter().any(|key| key == field.name());
-        Ok(format!(
-            "{} {}{}",
-            quoted(field.name())?,
-            declared_type(field.kind()),
-            if is_key { " NOT NULL" } else { "" }
-        ))
-    });
-    let columns = columns.collect::<Result<Vec<_>>>()?.join(", ");
-    let create = format!("CREATE TABLE IF NOT EXISTS {} ({columns}, {OP} INTEGER NOT NULL)", table(stage, stream)?);
-    connection.execute_batch(&create).map_err(|cause| failed("the stage cannot be created", cause))
+    let is_key = |field: &Field| stream.key_columns().iter().any(|key| key == field.name());
+    let there = schema::columns(connection, &plain_table(stage, stream))?;
+    if there.is_empty() {
+        let columns = stream.schema().fields().iter().map(|field| {
+            // A listing may hold keys only, and a delete does: what else is required is asked for when it is published.
+            let required = if is_key(field) { " NOT NULL" } else { "" };
+            Ok(format!("{} {}{required}", column(field.name())?, declared_type(field.kind())))
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?.join(", ");
+        let create = format!(
+            "CREATE TABLE {} ({SEQ} INTEGER PRIMARY KEY, {OP} INTEGER NOT NULL, {FIELDS} TEXT, {columns})",
+            table(stage, stream)?
+        );
+        return connection.execute_batch(&create).map_err(|cause| failed("the stage cannot be created", cause));
+    }
+    for field in stream.schema().fields() {
+        let declared = declared_type(field.kind());
+        match there.iter().find(|column| column.name == plain_column(field.name())) {
+            Some(column) if column.declared == declared => {}
+            None if !is_key(field) => {
+                let add =
+                    format!("ALTER TABLE {} ADD COLUMN {} {declared}", table(stage, stream)?, column(field.name())?);
+                connection.execute_batch(&add).map_err(|cause| {
+                    failed("a column cannot be added to the stage", cause).with("column", field.name())
+                })?;
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Schema,
+                    format!(
+                        "rows were staged before column {:?} was declared as it is now: run once with the option `full`, which begins anew",
+                        field.name()
+                    ),
+                )
+                .with("stream", stream.name()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Adds the keys of rows that were listed and could not be staged, so that they do not seem absent.
@@ -60,7 +116,7 @@ pub(crate) fn name_keys(connection: &Connection, publish: &Publish) -> Result<()
     let stream = &publish.stream;
     let plan = Plan::of(stream)?;
     let places = vec!["?"; plan.key.len()].join(", ");
-    let key = list(stream.key_columns().iter().map(String::as_str))?;
+    let key = key(stream)?;
     let sql = format!("INSERT INTO {} ({key}, {OP}) VALUES ({places}, 0)", table(&publish.stage, stream)?);
     let mut scratch = Scratch::new();
     for spared in &publish.spared {
@@ -84,11 +140,12 @@ pub(crate) fn name_keys(connection: &Connection, publish: &Publish) -> Result<()
 pub(crate) fn append(connection: &Connection, step: usize, stage: &Stage) -> Result<Vec<Outcome>> {
     create(connection, &stage.stage, &stage.stream)?;
     let plan = Plan::of(&stage.stream)?;
-    let places = vec!["?"; stage.stream.schema().width() + 1].join(", ");
+    let width = stage.stream.schema().width();
+    let places = vec!["?"; width + 2].join(", ");
     let sql = format!(
-        "INSERT INTO {} ({}, {OP}) VALUES ({places})",
+        "INSERT INTO {} ({}, {OP}, {FIELDS}) VALUES ({places})",
         table(&stage.stage, &stage.stream)?,
-        list(names(&stage.stream))?
+        columns(names(&stage.stream))?
     );
     let mut insert = connection.prepare_cached(&sql).map_err(unprepared)?;
     let mut scratch = Scratch::new();
@@ -98,13 +155,32 @@ pub(crate) fn append(connection: &Connection, step: usize, stage: &Stage) -> Res
                 bind(&mut insert, column + 1, value, &plan, column, &mut scratch)?;
             }
             let op = i64::from(change.op() == Op::Delete);
-            insert.raw_bind_parameter(plan.stream.schema().width() + 1, op).map_err(unprepared)?;
+            insert.raw_bind_parameter(width + 1, op).map_err(unprepared)?;
+            insert
+                .raw_bind_parameter(width + 2, change.fields().map(|fields| named(plan.stream, fields)))
+                .map_err(unprepared)?;
             insert.raw_execute().map_err(|cause| failed("the row cannot be staged", cause))?;
             Ok(())
         };
         put().map_err(|error| if error.kind() == ErrorKind::Data { error.at_row(step, row) } else { error })?;
     }
     Ok(vec![Outcome::Staged; stage.changes.len()])
+}
+
+/// The names of the columns a change names: positions would not survive another declaration.
+fn named(stream: &StreamSpec, fields: &FieldSet) -> String {
+    let names = names(stream).enumerate().filter(|(column, _)| fields.contains(*column)).map(|(_, name)| name);
+    serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
+}
+
+/// The columns that a staged change names.
+///
+/// # Errors
+/// `Internal` when it is no list of names.
+pub(crate) fn fields(stream: &StreamSpec, named: &str) -> Result<FieldSet> {
+    let names: Vec<String> = serde_json::from_str(named)
+        .map_err(|cause| Error::internal("the columns of a staged change cannot be read").caused_by(cause))?;
+    Ok(names.iter().filter_map(|name| stream.schema().index(name)).collect())
 }
 
 /// Forgets staged rows, and says how many they were.

@@ -1,0 +1,146 @@
+//! Rows that cannot be read or written cost themselves and nobody else, and too many of them stop the run.
+
+use super::bench::*;
+
+// P15. With a policy the sink cannot evaluate, the sink counts rows of the *resolved* step, which has lost the rows that
+// need no write; the engine takes out the row of that number from the step *before* resolution: an innocent one.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_policy_the_poison_row_itself_goes_to_the_dead_letters_and_no_innocent_one() {
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "same")], at(1))]);
+    script.then(vec![page(
+        &stream,
+        &[row(1, 1, "same"), row(2, 1, "good"), row(3, 1, "bad"), row(4, 1, "good")],
+        at(2),
+    )]);
+    let pipeline = || world.pipeline(script.clone()).policy(decide(|_| Resolution::TakeIncoming));
+    world.run(pipeline(), RunOptions::incremental()).await.completed().unwrap();
+    let report = world.run(pipeline(), RunOptions::incremental()).await;
+    assert_eq!((world.ids(), world.letters(pipeline()).await), (vec![1, 2, 4], vec!["3".to_owned()]), "{report}");
+}
+
+/// P15, more than 5 % or 100 *in a row*: 120 unreadable records, spread over 10,000, are 1.2 % and never stand together.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_records_that_lie_scattered_do_not_count_as_a_hundred_in_a_row() {
+    let (stream, world) = (orders(), World::new().await);
+    let script = Script::of(&stream);
+    let values: Vec<_> = (0..10_000).map(|id| row(id, 1, "fine")).collect();
+    let mut batch = page(&stream, &values, at(1));
+    batch.rejects = (0..120).map(|id| reject(&stream, 20_000 + id)).collect();
+    script.then(vec![batch]);
+    let report = world.run(world.pipeline(script), RunOptions::incremental()).await;
+    assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 120), "{report}");
+}
+
+/// P15, the other figure: rejected records of a unit are judged before its good rows are counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_unreadable_records_among_a_thousand_are_not_five_per_cent() {
+    let (stream, world) = (orders(), World::new().await);
+    let script = Script::of(&stream);
+    let values = |from: i64, count: i64| (from..from + count).map(|id| row(id, 1, "fine")).collect::<Vec<_>>();
+    let mut second = page(&stream, &values(1000, 1000), at(2));
+    second.rejects = (0..16).map(|id| reject(&stream, 20_000 + id)).collect();
+    script.then(vec![page(&stream, &values(0, 200), at(1)), second]);
+    let engine = Engine::builder(world.store.clone()).unit_rows(1).pipeline(world.pipeline(script)).build().unwrap();
+    let report = engine.run("shop").await.unwrap();
+    assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 16), "{report}");
+}
+
+/// P15. Rows refused while a staged first load is published are never shown to the breaker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_load_of_nothing_but_poison_opens_the_breaker() {
+    let world = World::prepared(
+        "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT CHECK (note <> 'bad'));",
+    )
+    .await;
+    let source = MemorySource::of([StreamSpec::clone(&versioned())]).page(50).first_load(FirstLoad::Scattered);
+    for id in 1..=400 {
+        source.upsert("orders", row(id, 1, "bad"));
+    }
+    let report = world.run(world.pipeline(source), RunOptions::incremental()).await;
+    assert_eq!(report.status, RunStatus::Failed, "400 of 400 rows were refused, and the run is content: {report}");
+}
+
+/// Contract, SQL sink: drift (42703/1054) stops the stream; it does not drain into the dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_column_that_the_stream_no_longer_has_stops_the_run() {
+    let world = World::prepared(
+        "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT, must TEXT NOT NULL);",
+    )
+    .await;
+    let (stream, rows) = (orders(), (1..=60).map(|id| row(id, 1, "fine")).collect::<Vec<_>>());
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &rows, at(1))]);
+    let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+    assert_eq!(report.status, RunStatus::Failed, "all 60 rows are dead letters, and the run is content: {report}");
+}
+
+/// The letter of a row with a number that JSON does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_with_nan_can_be_read_and_loses_nothing() {
+    let stream = Arc::new(StreamSpec::new("orders").key(["id"]).float("price"));
+    let (world, script) = (World::new().await, Script::of(&stream));
+    script.then(vec![page(
+        &stream,
+        &[
+            vec![1.into(), Value::Float(f64::NAN)],
+            vec![2.into(), Value::Float(f64::INFINITY)],
+            vec![3.into(), Value::Float(1.0)],
+        ],
+        at(1),
+    )]);
+    let store = sync_store_sql::SqlStore::open_sqlite(world.folder.path().join("shop.db")).await.unwrap();
+    let engine = Engine::builder(store).owner("a").pipeline(world.pipeline(script)).build().unwrap();
+    let report = engine.run("shop").await.unwrap();
+    assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 2), "{report}");
+    let letters = engine.dead_letters(&LetterQuery::default()).await.unwrap();
+    let bodies = format!("{:?}", letters.iter().map(|letter| &letter.body).collect::<Vec<_>>());
+    let ledger = engine.replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.ids(), [3], "the target can hold neither, and nobody mended them: {bodies} {ledger:?}");
+    assert!(bodies.contains("NaN") && bodies.contains("inf"), "{bodies}");
+}
+
+/// Foreign keys are on in this build of SQLite. One that is checked at COMMIT names no row, and no rehearsal ever commits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_checked_at_commit_costs_only_the_row_that_breaks_it() {
+    let world = World::prepared("CREATE TABLE parents (id INTEGER PRIMARY KEY); INSERT INTO parents VALUES (1);
+        CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED, note TEXT);").await;
+    let (stream, script) = (orders(), Script::of(&orders()));
+    let values: Vec<_> = (1..=20).map(|id| row(id, if id == 3 { 99 } else { 1 }, "x")).collect();
+    script.then(vec![page(&stream, &values, at(1))]);
+    let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+    let letters = world.letters(world.pipeline(script)).await;
+    assert_eq!((world.ids().len(), letters), (19, vec!["3".to_owned()]), "{report} {:?}", report.scopes[0].error);
+}
+
+/// P15: n poisons, exactly n letters. In an appended stream two equal rows are two facts.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_equal_rows_of_an_appended_stream_that_are_refused_are_two_letters() {
+    let stream = Arc::new(StreamSpec::new("log").int("n").text("note").disposition(Disposition::Append));
+    let world = World::prepared("CREATE TABLE log (n INTEGER, note TEXT CHECK (note <> 'bad'));").await;
+    let script = Script::of(&stream);
+    let bad: Vec<Value> = vec![1.into(), "bad".into()];
+    script.then(vec![page(&stream, &[bad.clone(), bad, vec![2.into(), "fine".into()]], at(1))]);
+    let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+    assert_eq!(
+        (count(&report, Outcome::Rejected), world.letters(world.pipeline(script)).await.len()),
+        (2, 2),
+        "{report}"
+    );
+}
+
+/// Two rows exchange a unique value: both changes are valid together, and neither may vanish.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rows_that_exchange_a_unique_value_are_nowhere_lost() {
+    let world =
+        World::prepared("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER UNIQUE, note TEXT);").await;
+    let (stream, script) = (orders(), Script::of(&orders()));
+    script.then(vec![page(&stream, &[row(1, 10, "a"), row(2, 20, "b")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 20, "a2"), row(2, 10, "b2")], at(2))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+    let letters = world.letters(world.pipeline(script)).await.len() as u64;
+    assert_eq!(world.ids(), [1, 2], "never delete the other row");
+    assert_eq!(letters + count(&report, Outcome::Updated), 2, "{report}");
+}

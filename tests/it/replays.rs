@@ -1,0 +1,104 @@
+//! Dead letters that are tried again never undo what came after them.
+
+use super::bench::*;
+
+/// Replay into a stream that only ever inserts: what exists must stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaying_into_an_insert_only_stream_leaves_existing_rows_alone() {
+    let stream = Arc::new(
+        StreamSpec::new("orders")
+            .key(["id"])
+            .int("version")
+            .version("version")
+            .text("note")
+            .disposition(Disposition::InsertOnly),
+    );
+    let world = World::prepared(&NO_BAD_NOTES.replace(" n ", " version ")).await;
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 5, "bad")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 1, "first")], at(2))]);
+    for _ in 0..2 {
+        world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    }
+    let plain = world.plain();
+    plain.execute_batch("ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT); INSERT INTO orders SELECT * FROM o; DROP TABLE o").unwrap();
+    let ledger = world.engine(world.pipeline(script)).replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.texts("SELECT note FROM orders"), ["first"], "{ledger:?}");
+}
+
+/// P15: "replay never overwrites newer"; a row deleted by a newer change must not come back from a dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaying_an_old_dead_letter_does_not_bring_a_deleted_row_back() {
+    let stream = versioned();
+    let world = World::prepared(&NO_BAD_NOTES.replace(" n ", " version ")).await;
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "fine")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 2, "bad")], at(2))]);
+    let gone = Changes::marked(rows(&stream, &[row(1, 3, "fine")]), vec![Mark::delete()]);
+    script.then(vec![Batch::of(&stream, gone, at(3))]);
+    for _ in 0..3 {
+        world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    }
+    assert!(world.ids().is_empty());
+    world
+        .plain()
+        .execute_batch(
+            "DROP TABLE orders; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT)",
+        )
+        .unwrap();
+    let ledger = world.engine(world.pipeline(script)).replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.ids(), Vec::<i64>::new(), "version 3 deleted it, version 2 brought it back: {ledger:?}");
+}
+
+/// P1/P15: "so replays are harmless": the process dies between writing a letter's row and marking the letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_dies_before_it_marks_the_letter_does_not_double_an_appended_row() {
+    use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
+    let stream = Arc::new(StreamSpec::new("log").int("n").text("note").disposition(Disposition::Append));
+    let world = World::prepared("CREATE TABLE log (n INTEGER, note TEXT CHECK (note <> 'bad'));").await;
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[vec![1.into(), "bad".into()]], at(1))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    world.plain().execute_batch("DROP TABLE log; CREATE TABLE log (n INTEGER, note TEXT)").unwrap();
+    let plan = FaultPlan::new(1).on(Call::Record, At::Nth(1), Fault::CrashBefore);
+    let dying = Engine::builder(Faulty::new(world.store.clone(), &plan))
+        .owner("test")
+        .pipeline(world.pipeline(script.clone()))
+        .build()
+        .unwrap();
+    let died = dying.replay("shop", LetterQuery::default()).await;
+    assert!(died.is_err(), "{died:?}");
+    let again = world.engine(world.pipeline(script)).replay("shop", LetterQuery::default()).await;
+    assert_eq!(world.texts("SELECT note FROM log"), ["bad"], "{again:?}");
+}
+
+/// P15, "replay never overwrites newer": the row was mended at the source without a new version, and has arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaying_a_letter_does_not_undo_a_correction_of_the_same_version() {
+    let stream = versioned();
+    let world = World::prepared(&NO_BAD_NOTES.replace(" n ", " version ")).await;
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "bad")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 1, "mended")], at(2))]);
+    for _ in 0..2 {
+        world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    }
+    world.plain().execute_batch("ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT); INSERT INTO orders SELECT * FROM o; DROP TABLE o").unwrap();
+    let ledger = world.engine(world.pipeline(script)).replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.texts("SELECT note FROM orders"), ["mended"], "{ledger:?}");
+}
+
+/// "At most so many": a person tries one letter before all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_with_a_limit_tries_no_more_letters_than_that() {
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "bad"), row(2, 1, "bad"), row(3, 1, "bad")], at(1))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    let ledger = world
+        .engine(world.pipeline(script))
+        .replay("shop", LetterQuery { limit: 1, ..LetterQuery::default() })
+        .await
+        .unwrap();
+    assert_eq!(ledger.fetched, 1);
+}
