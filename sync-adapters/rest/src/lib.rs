@@ -191,6 +191,7 @@ mod template;
 mod throttle;
 mod time_form;
 mod transport;
+mod unseen;
 mod variables;
 mod window;
 

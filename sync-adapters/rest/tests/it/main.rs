@@ -30,4 +30,5 @@ mod statuses;
 mod styles;
 mod transforms;
 mod unfolding;
+mod unseen;
 mod windows;
