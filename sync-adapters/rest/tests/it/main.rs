@@ -8,6 +8,7 @@ mod bodies;
 mod config;
 mod conformance;
 mod engine;
+mod example;
 mod fan_out;
 mod formats;
 mod guards;
