@@ -8,7 +8,7 @@ use super::schema::{Column, columns};
 
 /// The stream that a table makes.
 pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec> {
-    let columns = columns(connection, table)?;
+    let columns: Vec<Column> = columns(connection, table)?.into_iter().filter(|column| !column.computed).collect();
     let wrong = |what: String| Error::new(ErrorKind::Schema, what).with("table", table);
     if columns.is_empty() {
         return Err(wrong("there is no such table".to_owned()));

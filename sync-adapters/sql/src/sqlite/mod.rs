@@ -81,7 +81,8 @@ impl SqliteOptions {
     /// Opens it.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when this account may not open it,
+    /// both naming the file and what to do.
     pub async fn open(self) -> Result<Sqlite> {
         let name = self.name();
         Ok(Sqlite { name: name.into(), worker: Worker::start(self).await?, names: Names::default() })
@@ -100,7 +101,8 @@ impl Sqlite {
     /// Opens or creates a database file, in WAL mode.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be opened, both naming the file.
+    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when this account may not open it,
+    /// both naming the file and what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteOptions::new(path).open().await
     }

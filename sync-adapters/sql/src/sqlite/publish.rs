@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params_from_iter};
 use sync_core::model::{Absent, Changes, Mark, Op, Outcome, Rows, Tally};
 use sync_core::sink::{Guard, Publish, StepReport, WriteMode};
-use sync_core::{ErrorKind, Key, Result, Value, ValueRef};
+use sync_core::{Error, ErrorKind, Key, Result, Value, ValueRef};
 
 use super::error::failed;
 use super::plan::{Plan, names};
 use super::scope::condition;
-use super::stage;
 use super::write::{Writer, read, read_row, unprepared};
+use super::{schema, stage};
 use crate::ident::{list, quoted};
 
 /// Publishes a stage. The stage is gone afterwards.
@@ -261,12 +261,28 @@ impl Staged<'_> {
             ),
             None => format!("DELETE FROM {} AS t WHERE {absent}", self.plan.table),
         };
-        let done = self
-            .connection
-            .execute(&sql, params_from_iter(&scope.values))
-            .map_err(|cause| failed("the rows that are gone cannot be removed", cause))?;
+        let done =
+            self.connection.execute(&sql, params_from_iter(&scope.values)).map_err(|cause| self.kept_back(cause))?;
         tally.add(Outcome::Deleted, done as u64);
         Ok(tally)
+    }
+
+    /// Rows that are gone at the source and cannot be removed here. No row that came is at fault, but the tables are.
+    fn kept_back(&self, cause: rusqlite::Error) -> Error {
+        let error = failed("the rows that are gone cannot be removed", cause);
+        if error.kind() != ErrorKind::Data {
+            return error;
+        }
+        let referring = schema::referring(self.connection, self.publish.stream.name()).unwrap_or_default();
+        let why = if referring.is_empty() {
+            "a rule or a trigger of the table keeps them".to_owned()
+        } else {
+            format!("rows of {} refer to some of them: remove those first", referring.join(", "))
+        };
+        let what = format!(
+            "rows that are gone at the source cannot be removed, since {why}, or declare the stream with `Absent::Mark` or `Absent::Keep`"
+        );
+        Error::new(ErrorKind::Schema, what).with("table", self.publish.stream.name()).caused_by(error)
     }
 
     /// The condition that `s`, a staged row, and `t`, a target row, have one key.

@@ -14,6 +14,10 @@ pub(crate) struct Column {
     pub(crate) declared: String,
     /// Its place in the primary key, from 1; 0 when it is not part of it.
     pub(crate) key_place: i64,
+    /// Whether the table computes it from others.
+    pub(crate) computed: bool,
+    /// Whether a row cannot be inserted without it.
+    pub(crate) required: bool,
 }
 
 impl Column {
@@ -32,8 +36,15 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<()
     if columns.is_empty() {
         return create(connection, stream);
     }
+    check_writable(connection, stream)?;
     check_key(connection, stream, &columns)?;
-    for field in wanted(stream) {
+    let wanted = wanted(stream);
+    let declared = |column: &Column| wanted.iter().any(|field| column.name.eq_ignore_ascii_case(field.name()));
+    if let Some(column) = columns.iter().find(|column| column.required && !column.computed && !declared(column)) {
+        let what = "which the stream does not declare, so no row could be added: declare it, or give it a default";
+        return Err(differs(stream, format!("the table requires column {:?}, {what}", column.name)));
+    }
+    for field in wanted {
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(field.name())) {
             Some(column) => check_column(stream, &field, column)?,
             None => {
@@ -87,31 +98,61 @@ fn create(connection: &Connection, stream: &StreamSpec) -> Result<()> {
 
 pub(crate) fn columns(connection: &Connection, table: &str) -> Result<Vec<Column>> {
     let read = || -> rusqlite::Result<Vec<Column>> {
-        let mut statement = connection.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?)")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT name, type, pk, hidden > 1, \"notnull\" AND dflt_value IS NULL FROM pragma_table_xinfo(?) WHERE hidden <> 1",
+        )?;
         let columns = statement.query_map([table], |row| {
-            Ok(Column { name: row.get(0)?, declared: row.get(1)?, key_place: row.get(2)? })
+            Ok(Column {
+                name: row.get(0)?,
+                declared: row.get(1)?,
+                key_place: row.get(2)?,
+                computed: row.get(3)?,
+                required: row.get(4)?,
+            })
         })?;
         columns.collect()
     };
     read().map_err(|cause| failed("the table cannot be looked at", cause).with("table", table))
 }
 
+/// Refuses what is called a table and is none.
+fn check_writable(connection: &Connection, stream: &StreamSpec) -> Result<()> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name = ? COLLATE NOCASE";
+    let views: i64 = connection
+        .query_row(sql, [stream.name()], |row| row.get(0))
+        .map_err(|cause| failed("the table cannot be looked at", cause).with("table", stream.name()))?;
+    if views == 0 { Ok(()) } else { Err(differs(stream, "it is a view, which holds no rows of its own".to_owned())) }
+}
+
+/// The tables whose rows refer to rows of this one, quoted.
+pub(crate) fn referring(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare_cached(
+            "SELECT DISTINCT s.name FROM sqlite_schema s JOIN pragma_foreign_key_list(s.name) f
+             WHERE s.type = 'table' AND f.\"table\" = ? COLLATE NOCASE ORDER BY s.name",
+        )?;
+        let tables = statement.query_map([table], |row| Ok(format!("{:?}", row.get::<_, String>(0)?)))?;
+        tables.collect()
+    };
+    read().map_err(|cause| failed("the table's references cannot be looked at", cause).with("table", table))
+}
+
 /// Refuses a table whose key is another one, or takes different keys for the same.
 fn check_key(connection: &Connection, stream: &StreamSpec, columns: &[Column]) -> Result<()> {
-    let wanted = sorted(stream.key_columns().iter().cloned());
+    let wanted = folded(stream.key_columns().iter().map(String::as_str));
     if wanted.is_empty() {
         return Ok(());
     }
     let mut primary: Vec<&Column> = columns.iter().filter(|column| column.key_place > 0).collect();
     primary.sort_by_key(|column| column.key_place);
     let row_id = primary.len() == 1 && primary[0].declared.eq_ignore_ascii_case("INTEGER");
-    if row_id && sorted(primary.iter().map(|column| column.name.clone())) == wanted {
+    if row_id && folded(primary.iter().map(|column| column.name.as_str())) == wanted {
         return Ok(());
     }
     let mut found = Vec::new();
     for (index, partial) in unique_indexes(connection, stream.name())? {
         let parts = index_columns(connection, &index)?;
-        let names = sorted(parts.iter().map(|(name, _)| name.clone()));
+        let names = folded(parts.iter().map(|(name, _)| name.as_str()));
         if names == wanted && !partial {
             let Some((name, collation)) = parts.iter().find(|(_, collation)| !collation.eq_ignore_ascii_case("BINARY"))
             else {
@@ -130,8 +171,9 @@ fn check_key(connection: &Connection, stream: &StreamSpec, columns: &[Column]) -
     Err(differs(stream, format!("the table needs a unique key over exactly ({}); it has {has}", wanted.join(", "))))
 }
 
-fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut names: Vec<String> = names.collect();
+/// Names as SQLite compares them, in one order.
+fn folded<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut names: Vec<String> = names.map(str::to_ascii_lowercase).collect();
     names.sort();
     names
 }
@@ -186,6 +228,15 @@ fn affinity(declared: &str) -> Affinity {
 /// Refuses a column that would change what is stored in it, or lose digits.
 fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<()> {
     use Affinity::{Blob, Integer, Numeric, Real, Text};
+    if column.computed {
+        return Err(differs(
+            stream,
+            format!(
+                "column {:?} is computed by the table: leave it out of the stream, or make it a plain one",
+                column.name
+            ),
+        ));
+    }
     let fitting: &[Affinity] = match field.kind() {
         Kind::Bool | Kind::Int => &[Integer, Numeric, Blob],
         Kind::UInt => &[Blob],

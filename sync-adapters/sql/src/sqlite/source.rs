@@ -43,7 +43,8 @@ impl SqliteSource {
     /// Opens a database file that is there already.
     ///
     /// # Errors
-    /// `Forbidden` or `Config`, naming the file, when it cannot be opened or is no database.
+    /// `Config` when there is no such file or it is no database, `Forbidden` when this account may not open it, both naming
+    /// the file and what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let options = SqliteOptions { read_only: true, ..SqliteOptions::new(path) };
         let name = options.name().into();

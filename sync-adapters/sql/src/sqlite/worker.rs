@@ -7,8 +7,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags};
-use sync_core::{Error, Result};
+use sync_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::error::failed;
@@ -68,18 +69,17 @@ impl Worker {
 fn open(options: &SqliteOptions) -> Result<Connection> {
     if options.read_only {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&options.path, flags)
-            .map_err(|cause| failed("the database cannot be opened", cause))?;
+        let connection = Connection::open_with_flags(&options.path, flags).map_err(|cause| unopened(options, cause))?;
         let read = || {
             connection
                 .busy_timeout(BUSY)
                 .and_then(|()| define(&connection))
                 .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
         };
-        read().map_err(|cause| failed("the database cannot be read", cause))?;
+        read().map_err(|cause| unopened(options, cause))?;
         return Ok(connection);
     }
-    let connection = Connection::open(&options.path).map_err(|cause| failed("the database cannot be opened", cause))?;
+    let connection = Connection::open(&options.path).map_err(|cause| unopened(options, cause))?;
     let synchronous = match options.durability {
         Durability::Normal => "NORMAL",
         Durability::Full => "FULL",
@@ -94,8 +94,32 @@ fn open(options: &SqliteOptions) -> Result<Connection> {
         define(&connection)?;
         Ok(())
     };
-    set().map_err(|cause| failed("the database cannot be set up", cause))?;
+    set().map_err(|cause| unopened(options, cause))?;
     Ok(connection)
+}
+
+/// Why a file cannot be opened, and what to do.
+fn unopened(options: &SqliteOptions, cause: rusqlite::Error) -> Error {
+    let path = &options.path;
+    let wrong = |what: &'static str, cause| Error::new(ErrorKind::Config, what).caused_by(cause);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match cause.sqlite_error_code() {
+        _ if path.is_dir() => wrong("the database cannot be opened, since it is a folder: name a file in it", cause),
+        Some(ErrorCode::CannotOpen) if folder.is_some_and(|folder| !folder.exists()) => {
+            wrong("the database cannot be opened, since its folder does not exist: create the folder first", cause)
+        }
+        Some(ErrorCode::CannotOpen) if options.read_only && !path.exists() => {
+            wrong("the database cannot be opened, since there is no such file: correct the path", cause)
+        }
+        Some(ErrorCode::NotADatabase) => wrong("the file is no SQLite database: choose another file", cause),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            wrong("the database is damaged: restore it from a copy, or choose another file", cause)
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            failed("the database cannot be opened: let this account read and write the file and its folder", cause)
+        }
+        _ => failed("the database cannot be opened", cause),
+    }
 }
 
 impl fmt::Debug for Worker {

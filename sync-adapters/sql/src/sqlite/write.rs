@@ -82,26 +82,56 @@ impl<'c> Writer<'c> {
         if change.op() == Op::Delete {
             return self.delete(change);
         }
-        if (self.probably_new || self.mode == WriteMode::Append) && self.insert(change)? {
-            return Ok(Outcome::Created);
+        self.check_required(change, false)?;
+        let mut refusal = None;
+        if self.probably_new || self.mode == WriteMode::Append {
+            match self.insert(change) {
+                Ok(true) => return Ok(Outcome::Created),
+                Ok(false) => {}
+                // It matters only if the row is new: an old or an equal change need not be acceptable.
+                Err(refused) if self.may_be_of_no_matter(&refused) => refusal = Some(refused),
+                Err(error) => return Err(error),
+            }
         }
-        let outcome = match self.look(change)? {
-            None if self.insert(change)? => Outcome::Created,
-            None => return Err(Error::data("another unique key of the table refuses the row")),
-            Some(_) if self.mode == WriteMode::InsertOnly => Outcome::Existing,
-            Some(standing) => self.replace(change, &standing)?,
+        let outcome = match (self.look(change)?, refusal) {
+            (None, Some(refused)) => return Err(refused),
+            (None, None) if self.insert(change)? => Outcome::Created,
+            (None, None) => return Err(Error::data("a trigger of the table ignores the row")),
+            (Some(_), _) if self.mode == WriteMode::InsertOnly => Outcome::Existing,
+            (Some(standing), _) => self.replace(change, &standing)?,
         };
         self.probably_new = outcome == Outcome::Created;
         Ok(outcome)
     }
 
+    fn may_be_of_no_matter(&self, refused: &Error) -> bool {
+        // A trigger may have taken the whole transaction back.
+        refused.kind() == ErrorKind::Data && self.mode != WriteMode::Append && !self.connection.is_autocommit()
+    }
+
+    /// SQLite would give a row without key a number of its own, and a table of somebody else may require less. Only a new
+    /// row needs what a change does not name.
+    fn check_required(&self, change: &Change<'_>, is_new: bool) -> Result<()> {
+        let fields = change.fields().filter(|_| !is_new);
+        let is_missing = |column: usize, value: ValueRef<'_>| {
+            value.is_null()
+                && !self.plan.field(column).is_nullable()
+                && fields.is_none_or(|fields| fields.contains(column) || self.plan.key.contains(&column))
+        };
+        match change.row().values().enumerate().find(|(column, value)| is_missing(*column, *value)) {
+            None => Ok(()),
+            Some((column, _)) => {
+                Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())))
+            }
+        }
+    }
+
     /// Inserts the row; false when its key is there already.
     fn insert(&mut self, change: &Change<'_>) -> Result<bool> {
+        if change.fields().is_some() {
+            self.check_required(change, true)?;
+        }
         for (column, value) in change.row().values().enumerate() {
-            // SQLite would give a row without key a number of its own.
-            if value.is_null() && !self.plan.field(column).is_nullable() {
-                return Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())));
-            }
             bind(&mut self.insert, column + 1, value, self.plan, column, &mut self.scratch)?;
         }
         let inserted = self.insert.raw_execute().map_err(|cause| failed("the row cannot be inserted", cause))?;
@@ -174,7 +204,9 @@ impl<'c> Writer<'c> {
         for (place, &column) in self.plan.key.iter().enumerate() {
             bind(&mut delete, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
         }
-        delete.raw_execute().map_err(|cause| failed("the row cannot be deleted", cause))?;
+        delete
+            .raw_execute()
+            .map_err(|cause| failed("the row cannot be deleted", cause).with("table", self.plan.stream.name()))?;
         Ok(Outcome::Deleted)
     }
 
