@@ -182,6 +182,7 @@ mod redact;
 mod rest;
 mod rules;
 mod secret;
+mod shape;
 mod slowness;
 mod source;
 mod suspect;

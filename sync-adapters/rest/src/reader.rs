@@ -171,7 +171,7 @@ impl Reader {
         let page = match self.parse(&answer) {
             Ok(page) => page,
             Err(error) if suspect::is_suspect(&error) => {
-                return Err(self.inner.client.show(self.strike(error), &answer));
+                return Err(self.inner.client.show(self.strike(error), &answer, &self.plan.bodies));
             }
             Err(error) => return Err(self.unreadable(error)),
         };
@@ -180,6 +180,10 @@ impl Reader {
             self.guard.hold(&answer.body)?;
         }
         let step = self.plan.pager.step(&self.position, &facts);
+        if self.plan.pager.is_lost(&self.position, &facts) {
+            let error = self.plan.pager.lost();
+            return Err(self.inner.client.show(error, &answer, &self.plan.bodies));
+        }
         if step == Step::Short && !self.position.again {
             return self.short(&facts);
         }
@@ -270,6 +274,10 @@ impl Reader {
         )
         .with("rows", seen)
         .with("total", facts.total.unwrap_or_default());
+        let error = match &self.plan.pager.config.at {
+            Some(at) if self.plan.pager.misses(facts) => error.with("nothing at", at),
+            _ => error,
+        };
         let error = self.strike(error);
         if error.retry() == Retry::Never && self.position.is_inside() {
             // The pages before may be what is short: the next run begins this listing again.

@@ -4,8 +4,11 @@
 //! options of it. Reading runs ahead in a task of its own (`read_ahead.rs`); the loop gathers what is ready into units
 //! (`unit.rs`), settles each with the sink (`settle.rs`), and adds up what became of every row.
 
+mod attempt;
+mod begin;
 mod breaker;
 mod builder;
+mod claim;
 mod guarantee;
 mod lease_keeper;
 mod listing;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::breaker::Strain;
-use super::run::with_retries;
+use super::claim::with_retries;
 use super::scope_run::ScopeRun;
 use crate::model::{Change, Changes, Key, Op, Outcome, Reject, Rows, Scope, StreamSpec, Tally, Value};
 use crate::sink::{Intent, Step, WriteUnit};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::claim::claim;
 use super::pipeline::Pipeline;
-use super::run::claim;
 use super::scope_run::Home;
 use crate::ledger::Ledger;
 use crate::model::{

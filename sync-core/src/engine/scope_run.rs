@@ -11,17 +11,16 @@ use super::Inner;
 use super::breaker::Strain;
 use super::obsolete::LettersByKey;
 use super::options::{Mode, RunOptions};
-use super::pipeline::{FirstLoad, Pipeline};
+use super::pipeline::Pipeline;
 use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
-use super::run::with_retries;
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
-use crate::model::{Boundary, Disposition, Feed, Lane, Outcome, RowScope, Scope, Tally, Timestamp};
+use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
 use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
-use crate::source::{Listing, ReadRequest, Reading, Receipt, RowOrder};
+use crate::source::{Listing, Receipt};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
 
@@ -76,7 +75,7 @@ pub(super) struct ScopeRun<'a> {
     /// Dead letters by key, once a delete has asked for them.
     pub(super) letters: Option<LettersByKey>,
     frontier_before: Option<Timestamp>,
-    may_sort: bool,
+    pub(super) may_sort: bool,
 }
 
 /// What one run of one scope counts.
@@ -210,71 +209,6 @@ impl<'a> ScopeRun<'a> {
                     return Ok(Ending::Done);
                 }
             }
-        }
-    }
-
-    /// Gets target and checkpoint ready, and says what to read.
-    async fn begin(&mut self) -> Result<ReadRequest> {
-        let mut empty = self.checkpoint.cursor.is_none();
-        if !self.options.dry_run {
-            for stream in self.feed.streams() {
-                let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
-                prepared.map_err(|error| error.with("stream", stream.name()))?;
-                empty = empty
-                    && with_retries(self.inner, || self.pipeline.sink.count(stream, &RowScope::All)).await? == Some(0);
-            }
-        }
-        let afresh = match self.options.mode {
-            // What an earlier listing named says nothing about rows that came since: it is never continued.
-            Mode::Full | Mode::Reconcile => true,
-            Mode::Incremental | Mode::Backfill { .. } => false,
-        };
-        if self.options.mode == Mode::Reconcile && !self.options.dry_run {
-            self.refuse_beside_a_first_load().await?;
-        }
-        if afresh && self.checkpoint.stage.is_some() {
-            self.discard_stage().await?;
-        }
-        let from = if afresh { None } else { self.checkpoint.cursor.clone() };
-        // Where nothing is inferred from it, a listing that was interrupted goes on in the middle.
-        self.open_listing = from.is_some() && !self.infers_deletes();
-        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
-            match &self.options.mode {
-                Mode::Reconcile => Reading::Listing,
-                Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
-                Mode::Full | Mode::Incremental => Reading::Changes,
-            },
-        );
-        request.first_load = empty;
-        self.stays = self.options.new_only && !empty;
-        self.may_sort = empty
-            && !self.options.dry_run
-            && self.checkpoint.stage.is_none()
-            && self.pipeline.first_load == FirstLoad::Auto
-            && self.pipeline.source.capabilities().order != RowOrder::Key
-            && self.pipeline.sink.capabilities().staging
-            && self.feed.streams().iter().all(|stream| {
-                stream.writes() == Disposition::Upsert
-                    && self.pipeline.guard(stream).is_some()
-                    && self.pipeline.difference().is_some()
-            });
-        Ok(request)
-    }
-
-    /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
-    /// it has removed.
-    async fn refuse_beside_a_first_load(&self) -> Result<()> {
-        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
-        let standing = match self.home {
-            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
-            Home::Store => self.inner.store.checkpoint(&live).await?,
-        };
-        match standing.and_then(|standing| standing.stage) {
-            Some(stage) if stage.first_load => Err(Error::config(
-                "the first load has not come to its end: let an incremental run finish it, then reconcile",
-            )
-            .with("scope", &live)),
-            _ => Ok(()),
         }
     }
 

@@ -1,0 +1,76 @@
+//! How a run of a scope begins: the target is made ready, and the request says what to read and from where.
+
+use super::claim::with_retries;
+use super::options::Mode;
+use super::pipeline::FirstLoad;
+use super::scope_run::{Home, ScopeRun};
+use crate::model::{Disposition, Lane, RowScope, Scope};
+use crate::source::{ReadRequest, Reading, RowOrder};
+use crate::{Error, Result};
+
+impl ScopeRun<'_> {
+    /// Gets target and checkpoint ready, and says what to read.
+    pub(super) async fn begin(&mut self) -> Result<ReadRequest> {
+        let mut empty = self.checkpoint.cursor.is_none();
+        if !self.options.dry_run {
+            for stream in self.feed.streams() {
+                let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
+                prepared.map_err(|error| error.with("stream", stream.name()))?;
+                empty = empty
+                    && with_retries(self.inner, || self.pipeline.sink.count(stream, &RowScope::All)).await? == Some(0);
+            }
+        }
+        let afresh = match self.options.mode {
+            // What an earlier listing named says nothing about rows that came since: it is never continued.
+            Mode::Full | Mode::Reconcile => true,
+            Mode::Incremental | Mode::Backfill { .. } => false,
+        };
+        if self.options.mode == Mode::Reconcile && !self.options.dry_run {
+            self.refuse_beside_a_first_load().await?;
+        }
+        if afresh && self.checkpoint.stage.is_some() {
+            self.discard_stage().await?;
+        }
+        let from = if afresh { None } else { self.checkpoint.cursor.clone() };
+        // Where nothing is inferred from it, a listing that was interrupted goes on in the middle.
+        self.open_listing = from.is_some() && !self.infers_deletes();
+        let mut request = ReadRequest::new(self.feed.clone(), self.scope.partition.clone()).from(from).reading(
+            match &self.options.mode {
+                Mode::Reconcile => Reading::Listing,
+                Mode::Backfill { rows, .. } => Reading::Range(rows.clone()),
+                Mode::Full | Mode::Incremental => Reading::Changes,
+            },
+        );
+        request.first_load = empty;
+        self.stays = self.options.new_only && !empty;
+        self.may_sort = empty
+            && !self.options.dry_run
+            && self.checkpoint.stage.is_none()
+            && self.pipeline.first_load == FirstLoad::Auto
+            && self.pipeline.source.capabilities().order != RowOrder::Key
+            && self.pipeline.sink.capabilities().staging
+            && self.feed.streams().iter().all(|stream| {
+                stream.writes() == Disposition::Upsert
+                    && self.pipeline.guard(stream).is_some()
+                    && self.pipeline.difference().is_some()
+            });
+        Ok(request)
+    }
+
+    /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
+    /// it has removed.
+    async fn refuse_beside_a_first_load(&self) -> Result<()> {
+        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
+        let standing = match self.home {
+            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
+            Home::Store => self.inner.store.checkpoint(&live).await?,
+        };
+        match standing.and_then(|standing| standing.stage) {
+            Some(stage) if stage.first_load => Err(Error::config(
+                "the first load has not come to its end: let an incremental run finish it, then reconcile",
+            )
+            .with("scope", &live)),
+            _ => Ok(()),
+        }
+    }
+}
