@@ -7,5 +7,6 @@ mod killed;
 mod listings;
 mod lost_replies;
 mod odd_rows;
+mod readme;
 mod replays;
 mod stopping;

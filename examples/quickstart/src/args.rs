@@ -18,15 +18,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", default_value = "quickstart.db")]
     pub(crate) db: PathBuf,
 
-    /// Change this many rows at the source before the run
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    /// Change this many rows at the source before the run. The changes are remembered in a file beside the database,
+    /// PATH.source.json; the files of --data stay as they are
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, conflicts_with = "dry_run")]
     pub(crate) mutate: usize,
 
     /// Read everything again, instead of what changed since the last run
     #[arg(long)]
     pub(crate) full: bool,
 
-    /// Only say what a run would do; nothing is written
+    /// Only say what a run would do: no row and no position is written. A new database is left empty, but for the engine's
+    /// own tables
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -44,6 +46,13 @@ mod tests {
     #[test]
     fn the_declaration_holds_together() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_dry_run_changes_nothing_at_the_source() {
+        let refused = Args::try_parse_from(["quickstart", "--dry-run", "--mutate", "5"]).expect_err("not together");
+        assert!(refused.to_string().contains("cannot be used with"), "{refused}");
+        assert!(Args::try_parse_from(["quickstart", "--dry-run"]).is_ok());
     }
 
     #[test]

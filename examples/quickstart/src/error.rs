@@ -11,28 +11,37 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) struct Error {
     text: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
+    remedy: Option<&'static str>,
 }
 
 impl Error {
     /// An error that is its own cause.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), cause: None }
+        Self { text: text.into(), cause: None, remedy: None }
     }
 
     /// An error that something else brought about.
     pub(crate) fn caused(text: impl Into<String>, cause: impl StdError + Send + Sync + 'static) -> Self {
-        Self { text: text.into(), cause: Some(Box::new(cause)) }
+        Self { text: text.into(), cause: Some(Box::new(cause)), remedy: None }
+    }
+
+    /// An error of the engine, which knows the remedy.
+    pub(crate) fn of_sync(text: impl Into<String>, cause: sync_core::Error) -> Self {
+        Self { text: text.into(), remedy: Some(cause.kind().remedy()), cause: Some(Box::new(cause)) }
     }
 }
 
 impl fmt::Display for Error {
-    /// The sentence and its cause; a cause tells its own causes.
+    /// The sentence and its cause, which tells its own causes; the remedy on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
+        if let Some(cause) = &self.cause {
+            write!(f, ": {cause}")?;
         }
+        if let Some(remedy) = self.remedy {
+            write!(f, "\n  what to do: {remedy}")?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod args;
 mod error;
 mod folder;
 mod mutate;
+mod place;
 mod random;
 mod run;
 mod sample;
@@ -25,7 +26,7 @@ use sync_core::state::RunStatus;
 
 use api::Api;
 use args::Args;
-use error::{Error, Result};
+use error::Result;
 use sidecar::Sidecar;
 use table::DataSet;
 
@@ -35,7 +36,9 @@ const SHOWN: usize = 10;
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(&Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(RunStatus::Completed) => ExitCode::SUCCESS,
+        // Its report has said why.
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -43,19 +46,27 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: &Args) -> Result<()> {
+async fn run(args: &Args) -> Result<RunStatus> {
+    place::check(&args.db)?;
     let data = source(args)?;
     let api = Api::serve(&data).await?;
     println!("{} → {}", data.name, args.db.display());
+    if args.data.is_some() {
+        show_tables(&data);
+    }
     let report = run::run(args, &data, &api).await?;
-    println!("\n{report}");
+    if report.status == RunStatus::Completed {
+        println!("\n{report}");
+    } else {
+        eprintln!("\n{report}");
+    }
     if report.status == RunStatus::Completed && moved(&report) == 0 {
         println!("nothing has moved: the database is in step with the source");
     }
     if args.json {
         println!("{}", run::to_json(&report));
     }
-    report.completed().map_err(|error| Error::caused("the run did not complete", error))
+    Ok(report.status)
 }
 
 /// How many rows were written or removed.
@@ -82,14 +93,19 @@ fn source(args: &Args) -> Result<DataSet> {
 }
 
 fn show(done: &[mutate::Change]) {
-    println!(
-        "changed {} at the source:",
-        if done.len() == 1 { "1 row".to_owned() } else { format!("{} rows", done.len()) }
-    );
+    println!("changed {} at the source:", table::rows(done.len()));
     for change in done.iter().take(SHOWN) {
         println!("  {change}");
     }
     if done.len() > SHOWN {
         println!("  … and {} more", done.len() - SHOWN);
+    }
+}
+
+/// What was guessed of the files, for whoever knows better.
+fn show_tables(data: &DataSet) {
+    for table in &data.tables {
+        let key: Vec<&str> = table.key_columns().collect();
+        println!("  {}: {}, key ({})", table.name, table::rows(table.rows.len()), key.join(", "));
     }
 }

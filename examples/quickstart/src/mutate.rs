@@ -8,7 +8,7 @@ use crate::alter::altered;
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sidecar::Changes;
-use crate::table::{Cell, DataSet, Table, text_cell};
+use crate::table::{Cell, DataSet, Table, rows, text_cell};
 
 /// One changed value, to be shown.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ fn refusal(data: &DataSet, count: usize, most: usize) -> String {
         data.tables.iter().filter(|table| table.editable.is_empty()).map(|table| table.name.as_str()).collect();
     let without =
         if fixed.is_empty() { String::new() } else { format!(" ({} only has key columns)", fixed.join(", ")) };
-    format!("--mutate {count} is too many: {most} rows can be changed{without}")
+    format!("--mutate {count} is too many: {} can be changed{without}", rows(most))
 }
 
 /// How many rows of each table: one each in turn, beginning with another table every time.

@@ -24,7 +24,7 @@ const PAGE: u64 = 1000;
 
 /// Brings the API's tables into the database.
 pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report> {
-    let failed = |error| Error::caused("the run could not begin", error);
+    let failed = |error| Error::of_sync("the run could not begin", error);
     let mut source = Rest::at(api.url()).named("quickstart API");
     for table in &data.tables {
         source = source.stream(&table.spec(), endpoint(table));

@@ -52,6 +52,11 @@ impl Table {
     }
 }
 
+/// `1 row`, `23 rows`.
+pub(crate) fn rows(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
 /// The values that identify a row, in an order that never changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(Vec<Part>);

@@ -13,8 +13,10 @@ use sync_core::{Clock, Error, ErrorKind, Result};
 use url::Url;
 
 use crate::auth::{Auth, Generation};
+use crate::format::Bodies;
 use crate::redact::Redactor;
 use crate::rules::{Answered, Excess, Rules, Verdict};
+use crate::shape::shape;
 use crate::throttle::{Rate, Throttle};
 use crate::transport::{BodyLimits, HttpRequest, HttpTransport, Network, check_literal, read_body};
 use crate::{http_date, pointer};
@@ -165,12 +167,12 @@ impl Client {
         }
     }
 
-    /// An error for an answer that is not what it should be, with a short sample of it.
-    pub(crate) fn show(&self, error: Error, answer: &Answer) -> Error {
+    /// An error for an answer that is not what it should be, with the shape of what came instead.
+    pub(crate) fn show(&self, error: Error, answer: &Answer, bodies: &Bodies) -> Error {
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
         error
             .with("content-type", self.redactor.sample(kind.as_bytes(), 80))
-            .with("sample", self.redactor.sample(&answer.body, SAMPLE))
+            .with("shape", self.redactor.clean(&shape(&answer.body, bodies, &self.redactor)))
     }
 
     fn judge(&self, answer: &Answer, rules: &Rules) -> Verdict {

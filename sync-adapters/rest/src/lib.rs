@@ -2,7 +2,8 @@
 //!
 //! [`Rest`] describes an API, by a builder or from TOML; [`RestSource`] reads it. An API is data: the address, how to get
 //! in, the rate it allows, what its answers mean, and for each stream the request, where the records stand, how pages
-//! follow each other and how to ask for what is new.
+//! follow each other and how to ask for what is new. [`ApiConfig`] shows a whole description with every part explained
+//! (`api.example.toml`); the smallest one is this:
 //!
 //! ```
 //! use sync_core::StreamSpec;
@@ -182,6 +183,7 @@ mod redact;
 mod rest;
 mod rules;
 mod secret;
+mod shape;
 mod slowness;
 mod source;
 mod suspect;
@@ -190,6 +192,7 @@ mod template;
 mod throttle;
 mod time_form;
 mod transport;
+mod unseen;
 mod variables;
 mod window;
 

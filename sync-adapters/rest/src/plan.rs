@@ -70,6 +70,7 @@ impl StreamPlan {
         let pager = Pager::new(&endpoint.paging)?;
         if let Some(column) = &endpoint.paging.column {
             field(&spec, "paging.column", column)?;
+            check_unique(&spec, &endpoint, column)?;
         }
         let bodies = Bodies::new(&endpoint, &pager)?;
         let (reader, envelope) = records::compile(&spec, &endpoint, &pager)?;
@@ -237,6 +238,22 @@ impl Since {
             _ => Some(next),
         }
     }
+}
+
+/// Rows that share a value of the keyset's column would be lost at the border of two pages: it is the key, but for what
+/// the partition gives, or declared to be unique.
+fn check_unique(spec: &StreamSpec, endpoint: &Endpoint, column: &str) -> Result<()> {
+    let given = |name: &str| {
+        endpoint.partition_column.as_deref() == Some(name)
+            || endpoint.columns.get(name).is_some_and(|place| place.starts_with('{'))
+    };
+    let mut key = spec.key_columns().iter().filter(|name| !given(name));
+    if endpoint.paging.unique || (key.next().map(String::as_str) == Some(column) && key.next().is_none()) {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "field `paging.column` names the column {column:?}, which is not the key: rows that share a value would be lost between two pages; page by the key, or declare `unique = true` if no two rows do",
+    )))
 }
 
 /// The column a setting names.

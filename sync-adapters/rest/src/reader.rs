@@ -7,7 +7,7 @@ use std::time::Duration;
 use sync_core::json::Page;
 use sync_core::model::{Batch, Boundary, Disposition, Feed, Partition, RowScope};
 use sync_core::source::Reading;
-use sync_core::{Error, ReadRequest, Result, Retry};
+use sync_core::{Error, ReadRequest, Result};
 
 use crate::ahead::Ahead;
 use crate::client::{Answer, Refusal};
@@ -19,10 +19,11 @@ use crate::source::Inner;
 use crate::suspect;
 use crate::tasks::{Task, tasks};
 use crate::template::Variables;
+use crate::unseen::Unseen;
 
 mod batch;
+mod ending;
 mod halving;
-mod looks;
 mod part;
 
 pub(crate) struct Reader {
@@ -44,6 +45,7 @@ pub(crate) struct Reader {
     announced: bool,
     /// An answer without a body came for some dates: what comes after them counts as read only when they are.
     blank: bool,
+    unseen: Unseen,
     /// Whether something is inferred from what does not come.
     counts: bool,
     /// Requests and bytes that were spent on answers of no use, not yet told.
@@ -96,6 +98,7 @@ impl Reader {
             }
         }
         let tasks = tasks(&plan, &position, &request.reading, whole, replaces, now)?;
+        let unseen = Unseen::new(&plan, position == Position::default());
         let evidence = match position.is_inside() {
             true => inner.interrupted.take(plan.spec.name(), &request.partition, &position),
             false => Evidence::fresh(),
@@ -116,6 +119,7 @@ impl Reader {
             announced: false,
             blank: false,
             counts: true,
+            unseen,
             spent: (0, 0),
         })
     }
@@ -171,7 +175,7 @@ impl Reader {
         let page = match self.parse(&answer) {
             Ok(page) => page,
             Err(error) if suspect::is_suspect(&error) => {
-                return Err(self.inner.client.show(self.strike(error), &answer));
+                return Err(self.inner.client.show(self.strike(error), &answer, &self.plan.bodies));
             }
             Err(error) => return Err(self.unreadable(error)),
         };
@@ -180,6 +184,10 @@ impl Reader {
             self.guard.hold(&answer.body)?;
         }
         let step = self.plan.pager.step(&self.position, &facts);
+        if self.plan.pager.is_lost(&self.position, &facts) {
+            let error = self.plan.pager.lost();
+            return Err(self.inner.client.show(error, &answer, &self.plan.bodies));
+        }
         if step == Step::Short && !self.position.again {
             return self.short(&facts);
         }
@@ -187,6 +195,9 @@ impl Reader {
         self.inner.slowness.clear(self.plan.spec.name(), &self.partition);
         let lists = self.is_listing();
         self.evidence.note(&self.plan, lists, &mut self.position, &page, &facts);
+        if !self.position.again {
+            self.unseen.note(&page);
+        }
         match step {
             step if self.position.again => self.compare(step, page, &facts, &answer),
             Step::More(place) => self.go_on(place, Some(page), &facts, &answer),
@@ -262,35 +273,6 @@ impl Reader {
         Ok(())
     }
 
-    /// A page, or a listing, shorter than its total: what is there now may be only a part.
-    fn short(&mut self, facts: &Facts) -> Result<()> {
-        let seen = self.position.records + facts.records;
-        let error = Error::unavailable(
-            "the source sends fewer rows than it says there are; if its total counts rows it does not show, leave out `total`",
-        )
-        .with("rows", seen)
-        .with("total", facts.total.unwrap_or_default());
-        let error = self.strike(error);
-        if error.retry() == Retry::Never && self.position.is_inside() {
-            // The pages before may be what is short: the next run begins this listing again.
-            self.ready.push_back(Batch::marker(Boundary::Resume(self.position.restarted().cursor()?)));
-        }
-        Err(error)
-    }
-
-    /// No body at all: 304, 204, or an empty 200. It is the end of numbered pages, and proves nothing elsewhere.
-    fn nothing(&mut self, answer: &Answer) -> Result<()> {
-        let expected = answer.status.as_u16() == 204
-            && self.position.is_inside()
-            && (self.plan.pager.shifts() || self.plan.is_keyset())
-            && self.position.total.is_none();
-        self.position.doubt |= !expected;
-        self.position.slipped |= !expected;
-        // 204 says that there is nothing; an empty 200 says nothing at all, so what it should hold is asked for again.
-        self.blank |= answer.status == http::StatusCode::OK;
-        self.finish(None, &Facts::default(), answer)
-    }
-
     fn parse(&self, answer: &Answer) -> Result<Page> {
         suspect::check(answer, &self.plan.bodies, &self.inner.client.accept_types)?;
         let body = self.plan.bodies.json(&answer.body, self.inner.limits.body_bytes)?;
@@ -311,10 +293,6 @@ impl Reader {
         }
     }
 
-    fn strike(&self, error: Error) -> Error {
-        self.inner.strikes.count(self.plan.spec.name(), &self.partition, error)
-    }
-
     fn is_listing(&self) -> bool {
         self.tasks.front().is_some_and(|task| task.lists)
     }
@@ -332,6 +310,9 @@ impl Reader {
             self.position.page = PageAt::After(key);
         }
         let next = self.after(&task);
+        if self.tasks.is_empty() {
+            self.unseen.tell(&self.plan, &self.partition);
+        }
         self.ahead = Ahead::default();
         self.guard = Guard::default();
         self.announced = false;

@@ -1,4 +1,5 @@
-//! Takes known secrets out of text that came from outside: raw, percent-encoded, base64 or hexadecimal.
+//! Takes known secrets out of text that came from outside: raw, percent-encoded, escaped as in JSON, base64 or
+//! hexadecimal.
 //!
 //! Our own messages never hold a secret to begin with. What a server sends back (a body sample, an error text, an
 //! address) may repeat one, in any of these forms.
@@ -40,6 +41,11 @@ impl Redactor {
         if raw.contains(&b' ') {
             forms.push((raw.iter().map(|&byte| if byte == b' ' { b'+' } else { byte }).collect(), false));
         }
+        // A sample of JSON shows the digits of names as zeros.
+        let masked: Vec<u8> = raw.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
+        if masked != raw && masked.iter().filter(|byte| !byte.is_ascii_digit()).count() > SHORTEST {
+            forms.push((masked, false));
+        }
         forms.extend(base64_cores(raw).into_iter().map(|core| (core, false)));
         if let Ok(mut needles) = self.needles.write() {
             for (form, any_case) in forms {
@@ -53,14 +59,11 @@ impl Redactor {
     /// The text without secrets.
     pub(crate) fn clean(&self, text: &str) -> String {
         let mut hits: Vec<Range<usize>> = Vec::new();
-        let mut view = View::plain(text.as_bytes());
-        // Three rounds: a link inside a link inside a link.
+        let mut views = vec![View::plain(text.as_bytes())];
+        // Three times: a link inside a link inside a link, or JSON inside JSON.
         for _ in 0..4 {
-            self.find(&view, &mut hits);
-            match view.percent_decoded() {
-                Some(decoded) => view = decoded,
-                None => break,
-            }
+            views.iter().for_each(|view| self.find(view, &mut hits));
+            views = views.iter().flat_map(|view| [view.percent_decoded(), view.unescaped()]).flatten().collect();
         }
         hits.sort_by_key(|hit| hit.start);
         let (mut out, mut at) = (String::with_capacity(text.len()), 0);
@@ -153,6 +156,47 @@ impl View {
         }
         (out.bytes.len() < self.bytes.len()).then_some(out)
     }
+
+    /// The same with every escape of JSON decoded once; `None` where there is none.
+    fn unescaped(&self) -> Option<Self> {
+        let mut out = Self { bytes: Vec::with_capacity(self.bytes.len()), origins: Vec::new(), end: self.end };
+        let mut index = 0;
+        while index < self.bytes.len() {
+            let (decoded, length) = match escape(&self.bytes[index..]) {
+                Some((c, length)) => (c.encode_utf8(&mut [0; 4]).as_bytes().to_vec(), length),
+                None => (vec![self.bytes[index]], 1),
+            };
+            out.origins.extend(std::iter::repeat_n(self.origins[index], decoded.len()));
+            out.bytes.extend(decoded);
+            index += length;
+        }
+        (out.bytes.len() < self.bytes.len()).then_some(out)
+    }
+}
+
+/// The text that the escape at the beginning of these bytes stands for, and its length; `None` where there is none.
+fn escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| -> Option<u32> {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let plain = |c: char| Some((c, 2));
+    match (bytes.first()?, bytes.get(1)?) {
+        (b'\\', b'"' | b'\\' | b'/') => plain(char::from(bytes[1])),
+        (b'\\', b'b') => plain('\u{8}'),
+        (b'\\', b'f') => plain('\u{c}'),
+        (b'\\', b'n') => plain('\n'),
+        (b'\\', b'r') => plain('\r'),
+        (b'\\', b't') => plain('\t'),
+        (b'\\', b'u') => match (unit(0)?, unit(6)) {
+            (high @ 0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
+                char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)).map(|c| (c, 12))
+            }
+            (alone, _) => char::from_u32(alone).map(|c| (c, 6)),
+        },
+        _ => None,
+    }
 }
 
 fn position(hay: &[u8], needle: &[u8]) -> Option<usize> {
@@ -216,6 +260,10 @@ mod tests {
             twice,
             String::from_utf8(hex(SECRET.as_bytes())).unwrap(),
             String::from_utf8(hex(SECRET.as_bytes())).unwrap().to_uppercase(),
+            SECRET.replace('/', "\\/"),
+            SECRET.replace('/', "\\\\\\/"),
+            SECRET.chars().map(|c| format!("\\u{:04X}", u32::from(c))).collect(),
+            SECRET.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>().replace('\\', "%5c"),
             STANDARD_NO_PAD.encode(SECRET),
             URL_SAFE_NO_PAD.encode(SECRET),
             STANDARD_NO_PAD.encode(format!("user:{SECRET}")),

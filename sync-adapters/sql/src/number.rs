@@ -84,7 +84,6 @@ impl<'n> Parts<'n> {
     }
 
     /// What decides which of two numbers is farther from zero.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "other databases compare decimals by themselves"))]
     fn size(&self) -> (usize, &'n str, &'n str) {
         (self.whole.len(), self.whole, self.fraction)
     }

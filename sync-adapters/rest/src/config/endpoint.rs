@@ -234,6 +234,13 @@ impl Endpoint {
         self.paged(Style::Next, None, Some(pointer.into()))
     }
 
+    /// Says that the last page leaves out the member that names the next one.
+    #[must_use]
+    pub fn absent_at_end(mut self) -> Self {
+        self.paging.absent_at_end = true;
+        self
+    }
+
     /// Pages by the `Link` header.
     #[must_use]
     pub fn link(self) -> Self {
@@ -252,11 +259,20 @@ impl Endpoint {
         self.paged(Style::Offset, Some(param.into()), None)
     }
 
-    /// Pages of the rows above the highest value of a column seen so far.
+    /// Pages of the rows above the highest value of a column seen so far: the key of the stream, or a column that is
+    /// [unique](Endpoint::unique_keyset).
     #[must_use]
     pub fn keyset(self, param: impl Into<String>, column: impl Into<String>) -> Self {
         let mut paged = self.paged(Style::Keyset, Some(param.into()), None);
         paged.paging.column = Some(column.into());
+        paged
+    }
+
+    /// The same for a column that is not the key, and in which no two rows have the same value.
+    #[must_use]
+    pub fn unique_keyset(self, param: impl Into<String>, column: impl Into<String>) -> Self {
+        let mut paged = self.keyset(param, column);
+        paged.paging.unique = true;
         paged
     }
 

@@ -28,6 +28,12 @@ pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
 pub use transform::{Case, Transform};
 
 /// One API: where it is, how to get in, its limits and its streams.
+///
+/// A whole description, annotated, is `api.example.toml` beside the manifest of this crate:
+///
+/// ```toml
+#[doc = include_str!("../../api.example.toml")]
+/// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -46,8 +46,13 @@ pub struct PagingConfig {
     pub size_param: Option<String>,
     /// Where the body names the next page's token or address, a JSON pointer.
     pub at: Option<String>,
-    /// The column with the key, for keysets.
+    /// Whether the last page leaves the member at `at` out, instead of setting it to null, false or an empty text. Where it
+    /// does not, a full page without the member is an error: a wrong pointer would lose the rest.
+    pub absent_at_end: bool,
+    /// The column with the key, for keysets: the key of the stream, or a column that is `unique`.
     pub column: Option<String>,
+    /// Whether no two rows have the same value in `column`. Rows that share one would be lost at the border of two pages.
+    pub unique: bool,
     /// Where the body says how many rows there are in all.
     pub total: Option<String>,
     /// Where the body says how many pages there are in all.
@@ -82,6 +87,12 @@ impl PagingConfig {
                 "column",
                 if self.style == Style::Keyset { "is needed: which column is the key?" } else { "has no use here" },
             );
+        }
+        if self.absent_at_end && !needs_at {
+            return wrong("absent_at_end", "has no use here");
+        }
+        if self.unique && self.style != Style::Keyset {
+            return wrong("unique", "has no use here");
         }
         if self.first.is_some() && !numbered {
             return wrong("first", "is for numbered pages");

@@ -5,7 +5,7 @@ mod link;
 
 use http::HeaderMap;
 use sync_core::json::Page;
-use sync_core::{Result, Value};
+use sync_core::{Error, Result, Value};
 
 pub(crate) use guard::{Guard, limit};
 
@@ -29,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) dropped: u64,
     pub(crate) total: Option<u64>,
     next: Option<String>,
+    /// Whether the body has the member that names the next page, be it null or empty.
+    named: bool,
     pages: Option<u64>,
     per_page: Option<u64>,
     ended: bool,
@@ -137,6 +139,7 @@ impl Pager {
             dropped: page.dropped as u64,
             total: extra(&self.config.total).and_then(count),
             next,
+            named: extra(&self.config.at).is_some(),
             pages: extra(&self.config.pages).and_then(count),
             per_page: extra(&self.config.per_page).and_then(count),
             ended: more == Some(false) || extra(&self.config.done).is_some_and(holds),
@@ -170,6 +173,32 @@ impl Pager {
                 None => Step::Short,
             },
         }
+    }
+
+    /// Whether the body does not have the member that names the next page, on a page that may have one behind it: the
+    /// declaration may be wrong, and the rest would be lost.
+    pub(crate) fn is_lost(&self, position: &Position, facts: &Facts) -> bool {
+        // A total that is not reached is told of as such, and one that is reached is the end.
+        let open = !facts.ended && facts.total.is_none();
+        let full = match facts.per_page.or(self.config.size) {
+            Some(size) => facts.came() >= size,
+            // Who came here by the pointer knows that it is right.
+            None => position.pages == 0,
+        };
+        self.misses(facts) && open && full && facts.came() > 0
+    }
+
+    /// Whether the body lacks the member that names the next page, which it should have even at the end.
+    pub(crate) fn misses(&self, facts: &Facts) -> bool {
+        self.config.at.is_some() && !facts.named && !self.config.absent_at_end
+    }
+
+    /// The error for it.
+    pub(crate) fn lost(&self) -> Error {
+        Error::config(
+            "a full page has no member where `paging.at` looks for the next page: correct the pointer, or declare `absent_at_end = true` if the last page leaves the member out",
+        )
+        .with("at", self.config.at.as_deref().unwrap_or_default())
     }
 
     /// The number of this page, when pages are numbered.

@@ -1,12 +1,14 @@
 //! The real transport: reqwest over rustls.
 
 use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use reqwest::redirect::Policy;
 use sync_core::{Error, ErrorKind, Result, Retry};
+use url::Url;
 
 use super::address::{CheckedResolver, RefusedAddress};
 use super::{HttpRequest, HttpResponse, HttpTransport, Network};
@@ -83,25 +85,35 @@ impl ReqwestTransport {
 #[async_trait]
 impl HttpTransport for ReqwestTransport {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
+        let host = authority(&request.url);
         let mut outgoing = self.client.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
         }
-        let response = outgoing.send().await.map_err(failed)?;
+        let response = outgoing.send().await.map_err(|cause| failed(cause, &host))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes_stream().map(|chunk| chunk.map_err(failed)).boxed();
+        let body = response.bytes_stream().map(move |chunk| chunk.map_err(|cause| failed(cause, &host))).boxed();
         Ok(HttpResponse { status, headers, body })
     }
 }
 
-/// What a failure of the way means. The cause is kept without its address: the query may hold a secret.
-fn failed(cause: reqwest::Error) -> Error {
+/// Host and port: all of an address that an error may show.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// What a failure of the way means, and what to do. Of the cause the innermost one is kept, which names what happened,
+/// and no address: the query may hold a secret.
+fn failed(cause: reqwest::Error, host: &str) -> Error {
     let cause = cause.without_url();
     let mut chain: Vec<String> = Vec::new();
-    let mut refused = false;
+    let (mut refused, mut closed) = (false, false);
     let mut next: Option<&(dyn StdError + 'static)> = Some(&cause);
     while let Some(error) = next {
         refused |= error.is::<RefusedAddress>();
+        closed |=
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         chain.push(error.to_string());
         next = error.source();
     }
@@ -111,19 +123,31 @@ fn failed(cause: reqwest::Error) -> Error {
             "the address is refused: its name leads to a private, link-local or reserved address; allow it with `allow_private_network`",
         )
     } else if says("invalid peer certificate") {
-        Error::unavailable("the other side's certificate is not accepted").with_retry(Retry::Never)
+        Error::unavailable(
+            "the other side's certificate is not accepted; if it is of an authority of your own, add that with `trust`",
+        )
+        .with_retry(Retry::Never)
     } else if says("message head is too large") {
         Error::new(ErrorKind::Limit, "the response has more headers than allowed")
     } else if cause.is_timeout() && cause.is_connect() {
-        Error::unavailable("no connection in time")
+        Error::unavailable(
+            "no connection in time; is the host reachable from here, and `limits.connect_seconds` long enough?",
+        )
     } else if cause.is_timeout() {
-        Error::unavailable("no bytes came in time")
+        Error::unavailable("no bytes came in time; raise `limits.idle_seconds` if the source takes that long")
+    } else if cause.is_connect() && says("dns error") {
+        Error::unavailable("the host's name cannot be resolved; check the host in `base`, and name resolution here")
+    } else if closed {
+        Error::unavailable("the connection is refused; check the port in `base`, and whether the service runs")
     } else if cause.is_connect() {
-        Error::unavailable("cannot connect")
+        Error::unavailable("cannot connect; is the host reachable from here?")
     } else if cause.is_builder() {
         Error::config("the request cannot be built")
     } else {
         Error::unavailable("the connection broke before the response was complete")
     };
-    error.caused_by(cause)
+    match chain.pop() {
+        Some(innermost) => error.with("host", host).caused_by(innermost),
+        None => error.with("host", host),
+    }
 }

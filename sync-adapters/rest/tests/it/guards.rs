@@ -260,3 +260,76 @@ async fn a_row_added_behind_us_is_no_shortage() {
     let outcome = read_as(&source, Default::default(), None, Reading::Listing).await.good();
     assert_eq!((outcome.ids(), outcome.complete()), (vec![5, 6, 7], Some(false)), "and no proof either");
 }
+
+fn by_token_at(pointer: &str) -> sync_rest::Endpoint {
+    get("/orders").records("/data").cursor(pointer)
+}
+
+#[tokio::test]
+async fn a_wrong_pointer_to_the_next_page_is_an_error_that_names_it_and_what_there_is() {
+    let handler = |request: &Request| {
+        let page = request.number("cursor").unwrap_or(0);
+        let next = (page < 2).then_some(page + 1);
+        Reply::json(&json!({"data": [{"id": page, "name": "Jane"}], "next": next}))
+    };
+    for endpoint in [by_token_at("/nxt"), get("/orders").records("/data").next("/nxt"), by_token_at("/meta/next")] {
+        let server = Server::start(handler).await;
+        let at = endpoint.paging.at.clone().unwrap();
+        let source = server.source(&orders(), endpoint.since("since"));
+        let outcome = read(&source, None).await;
+        assert_eq!((outcome.error().kind(), outcome.error().retry()), (ErrorKind::Config, Retry::Never));
+        let text = outcome.error().to_string();
+        assert!(text.contains(&at) && text.contains("next: number") && text.contains("absent_at_end"), "{text}");
+        assert!(!text.contains("Jane"), "{text}");
+        assert!(outcome.batches.is_empty(), "the position does not move");
+    }
+    let server = Server::start(|_| Reply::json(&json!({"data": [{"id": 1}], "next": "b", "total": 2}))).await;
+    let source = server.source(&orders(), by_token_at("/nxt").total("/total"));
+    let text = read(&source, None).await.error().to_string();
+    assert!(text.contains("fewer rows") && text.contains("nothing at: /nxt"), "{text}");
+}
+
+#[tokio::test]
+async fn a_last_page_without_the_member_is_the_end_where_that_is_known() {
+    let last = |request: &Request| match request.number("cursor") {
+        None => Reply::json(&json!({"data": [{"id": 1}, {"id": 2}], "next": 1, "total": 3, "complete": false})),
+        Some(_) => Reply::json(&json!({"data": [{"id": 3}], "total": 3, "complete": true})),
+    };
+    let plain = || get("/orders").records("/data").cursor("/next");
+    let mut done = plain();
+    done.paging.done = Some("/complete".to_owned());
+    for endpoint in [plain(), plain().absent_at_end(), plain().size("limit", 2), plain().total("/total"), done] {
+        let server = Server::start(last).await;
+        let source = server.source(&orders(), endpoint);
+        assert_eq!(read(&source, None).await.good().ids(), [1, 2, 3]);
+    }
+    for (endpoint, good) in [
+        (plain(), false),
+        (plain().size("limit", 1), false),
+        (plain().size("limit", 2), true),
+        (plain().absent_at_end(), true),
+    ] {
+        let server = Server::start(|_| Reply::json(&json!({"data": [{"id": 1}]}))).await;
+        let source = server.source(&orders(), endpoint);
+        assert_eq!(read(&source, None).await.error.is_none(), good, "one page that may be full");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_share_a_keyset_value_at_a_page_border_are_not_lost_in_silence() {
+    let server = Server::start(|request| {
+        let after = request.number("after").unwrap_or(0) as u64;
+        let data: Vec<_> = (after + 1..=3).take(2).map(|id| json!({"id": id, "account": "a", "n": id})).collect();
+        Reply::json(&json!({"data": data}))
+    })
+    .await;
+    let spec = sync_core::StreamSpec::new("orders").key(["account", "id"]).text("account").int("n");
+    let endpoint = || get("/orders").records("/data").size("limit", 2);
+    for column in ["n", "id", "account"] {
+        let error = server.rest(&spec, endpoint().keyset("after", column)).build().unwrap_err();
+        assert!(error.to_string().contains("unique = true"), "{error}");
+    }
+    assert_eq!(read(&server.source(&spec, endpoint().unique_keyset("after", "n")), None).await.good().ids(), [1, 2, 3]);
+    let parts = endpoint().keyset("after", "id").partition("a", [("x", "y")]).partition_column("account");
+    assert!(server.rest(&spec, parts).build().is_ok(), "within a partition the rest of the key is the key");
+}

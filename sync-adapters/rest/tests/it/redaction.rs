@@ -286,3 +286,47 @@ async fn a_key_in_the_query_is_sent_with_every_page_and_saved_with_none() {
         assert!(!format!("{:?}", batch.boundary).contains("api_key"));
     }
 }
+
+/// A secret as it stands in JSON that was written with care: PHP escapes the slash, others everything.
+const ESCAPED: &str = "sk/live+4f/9Q2\"x7";
+
+fn escapes() -> [String; 2] {
+    let php = ESCAPED.replace('"', "\\\"").replace('/', "\\/");
+    [php, ESCAPED.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()]
+}
+
+fn escaped_source(server: &Server) -> sync_rest::RestSource {
+    let spec = orders().int("n");
+    server.rest(&spec, get("/orders").records("/data")).bearer(SecretString::from(ESCAPED)).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_with_json_escapes_is_not_shown_in_an_error() {
+    for escaped in escapes() {
+        let name = escaped.clone();
+        let bodies = [
+            format!("{{\"message\":\"no such token: {escaped}\"}}"),
+            format!("{{\"{name}\":1}}"),
+            format!("{{\"data\":[{{\"id\":1,\"{name}\": nul}}]}}"),
+        ];
+        for body in bodies {
+            let server = Server::start(move |_| Reply::body("application/json", body.clone())).await;
+            let outcome = read(&escaped_source(&server), None).await;
+            let error = format!("{} {:?}", outcome.error(), outcome.error());
+            assert!(!["9Q2", "0Q0", "live", "u0039", "u0000"].iter().any(|part| error.contains(part)), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_with_json_escapes_is_not_kept_among_the_dead_letters() {
+    for escaped in escapes() {
+        let body = format!("{{\"data\":[{{\"id\":1,\"n\":\"{escaped}\"}},{{\"id\":2,\"n\":2}}]}}");
+        let server = Server::start(move |_| Reply::body("application/json", body.clone())).await;
+        let outcome = read(&escaped_source(&server), None).await.good();
+        assert_eq!(outcome.ids(), [2]);
+        let reject = &outcome.batches[0].rejects[0];
+        let kept = format!("{} {}", String::from_utf8_lossy(&reject.body), reject.reason);
+        assert!(!kept.contains("9Q2") && !kept.contains("u0039") && kept.contains("[redacted]"), "{kept}");
+    }
+}

@@ -4,6 +4,7 @@ mod checkpoint;
 mod discover;
 mod error;
 mod function;
+mod identity;
 mod naming;
 mod page;
 mod plan;

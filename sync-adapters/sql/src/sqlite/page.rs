@@ -12,7 +12,7 @@ use sync_core::{Error, ErrorKind, Key, Result, Rows, StreamSpec, Value};
 use super::error::failed;
 use super::function::INSTANT;
 use super::plan::names;
-use super::position::{Again, by_time, time_of, version};
+use super::position::{Begin, by_time, time_of, version};
 use super::schema::columns;
 use super::scope::condition;
 use super::value::{declared_type, value_of};
@@ -34,7 +34,7 @@ pub(super) struct Ask {
     /// The last row of the page before, by the columns that decide the order.
     pub(super) after: Option<Vec<Value>>,
     /// Where the whole read begins, if it is not at the beginning of the table.
-    pub(super) again: Option<Again>,
+    pub(super) begin: Option<Begin>,
     /// The most rows.
     pub(super) limit: usize,
     /// The present.
@@ -106,16 +106,20 @@ fn select(connection: &Connection, ask: &Ask) -> Result<(String, Vec<Owned>)> {
     let mut condition = condition(connection, stream, &ask.rows)?;
     let columns = names(stream).map(column).collect::<Result<Vec<_>>>()?.join(", ");
     let order = ask.order.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
-    if let (Some(again), Some(version)) = (&ask.again, order.first()) {
+    if let (Some(begin), Some(version)) = (&ask.begin, order.first()) {
+        // Later pages are found by their place alone: an index looks for one of the two.
         if ask.after.is_none() {
-            // Later pages are found by their place alone: an index looks for one of the two.
             condition.sql.push_str(&format!(" AND {version} >= ? COLLATE BINARY"));
-            condition.values.push(Owned::Text(again.earliest.clone()));
+            condition.values.push(match begin {
+                Begin::Version(first) => raw_of(first)?,
+                Begin::Time(time) => Owned::Text(time.earliest.clone()),
+            });
         }
-        condition
-            .sql
-            .push_str(&format!(" AND ({version} >= ? COLLATE BINARY OR coalesce({INSTANT}({version}) >= ?, TRUE))"));
-        condition.values.extend([Owned::Text(again.floor.clone()), Owned::Integer(again.since.micros())]);
+        if let Begin::Time(time) = begin {
+            let later = format!("({version} >= ? COLLATE BINARY OR coalesce({INSTANT}({version}) >= ?, TRUE))");
+            condition.sql.push_str(&format!(" AND {later}"));
+            condition.values.extend([Owned::Text(time.floor.clone()), Owned::Integer(time.since.micros())]);
+        }
     }
     if let Some(after) = &ask.after {
         let marks = vec!["? COLLATE BINARY"; order.len()].join(", ");

@@ -56,16 +56,24 @@ pub(super) fn by_time(stream: &StreamSpec) -> bool {
     version(stream).is_some_and(|version| matches!(version.kind(), Kind::Timestamp | Kind::Date))
 }
 
-/// Whether rows of this stream may come again without harm, so that a read by time begins again a little before the
-/// last one. A row that is appended would be there twice.
+/// Whether rows of this stream may come again without harm. A row that is appended would be there twice.
 pub(super) fn may_repeat(stream: &StreamSpec) -> bool {
-    by_time(stream) && stream.writes() != Disposition::Append
+    stream.version_column().is_some() && stream.writes() != Disposition::Append
 }
 
 /// The instant of a version that is a time.
 pub(super) fn time_of(version: &Value) -> Option<Timestamp> {
     let Value::Text(text) = version else { return None };
     instant(text).or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(chrono::NaiveTime::MIN).and_utc().into()))
+}
+
+/// Where a read begins again, before the row that the last one ended with.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Begin {
+    /// With all rows of this version.
+    Version(Value),
+    /// With all rows of this time.
+    Time(Again),
 }
 
 /// Where a read by time begins again.

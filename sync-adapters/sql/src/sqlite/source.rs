@@ -12,7 +12,7 @@ use sync_core::source::{CursorKind, Listing, Reading, SourceCapabilities};
 use sync_core::{BatchStream, Boundary, Clock, Error, Feed, ReadRequest, Result, Source, StreamSpec, SystemClock};
 
 use super::page::{self, Ask, Page};
-use super::position::{self, Again, Place, by_time, cursor, may_repeat, order, time_of};
+use super::position::{self, Again, Begin, Place, by_time, cursor, may_repeat, order, time_of};
 use super::worker::Worker;
 use super::{SqliteOptions, discover};
 
@@ -25,10 +25,11 @@ use super::{SqliteOptions, discover};
 /// column is read as a whole by every run, and one whose version or key is declared anew begins anew. Deletes are found
 /// by a reconcile.
 ///
-/// Versions that are times may be written in every form that SQLite reads, mixed as well: a run reads the last second of
-/// the run before again, and what comes again is unchanged. Only a column declared `TIMESTAMP_TEXT`, which this library
-/// itself writes in one form, and a stream that is appended continue exactly behind the last row. A version that lies in
-/// the future is read, but the position does not pass the present: it would hide the changes until then.
+/// Versions that are times may be written in every form that SQLite reads, mixed as well, and shared by changes that come
+/// later: a run reads the last second of the run before again, and what comes again is unchanged. (In a column declared
+/// `TIMESTAMP_TEXT`, which this library writes in one form, it is the last microsecond.) For other versions
+/// [`SqliteSource::inclusive`] does the same. A stream that is appended always continues behind the last row. A version
+/// that lies in the future is read, but the position does not pass the present: it would hide the changes until then.
 #[derive(Debug, Clone)]
 pub struct SqliteSource {
     name: Arc<str>,
@@ -36,6 +37,7 @@ pub struct SqliteSource {
     streams: Vec<Arc<StreamSpec>>,
     page: usize,
     lookback: Duration,
+    inclusive: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -54,6 +56,7 @@ impl SqliteSource {
             streams: Vec::new(),
             page: 1000,
             lookback: Duration::ZERO,
+            inclusive: false,
             clock: Arc::new(SystemClock::new()),
         })
     }
@@ -72,6 +75,17 @@ impl SqliteSource {
         self
     }
 
+    /// Every run reads the rows of the last version again, also where it is no time.
+    ///
+    /// For numbers that several changes may come to share at different times, such as seconds since 1970: a row that gets
+    /// the last version later, and has a lower key, would not be found. A number that grows with every change or
+    /// transaction needs no such care.
+    #[must_use]
+    pub fn inclusive(mut self) -> Self {
+        self.inclusive = true;
+        self
+    }
+
     /// Every run begins this long before the newest version of the last one, for rows that commit late with an older
     /// version. It holds for versions that are times, in streams whose rows may come again: not in one that is appended.
     /// The default is none.
@@ -86,6 +100,10 @@ impl SqliteSource {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    fn repeats(&self, stream: &StreamSpec) -> bool {
+        may_repeat(stream) && (self.inclusive || by_time(stream))
     }
 
     /// The stream that a table of the database makes: its columns, their kinds, its key.
@@ -106,7 +124,7 @@ impl Source for SqliteSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        let repeats = self.streams.iter().any(|stream| may_repeat(stream));
+        let repeats = self.streams.iter().any(|stream| self.repeats(stream));
         let cursor = if repeats { CursorKind::Inclusive } else { CursorKind::PositionAndKey };
         SourceCapabilities::replayable(cursor).listing(Listing::Rows).ranges()
     }
@@ -136,7 +154,7 @@ impl Source for SqliteSource {
         let by_version = rows.is_none() && stream.version_column().is_some();
         let order = order(&stream, by_version);
         let walk =
-            Walk { source: self, stream, request, rows, by_version, order, saved: None, again: None, at: At::Begin };
+            Walk { source: self, stream, request, rows, by_version, order, saved: None, begin: None, at: At::Begin };
         try_unfold(walk, |mut walk| async move { Ok(walk.next().await?.map(|batch| (batch, walk))) }).boxed()
     }
 }
@@ -155,7 +173,7 @@ struct Walk<'s> {
     /// Where a later read of changes continues.
     saved: Place,
     /// Where this read of changes began.
-    again: Option<Again>,
+    begin: Option<Begin>,
     at: At,
 }
 
@@ -185,7 +203,7 @@ impl Walk<'_> {
             order: self.order.clone(),
             by_version: self.by_version,
             after,
-            again: self.again.clone(),
+            begin: self.begin.clone(),
             limit: self.source.page,
             now: self.source.clock.now().into(),
         };
@@ -206,11 +224,14 @@ impl Walk<'_> {
         let stream = Arc::clone(&self.stream);
         let of_one_form = self.source.worker.call(move |connection| page::check_version(connection, &stream)).await?;
         self.saved = place.clone();
-        let version = place.as_ref().and_then(|values| values.first());
-        if may_repeat(&self.stream) && !(of_one_form && self.source.lookback.is_zero()) {
-            self.again = version.and_then(|version| Again::at(version, self.source.lookback));
-        }
-        Ok(place.filter(|_| self.again.is_none()))
+        let last = place.as_ref().and_then(|values| values.first());
+        self.begin = match last.filter(|_| self.source.repeats(&self.stream)) {
+            Some(last) if by_time(&self.stream) && !(of_one_form && self.source.lookback.is_zero()) => {
+                Again::at(last, self.source.lookback).map(Begin::Time)
+            }
+            last => last.cloned().map(Begin::Version),
+        };
+        Ok(place.filter(|_| self.begin.is_none()))
     }
 
     fn batch(&mut self, page: Page) -> Result<Batch> {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::error::failed;
 use super::function::define;
+use super::identity::Identity;
 use super::{Durability, SqliteOptions};
 
 /// How long a statement waits while another connection writes.
@@ -26,6 +27,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(crate) struct Worker {
     jobs: Sender<Job>,
     path: Arc<Path>,
+    identity: Identity,
 }
 
 impl Worker {
@@ -47,7 +49,8 @@ impl Worker {
         let outcome =
             ready.await.map_err(|_| Error::internal("the database's thread ended while it opened the file"))?;
         outcome.map_err(|error| error.with("file", path.display()))?;
-        Ok(Self { jobs, path })
+        let identity = Identity::of(&path);
+        Ok(Self { jobs, path, identity })
     }
 
     /// Does the work on the connection's thread. Once begun it is done, even when nobody waits for it any more.
@@ -56,7 +59,9 @@ impl Worker {
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| drop(answer.send(work(connection))));
+        let (identity, path) = (self.identity, Arc::clone(&self.path));
+        let job: Job =
+            Box::new(move |connection| drop(answer.send(identity.check(&path).and_then(|()| work(connection)))));
         let gone = |_| {
             Error::internal("the database's thread has ended: an earlier call made it panic")
                 .with("file", self.path.display())

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use sync_core::model::{Disposition, Outcome};
 use sync_core::state::RunStatus;
 use sync_core::{Clock, ReadRequest, RunOptions, Source, StreamSpec};
+use sync_testkit::ManualClock;
 
 use crate::copy::World;
 
@@ -97,11 +97,27 @@ async fn only_the_last_second_comes_again_and_nothing_of_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_that_this_library_wrote_are_read_once() {
+async fn of_times_that_this_library_wrote_only_the_last_comes_again() {
     let world = followed(by_time(), "TIMESTAMP_TEXT", "2026-01-01T10:00:00.000000Z").await;
-    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+    world.adds(5, "2026-01-01T10:00:00.000001Z");
+    world.then_has(&["1", "5"]).await;
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 1);
     world.adds(2, "2026-01-01T10:00:00.000001Z");
-    world.then_has(&["1", "2"]).await;
+    world.then_has(&["1", "2", "5"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_later_changes_share_is_read_inclusively_where_it_is_asked_for() {
+    let stream = StreamSpec::new("orders").key(["id"]).int("updated_at").version("updated_at").text("note");
+    let mut world = followed(stream, "INTEGER", "1767225600").await;
+    let mut add = async |id: i64, expected: &[&str]| {
+        world.there.execute("INSERT INTO orders VALUES (?, 1767225600, 'late')", [id]).unwrap();
+        world.then_has(expected).await;
+        world.source = world.source.clone().inclusive();
+    };
+    add(0, &["1"]).await;
+    add(-1, &["-1", "0", "1"]).await;
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Unchanged), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,30 +175,12 @@ async fn a_lookback_never_moves_the_position_forward() {
     world.then_has(&["1", "2", "3"]).await;
 }
 
-#[derive(Debug)]
-struct Stopped(DateTime<Utc>);
-
-#[async_trait]
-impl Clock for Stopped {
-    fn now(&self) -> DateTime<Utc> {
-        self.0
-    }
-
-    fn elapsed(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    async fn sleep(&self, _: Duration) {}
-
-    fn random(&self) -> u64 {
-        0
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_version_in_the_far_future_does_not_hide_all_later_changes() {
     let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2099-01-01T00:00:00Z', 'a'), (2, '2026-06-01T00:00:00Z', 'b')", &[by_time()]).await;
-    world.source = world.source.clock(Arc::new(Stopped("2026-06-02T00:00:00Z".parse().unwrap())));
+    let clock = ManualClock::new(1);
+    clock.jump("2026-06-02T00:00:00Z".parse::<DateTime<Utc>>().unwrap() - clock.now());
+    world.source = world.source.clock(Arc::new(clock));
     world.run(RunOptions::incremental()).await;
     world.adds(3, "2026-06-01T00:00:01Z");
     world.then_has(&["1", "2", "3"]).await;

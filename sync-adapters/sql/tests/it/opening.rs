@@ -1,6 +1,7 @@
 //! A file that cannot be opened: the error says which, and what to do.
 
-use sync_core::ErrorKind;
+use rusqlite::Connection;
+use sync_core::{ErrorKind, Sink, Source, StreamSpec};
 use sync_sql::{Sqlite, SqliteSource};
 
 #[tokio::test]
@@ -21,4 +22,30 @@ async fn the_error_says_what_to_do() {
     }
     let missing = SqliteSource::open(folder.path().join("missing.db")).await.unwrap_err().to_string();
     assert!(missing.contains("there is no such file") && missing.contains("missing.db"), "{missing}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_goes_on_in_a_file_that_was_deleted_or_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.db");
+    let stream = StreamSpec::new("orders").key(["id"]);
+    let sink = Sqlite::open(&file).await.unwrap();
+    sink.prepare(&stream).await.unwrap();
+    let source = SqliteSource::open(&file).await.unwrap().table(stream.clone());
+    source.check().await.unwrap();
+    std::fs::rename(&file, folder.path().join("elsewhere.db")).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (id INTEGER)").unwrap();
+        }
+        for error in [sink.prepare(&stream).await.unwrap_err(), source.check().await.unwrap_err()] {
+            assert!(
+                error.to_string().contains("deleted or replaced") && error.to_string().contains("shop.db"),
+                "{error}"
+            );
+        }
+    }
+    std::fs::rename(folder.path().join("elsewhere.db"), &file).unwrap();
+    sink.prepare(&stream).await.unwrap();
 }

@@ -8,6 +8,7 @@ use sync_core::model::{Outcome, RowScope};
 use sync_core::state::{LetterBody, LetterQuery};
 use sync_core::{Error, Key, Result, RunOptions, StreamSpec};
 use sync_sql::SqliteSource;
+use sync_testkit::Report;
 use sync_testkit::source::{Act, Hand, conformance, with_hand};
 
 use crate::copy::World;
@@ -165,22 +166,33 @@ async fn rows_that_could_never_be_found_are_refused() {
 }
 
 /// Changes rows of the table under test.
-struct Clerk(std::sync::Mutex<Connection>);
+struct Clerk {
+    table: std::sync::Mutex<Connection>,
+    /// The version after the newest one, in SQL.
+    next_version: &'static str,
+    /// Whether a row may get the newest version when others have had it for long.
+    shares: bool,
+}
 
 #[async_trait]
 impl Hand for Clerk {
     async fn act(&self, act: Act) -> Result<Option<(String, Key)>> {
-        let connection = self.0.lock().unwrap();
+        let (connection, later) = (self.table.lock().unwrap(), self.next_version);
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         let (next, first) = (number("SELECT max(id) + 1 FROM orders"), number("SELECT min(id) FROM orders"));
         let (sql, id) = match act {
-            Act::Add => (format!("INSERT INTO orders SELECT {next}, max(version) + 1, 'new' FROM orders"), next),
+            Act::Add => (format!("INSERT INTO orders SELECT {next}, {later}, 'new' FROM orders"), next),
             Act::TieAbove => (format!("INSERT INTO orders SELECT {next}, max(version), 'tie' FROM orders"), next),
             Act::Change => {
-                (format!("UPDATE orders SET version = (SELECT max(version) + 1 FROM orders) WHERE id = {first}"), first)
+                (format!("UPDATE orders SET version = (SELECT {later} FROM orders) WHERE id = {first}"), first)
+            }
+            Act::TieBelow if self.shares => {
+                let newest = "(SELECT max(version) FROM orders)";
+                let old = number(&format!("SELECT min(id) FROM orders WHERE version < {newest}"));
+                (format!("UPDATE orders SET version = {newest}, note = 'tie' WHERE id = {old}"), old)
             }
             Act::Remove => (format!("DELETE FROM orders WHERE id = {first}"), first),
-            // A version here is the number of a transaction, whose rows appear together: none comes below the cursor.
+            // A version that is the number of a transaction, whose rows appear together, has no such rows.
             _ => return Ok(None),
         };
         connection.execute_batch(&sql).unwrap();
@@ -188,18 +200,42 @@ impl Hand for Clerk {
     }
 }
 
-#[tokio::test]
-async fn sqlite_keeps_the_specification_of_a_source() {
+/// Proves a table of 35 rows, whose versions these expressions make.
+async fn prove(stream: StreamSpec, inclusive: bool, version: &str, next_version: &'static str) -> Report {
     let folder = tempfile::tempdir().unwrap();
+    let shares = inclusive || version.contains("datetime");
     let report = conformance(async |name| {
         let file = folder.path().join(name);
         let table = Connection::open(&file).unwrap();
-        table.execute_batch(ORDERS).unwrap();
-        table.execute_batch("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 35) INSERT INTO orders SELECT i, i / 2, 'note' FROM n").unwrap();
-        let source = SqliteSource::open(&file).await?.page(10).table(orders());
-        Ok::<_, Error>(with_hand(source, Clerk(std::sync::Mutex::new(table))))
+        table.execute_batch("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version, note TEXT)").unwrap();
+        table.execute_batch(&format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 35) INSERT INTO orders SELECT i, {version}, 'note' FROM n")).unwrap();
+        let mut source = SqliteSource::open(&file).await?.page(10).table(stream.clone());
+        if inclusive {
+            source = source.inclusive();
+        }
+        Ok::<_, Error>(with_hand(source, Clerk { table: std::sync::Mutex::new(table), next_version, shares }))
     })
     .await;
     println!("{report}");
-    report.assert_held(["a_row_at_the_same_position_comes_too", "a_change_during_a_read_is_not_lost"]);
+    report
+}
+
+const CHECKS: [&str; 2] = ["a_row_at_the_same_position_comes_too", "a_change_during_a_read_is_not_lost"];
+
+#[tokio::test]
+async fn sqlite_keeps_the_specification_of_a_source() {
+    let report = prove(orders(), false, "i / 2", "max(version) + 1").await;
+    report.assert_held(CHECKS);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_specification_of_a_source_whose_versions_are_shared() {
+    let report = prove(orders(), true, "i / 2", "max(version) + 1").await;
+    report.assert_held(CHECKS);
+    report.assert_held(["a_row_below_the_cursor_at_its_position_comes_too"]);
+    let by_time = StreamSpec::new("orders").key(["id"]).version("version").text("note");
+    let (version, next) = ("datetime(1767225600 + i / 2, 'unixepoch')", "datetime(max(version), '+1 second')");
+    let report = prove(by_time, false, version, next).await;
+    report.assert_held(CHECKS);
+    report.assert_held(["a_row_below_the_cursor_at_its_position_comes_too"]);
 }

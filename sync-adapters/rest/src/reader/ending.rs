@@ -1,8 +1,8 @@
-//! The end of a listing: at once, or after a second look at pages that may have shifted.
+//! The end of a listing: at once, after a second look at pages that may have shifted, or short of what was promised.
 
-use sync_core::Result;
 use sync_core::json::Page;
-use sync_core::model::{Boundary, Timestamp};
+use sync_core::model::{Batch, Boundary, Timestamp};
+use sync_core::{Error, Result, Retry};
 
 use super::Reader;
 use crate::ahead::Ahead;
@@ -81,5 +81,42 @@ impl Reader {
         let Some(task) = self.tasks.front() else { return false };
         let hopeless = task.lists && !task.advances && !self.is_complete(task, facts);
         self.evidence.can_look() && !self.position.again && !self.position.slipped && !hopeless
+    }
+
+    /// A page, or a listing, shorter than its total: what is there now may be only a part.
+    pub(super) fn short(&mut self, facts: &Facts) -> Result<()> {
+        let seen = self.position.records + facts.records;
+        let error = Error::unavailable(
+            "the source sends fewer rows than it says there are; if its total counts rows it does not show, leave out `total`",
+        )
+        .with("rows", seen)
+        .with("total", facts.total.unwrap_or_default());
+        let error = match &self.plan.pager.config.at {
+            Some(at) if self.plan.pager.misses(facts) => error.with("nothing at", at),
+            _ => error,
+        };
+        let error = self.strike(error);
+        if error.retry() == Retry::Never && self.position.is_inside() {
+            // The pages before may be what is short: the next run begins this listing again.
+            self.ready.push_back(Batch::marker(Boundary::Resume(self.position.restarted().cursor()?)));
+        }
+        Err(error)
+    }
+
+    /// No body at all: 304, 204, or an empty 200. It is the end of numbered pages, and proves nothing elsewhere.
+    pub(super) fn nothing(&mut self, answer: &Answer) -> Result<()> {
+        let expected = answer.status.as_u16() == 204
+            && self.position.is_inside()
+            && (self.plan.pager.shifts() || self.plan.is_keyset())
+            && self.position.total.is_none();
+        self.position.doubt |= !expected;
+        self.position.slipped |= !expected;
+        // 204 says that there is nothing; an empty 200 says nothing at all, so what it should hold is asked for again.
+        self.blank |= answer.status == http::StatusCode::OK;
+        self.finish(None, &Facts::default(), answer)
+    }
+
+    pub(super) fn strike(&self, error: Error) -> Error {
+        self.inner.strikes.count(self.plan.spec.name(), &self.partition, error)
     }
 }
