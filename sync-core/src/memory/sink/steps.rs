@@ -89,13 +89,13 @@ impl Steps<'_, '_> {
         for (row, change) in changes.iter().enumerate() {
             let staged = self.draft.stage(&place);
             let key = if keys.is_empty() { staged.next_row() } else { change.key(&keys) };
-            let values = change.to_values();
             let earlier = staged.rows.get(&key);
             let keep = earlier.is_some_and(|earlier| !stands_above(stream, earlier, change));
             if key.values().iter().any(Value::is_null) {
                 return Err(empty(stream, "a key column").at_row(step, row));
             }
-            self.draft.set_staged(&place, key, StagedRow { op: change.op(), values }, keep);
+            let staged = in_turn(stream, earlier, change)?;
+            self.draft.set_staged(&place, key, staged, keep);
         }
         Ok(StepReport::Rows(vec![Outcome::Staged; changes.len()]))
     }
@@ -118,8 +118,21 @@ impl Steps<'_, '_> {
                 continue;
             }
             let outcome = if publish.keys_only {
-                let there = self.draft.row(stream.name(), &key).is_some_and(|row| row.missing_since.is_none());
-                if there { Outcome::Unchanged } else { Outcome::Missing }
+                match self.draft.row(stream.name(), &key).cloned() {
+                    None => Outcome::Missing,
+                    Some(row) if row.missing_since.is_none() => Outcome::Unchanged,
+                    // It is named again: the mark goes.
+                    Some(mut row) => {
+                        row.missing_since = None;
+                        if let Absent::Mark(column) = &publish.absent
+                            && let Some(index) = stream.schema().index(column)
+                        {
+                            row.values[index] = Value::Null;
+                        }
+                        self.draft.set(stream.name(), &key, Some(row));
+                        Outcome::Updated
+                    }
+                }
             } else {
                 self.publish_row(step, stream, rules, key, row)?
             };
@@ -146,10 +159,12 @@ impl Steps<'_, '_> {
         let held = self.draft.row(stream.name(), &key);
         let marked = held.is_some_and(|held| held.missing_since.is_some());
         let existing = held.map(|held| one_row(stream, &held.values)).transpose()?;
-        let staged = Changes::marked(one_row(stream, &row.values)?, vec![Mark { op: row.op, ..Mark::default() }]);
+        let mark = Mark { op: row.op, fields: row.fields, ..Mark::default() };
+        let staged = Changes::marked(one_row(stream, &row.values)?, vec![mark]);
         let outcome = rules.outcome(stream, existing.as_ref().map(|rows| rows.row(0)), staged.at(0));
         let outcome = unmarked(outcome, marked);
-        self.carry_out(stream, &key, outcome, row.values);
+        let values = staged.at(0).onto(existing.as_ref().map(|rows| rows.row(0)));
+        self.carry_out(stream, &key, outcome, values);
         Ok(outcome)
     }
 
@@ -219,6 +234,19 @@ fn stands_above(stream: &StreamSpec, earlier: &StagedRow, later: Change<'_>) -> 
 /// A row that was marked as missing and is named again is written even if it is the same: the mark goes.
 fn unmarked(outcome: Outcome, marked: bool) -> Outcome {
     if marked && outcome == Outcome::Unchanged { Outcome::Updated } else { outcome }
+}
+
+/// What is staged under a key after one more change of it.
+fn in_turn(stream: &StreamSpec, earlier: Option<&StagedRow>, change: Change<'_>) -> Result<StagedRow> {
+    let Some(earlier) = earlier.filter(|earlier| earlier.op == Op::Upsert && change.op() == Op::Upsert) else {
+        return Ok(StagedRow { op: change.op(), fields: change.fields().cloned(), values: change.to_values() });
+    };
+    let fields = match (&earlier.fields, change.fields()) {
+        (Some(earlier), Some(later)) => Some(earlier.iter().chain(later.iter()).collect()),
+        _ => None,
+    };
+    let before = one_row(stream, &earlier.values)?;
+    Ok(StagedRow { op: Op::Upsert, fields, values: change.onto(Some(before.row(0))) })
 }
 
 fn one_row(stream: &StreamSpec, values: &[Value]) -> Result<Rows> {

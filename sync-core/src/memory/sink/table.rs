@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::row_scope::Covered;
-use crate::model::{Field, Key, Op, StreamSpec, Timestamp, Value};
+use crate::model::{Field, FieldSet, Key, Op, StreamSpec, Timestamp, Value};
 use crate::{Error, ErrorKind, Result};
 
 /// The rows everyone sees.
@@ -33,6 +33,8 @@ pub(super) struct Staged {
 #[derive(Debug, Clone)]
 pub(super) struct StagedRow {
     pub(super) op: Op,
+    /// The columns that the change names; `None` when it names all.
+    pub(super) fields: Option<FieldSet>,
     pub(super) values: Vec<Value>,
 }
 

@@ -142,6 +142,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     staging::too_many_deletes_are_withheld => "with more, none is, and all are counted as withheld",
     staging::a_key_listing_writes_nothing => "then nothing is written, and rows the target lacks are counted as missing",
     staging::skipped_keys_are_left_out => "keys that are left out, since their rows went to the dead letters",
+    staging::staged_fields_leave_the_others_as_they_are => "a change that names its fields writes these and no others",
     staging::publishing_again_does_nothing => "a stage that is not there was published already: then nothing happens",
     staging::an_empty_stage_names_no_row => "a step without rows creates an empty stage",
     staging::spared_keys_are_not_absent => "keys that the listing named but that could not be staged: they are not absent",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::detect::Difference;
 use sync_core::model::Outcome::{Created, Deleted, Duplicate, Missing, Staged, Stale, Unchanged, Updated, Withheld};
-use sync_core::model::{Absent, Outcome, RowScope, Tally};
+use sync_core::model::{Absent, Changes, Decimal, Mark, Outcome, RowScope, Tally};
 use sync_core::sink::{Guard, MostDeletes, Publish, Stage, Step, StepReport, WriteMode};
 use sync_core::state::StageName;
 use sync_core::{Key, Sink, StreamSpec, Value};
@@ -177,6 +177,21 @@ pub(super) async fn skipped_keys_are_left_out(sink: &dyn Sink) -> Finding {
     let skip: Vec<Key> = ids([1, 4]);
     bench.publishes(Publish { skip, ..bench.publish() }, &[(Unchanged, 1)], &[(Deleted, 1)]).await?;
     bench.holds("after the publish", &[order(1, 10, "one"), order(2, 10, "two")]).await
+}
+
+pub(super) async fn staged_fields_leave_the_others_as_they_are(sink: &dyn Sink) -> Finding {
+    let bench = staging(sink).await?;
+    let mut row = order(2, 11, "not meant");
+    row[3] = Decimal::new(5, 2).into();
+    let mut mark = Mark::default();
+    mark.fields = Some([1, 3].into_iter().collect());
+    let changes = Changes::marked(upserts(&bench.stream, &[row]).rows().clone(), vec![mark]);
+    let stage = Stage { stage: StageName::new("testkit_stage"), stream: Arc::clone(&bench.stream), changes };
+    bench.apply(&[Step::Stage(stage)]).await?;
+    bench.publishes(Publish { absent: Absent::Keep, ..bench.publish() }, &[(Updated, 1)], &[]).await?;
+    let mut second = order(2, 11, "two");
+    second[3] = Decimal::new(5, 2).into();
+    bench.holds("after the publish", &[order(1, 10, "one"), second, order(3, 10, "three")]).await
 }
 
 pub(super) async fn publishing_again_does_nothing(sink: &dyn Sink) -> Finding {

@@ -104,6 +104,7 @@ impl Broken {
         let mut step = step.clone();
         match &mut step {
             Step::Write(write) => self.bend_write(write),
+            Step::Stage(stage) if self.has(Bug::WritesAllFields) => stage.changes = whole(&stage.changes),
             Step::Stage(stage) if self.has(Bug::LastStagedWins) => {
                 let keys = stage.stream.key_indices();
                 let mut staged = self.staged.lock().unwrap();
@@ -139,14 +140,7 @@ impl Broken {
             Bug::IgnoresGuards => write.guard = Guard::Always,
             Bug::ComparesContentAlways => write.difference = Difference::Content,
             Bug::IgnoresExpectations => write.expect = Vec::new(),
-            Bug::WritesAllFields => {
-                let mark = |change: Change<'_>| {
-                    let mut mark = change.mark().cloned().unwrap_or_else(Mark::default);
-                    mark.fields = None;
-                    mark
-                };
-                write.changes = Changes::marked(write.changes.rows().clone(), write.changes.iter().map(mark).collect());
-            }
+            Bug::WritesAllFields => write.changes = whole(&write.changes),
             Bug::AppendsOnce if write.mode == WriteMode::Append => {
                 write.changes = write.changes.select([]);
             }
@@ -225,6 +219,16 @@ fn page(stream: &StreamSpec, values: Vec<Vec<Value>>) -> Rows {
     let mut rows = Rows::new(Arc::clone(stream.schema()));
     values.iter().for_each(|row| rows.push(row.iter().map(Value::as_ref)).unwrap());
     rows
+}
+
+/// The changes as if they named all fields.
+fn whole(changes: &Changes) -> Changes {
+    let mark = |change: Change<'_>| {
+        let mut mark = change.mark().cloned().unwrap_or_else(Mark::default);
+        mark.fields = None;
+        mark
+    };
+    Changes::marked(changes.rows().clone(), changes.iter().map(mark).collect())
 }
 
 fn bend_text(changes: &mut Changes, bend: impl Fn(&str) -> &str) {

@@ -14,7 +14,10 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::CountsCreatedAsUpdated, &["a_new_row_is_created"]),
     (Bug::WritesUnchangedRows, &["an_equal_row_is_unchanged"]),
     (Bug::KeepsOldRows, &["a_differing_row_is_updated"]),
-    (Bug::WritesAllFields, &["fields_that_are_not_named_stay_as_they_are"]),
+    (
+        Bug::WritesAllFields,
+        &["fields_that_are_not_named_stay_as_they_are", "staged_fields_leave_the_others_as_they_are"],
+    ),
     (Bug::CountsByGuess, &["a_mixed_write_is_counted_row_by_row"]),
     (Bug::IgnoresDeletes, &["a_delete_removes_the_row"]),
     (Bug::CountsEveryDelete, &["a_delete_of_no_row_writes_nothing"]),
