@@ -13,6 +13,7 @@ mod fan_out;
 mod formats;
 mod guards;
 mod halving;
+mod holds;
 mod listings;
 mod network;
 mod pages;

@@ -56,3 +56,13 @@ async fn redirects_in_a_circle_end() {
     assert_eq!((outcome.error().kind(), outcome.error().retry()), (ErrorKind::Limit, Retry::Never));
     assert_eq!(server.count(), 4);
 }
+
+#[tokio::test]
+async fn a_redirect_to_another_port_of_an_allowed_host_carries_no_token() {
+    let other = elsewhere().await;
+    let server = redirecting(302, format!("{}/orders", other.url())).await;
+    let rest = server.rest(&orders(), get("/orders")).allow_host("127.0.0.1").bearer(SecretString::from("canary-1"));
+    read(&rest.build().unwrap(), None).await;
+    assert!(other.count() > 0, "the redirect is followed");
+    assert!(other.seen().iter().all(|request| request.header("authorization").is_empty()));
+}
