@@ -1,4 +1,4 @@
-//! Sources and sinks for SQL databases.
+//! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default) and PostgreSQL (feature `postgres`, a sink).
 //!
 //! # How values are stored in SQLite
 //!
@@ -30,6 +30,7 @@
 //! # Opening
 //!
 //! ```no_run
+//! # #[cfg(feature = "sqlite")]
 //! # async fn open() -> sync_core::Result<()> {
 //! let shop = sync_sql::Sqlite::open("shop.db").await?;
 //! # drop(shop);
@@ -37,7 +38,16 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod ident;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod number;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+#[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef as Cell;
 
-use super::number::compare;
 use super::value::instant;
+use crate::number::compare;
 
 /// The instant of a text, microseconds; null where it is none.
 pub(super) const INSTANT: &str = "_sync_instant";

@@ -6,7 +6,6 @@ mod error;
 mod function;
 mod identity;
 mod naming;
-mod number;
 mod page;
 mod plan;
 mod position;

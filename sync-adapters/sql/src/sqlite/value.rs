@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef as Stored;
 use sync_core::model::{Decimal, Field, Kind, Timestamp, TimestampText};
 use sync_core::{Error, Result, Value, ValueRef};
 
-use super::number::{DecimalText, plain_decimal, write_decimal};
+use crate::number::{DecimalText, plain_decimal, write_decimal};
 
 /// The type a column of this kind is declared with. SQLite derives from the words in it how values are converted
 /// (<https://www.sqlite.org/datatype3.html>, section 3.1), so that each must avoid `INT`, `CHAR` and their like unless meant.

@@ -7,6 +7,8 @@ mod engine;
 mod following;
 mod names;
 mod opening;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod ranges;
 mod refusals;
 mod schema;

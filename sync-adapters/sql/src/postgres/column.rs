@@ -1,0 +1,187 @@
+//! Values between rows and PostgreSQL, without loss: a whole column of a page travels as one array.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sync_core::model::{Decimal, Field, Kind, Timestamp};
+use sync_core::{Error, Result, Value, ValueRef};
+
+use super::error::failed;
+use crate::number::{plain_decimal, write_decimal};
+
+/// The type a column of this kind is declared with.
+pub(crate) fn declared_type(kind: Kind) -> String {
+    match kind {
+        Kind::Bool => "boolean".to_owned(),
+        Kind::Int => "bigint".to_owned(),
+        Kind::UInt => "numeric(20,0)".to_owned(),
+        Kind::Float => "double precision".to_owned(),
+        Kind::Decimal { precision, scale } => format!("numeric({precision},{scale})"),
+        Kind::Text => "text".to_owned(),
+        Kind::Bytes => "bytea".to_owned(),
+        Kind::Timestamp => "timestamp with time zone".to_owned(),
+        Kind::Date => "date".to_owned(),
+        // `jsonb` would write it anew; this keeps the text.
+        _ => "json".to_owned(),
+    }
+}
+
+/// The type in which values of this kind are sent, and what turns them into the column's.
+pub(crate) fn sent_as(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Bool => ("boolean", ""),
+        Kind::Int => ("bigint", ""),
+        Kind::UInt | Kind::Decimal { .. } => ("text", "::numeric"),
+        Kind::Float => ("double precision", ""),
+        Kind::Text => ("text", ""),
+        Kind::Bytes => ("bytea", ""),
+        Kind::Timestamp => ("timestamp with time zone", ""),
+        Kind::Date => ("date", ""),
+        _ => ("text", "::json"),
+    }
+}
+
+/// How a column of this kind is asked for, so that [`read`] understands the answer.
+pub(crate) fn asked_as(kind: Kind) -> &'static str {
+    match kind {
+        Kind::UInt | Kind::Decimal { .. } => "::text",
+        Kind::Bool | Kind::Int | Kind::Float | Kind::Text | Kind::Bytes | Kind::Timestamp | Kind::Date => "",
+        _ => "::text",
+    }
+}
+
+/// The values of one column, in the order of their rows.
+#[derive(Debug, Clone)]
+pub(crate) enum Column {
+    Bool(Vec<Option<bool>>),
+    Int(Vec<Option<i64>>),
+    Float(Vec<Option<f64>>),
+    Text(Vec<Option<String>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+    Timestamp(Vec<Option<DateTime<Utc>>>),
+    Date(Vec<Option<NaiveDate>>),
+}
+
+impl Column {
+    pub(crate) fn new(kind: Kind, rows: usize) -> Self {
+        match kind {
+            Kind::Bool => Self::Bool(Vec::with_capacity(rows)),
+            Kind::Int => Self::Int(Vec::with_capacity(rows)),
+            Kind::Float => Self::Float(Vec::with_capacity(rows)),
+            Kind::Bytes => Self::Bytes(Vec::with_capacity(rows)),
+            Kind::Timestamp => Self::Timestamp(Vec::with_capacity(rows)),
+            Kind::Date => Self::Date(Vec::with_capacity(rows)),
+            _ => Self::Text(Vec::with_capacity(rows)),
+        }
+    }
+
+    /// One more value.
+    ///
+    /// # Errors
+    /// `Data`, naming the column, when PostgreSQL cannot hold the value exactly.
+    pub(crate) fn push(&mut self, value: ValueRef<'_>, field: &Field) -> Result<()> {
+        match (self, value) {
+            (Self::Bool(column), ValueRef::Null) => column.push(None),
+            (Self::Bool(column), ValueRef::Bool(v)) => column.push(Some(v)),
+            (Self::Int(column), ValueRef::Null) => column.push(None),
+            (Self::Int(column), ValueRef::Int(v)) => column.push(Some(v)),
+            (Self::Float(column), ValueRef::Null) => column.push(None),
+            (Self::Float(column), ValueRef::Float(v)) => column.push(Some(if v == 0.0 { 0.0 } else { v })),
+            (Self::Bytes(column), ValueRef::Null) => column.push(None),
+            (Self::Bytes(column), ValueRef::Bytes(v)) => column.push(Some(v.to_vec())),
+            (Self::Timestamp(column), ValueRef::Null) => column.push(None),
+            (Self::Timestamp(column), ValueRef::Timestamp(v)) => column.push(Some(
+                v.to_datetime().ok_or_else(|| unfit(field, "its year lies outside what PostgreSQL holds"))?,
+            )),
+            (Self::Date(column), ValueRef::Null) => column.push(None),
+            (Self::Date(column), ValueRef::Date(v)) => column.push(Some(v)),
+            (Self::Text(column), ValueRef::Null) => column.push(None),
+            (Self::Text(column), value) => column.push(Some(text_of(value, field)?)),
+            (_, other) => return Err(unfit(field, &format!("it is a {}", other.kind_name()))),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bind<'q>(
+        self,
+        query: Query<'q, sqlx::Postgres, PgArguments>,
+    ) -> Query<'q, sqlx::Postgres, PgArguments> {
+        match self {
+            Self::Bool(column) => query.bind(column),
+            Self::Int(column) => query.bind(column),
+            Self::Float(column) => query.bind(column),
+            Self::Text(column) => query.bind(column),
+            Self::Bytes(column) => query.bind(column),
+            Self::Timestamp(column) => query.bind(column),
+            Self::Date(column) => query.bind(column),
+        }
+    }
+}
+
+/// A value as text that PostgreSQL reads back exactly.
+pub(crate) fn text_of(value: ValueRef<'_>, field: &Field) -> Result<String> {
+    let scale = if let Kind::Decimal { scale, .. } = field.kind() { scale } else { 0 };
+    Ok(match value {
+        ValueRef::Decimal(v) => {
+            let mut text = [0; 48];
+            write_decimal(v, scale, &mut text)
+                .ok_or_else(|| unfit(field, "it has more digits than the column"))?
+                .to_owned()
+        }
+        ValueRef::Text(v) if matches!(field.kind(), Kind::Decimal { .. }) => {
+            plain_decimal(v, scale).ok_or_else(|| unfit(field, "it is no decimal of the column's digits"))?
+        }
+        ValueRef::Text(v) | ValueRef::Json(v) if v.contains('\0') => {
+            let _ = v;
+            return Err(unfit(field, "PostgreSQL holds no NUL character in text"));
+        }
+        ValueRef::Text(v) | ValueRef::Json(v) => v.to_owned(),
+        ValueRef::Bool(v) => v.to_string(),
+        ValueRef::Int(v) => v.to_string(),
+        ValueRef::UInt(v) => v.to_string(),
+        ValueRef::Float(v) => v.to_string(),
+        ValueRef::Timestamp(v) => v.to_string(),
+        ValueRef::Date(v) => v.to_string(),
+        ValueRef::Bytes(v) => v.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
+        other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),
+    })
+}
+
+fn unfit(field: &Field, why: &str) -> Error {
+    Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
+}
+
+/// The value of a cell that was asked for as [`asked_as`] says.
+pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
+    let unread = |cause| failed("a stored value is not as declared", cause).with("column", field.name());
+    let foreign = || {
+        Error::new(sync_core::ErrorKind::Schema, format!("a stored value is no {}", field.kind()))
+            .with("column", field.name())
+    };
+    Ok(match field.kind() {
+        Kind::Bool => row.try_get::<Option<bool>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Bool),
+        Kind::Int => row.try_get::<Option<i64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Int),
+        Kind::Float => row.try_get::<Option<f64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Float),
+        Kind::Bytes => {
+            row.try_get::<Option<Vec<u8>>, _>(at).map_err(unread)?.map_or(Value::Null, |v| Value::Bytes(v.into()))
+        }
+        Kind::Timestamp => row
+            .try_get::<Option<DateTime<Utc>>, _>(at)
+            .map_err(unread)?
+            .map_or(Value::Null, |v| Value::Timestamp(Timestamp::from(v))),
+        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Date),
+        kind => match row.try_get::<Option<String>, _>(at).map_err(unread)? {
+            None => Value::Null,
+            Some(text) => match kind {
+                Kind::UInt => Value::UInt(text.parse().map_err(|_| foreign())?),
+                Kind::Decimal { .. } => match Decimal::from_str_exact(&text) {
+                    Ok(decimal) => Value::Decimal(decimal),
+                    Err(_) => Value::from(text.as_str()),
+                },
+                Kind::Text => Value::from(text.as_str()),
+                _ => Value::Json(text.into()),
+            },
+        },
+    })
+}

@@ -1,0 +1,98 @@
+//! What PostgreSQL says, in the words of the library.
+
+use sync_core::{Error, ErrorKind, Retry};
+
+/// The error of a statement or a connection (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
+    let (kind, retry) = match &cause {
+        sqlx::Error::Database(database) => by_state(database.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            (ErrorKind::Unavailable, Retry::Backoff)
+        }
+        sqlx::Error::Protocol(_) => (ErrorKind::Unavailable, Retry::Backoff),
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => (ErrorKind::Config, Retry::Never),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
+            (ErrorKind::Schema, Retry::Never)
+        }
+        sqlx::Error::Encode(_) => (ErrorKind::Data, Retry::Never),
+        _ => (ErrorKind::Internal, Retry::Never),
+    };
+    // The server's detail repeats values of the row: only its message is kept.
+    let said = match &cause {
+        sqlx::Error::Database(database) => database.message().to_owned(),
+        other => other.to_string(),
+    };
+    Error::new(kind, what).with_retry(retry).caused_by(Said(without_values(&said)))
+}
+
+fn by_state(state: &str) -> (ErrorKind, Retry) {
+    match state {
+        // Deadlock, serialization, lock not available: the whole transaction again. Cancelled by a timeout of the server.
+        "40P01" | "40001" | "55P03" | "57014" => (ErrorKind::Unavailable, Retry::Backoff),
+        // Going down, coming up, too many connections.
+        "57P01" | "57P02" | "57P03" | "53300" => (ErrorKind::Unavailable, Retry::Backoff),
+        "53100" => (ErrorKind::Full, Retry::Never),
+        // A server that only reads: after a failover it may be the wrong one for a while.
+        "25006" => (ErrorKind::Unavailable, Retry::Backoff),
+        "42501" => (ErrorKind::Forbidden, Retry::Never),
+        "3D000" => (ErrorKind::Config, Retry::Never),
+        "42703" | "42P01" | "42804" | "0A000" => (ErrorKind::Schema, Retry::Never),
+        _ => match state.get(..2) {
+            Some("22" | "23") => (ErrorKind::Data, Retry::Never),
+            Some("08") => (ErrorKind::Unavailable, Retry::Backoff),
+            Some("28") => (ErrorKind::Unauthorized, Retry::Never),
+            _ => (ErrorKind::Internal, Retry::Never),
+        },
+    }
+}
+
+/// What the server said.
+#[derive(Debug)]
+struct Said(String);
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}
+
+/// `invalid input syntax for type numeric: "12,5"`: what stands after the colon is the value.
+fn without_values(message: &str) -> String {
+    match message.split_once(": \"") {
+        Some((what, _)) => what.to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_the_advice_of_the_fault_catalogue() {
+        for (state, kind, retry) in [
+            ("40P01", ErrorKind::Unavailable, Retry::Backoff),
+            ("40001", ErrorKind::Unavailable, Retry::Backoff),
+            ("08006", ErrorKind::Unavailable, Retry::Backoff),
+            ("53300", ErrorKind::Unavailable, Retry::Backoff),
+            ("53100", ErrorKind::Full, Retry::Never),
+            ("22003", ErrorKind::Data, Retry::Never),
+            ("23505", ErrorKind::Data, Retry::Never),
+            ("42703", ErrorKind::Schema, Retry::Never),
+            ("42501", ErrorKind::Forbidden, Retry::Never),
+            ("28P01", ErrorKind::Unauthorized, Retry::Never),
+        ] {
+            assert_eq!(by_state(state), (kind, retry), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_the_server_s_message_is_not_repeated() {
+        assert_eq!(
+            without_values("invalid input syntax for type numeric: \"12,5\""),
+            "invalid input syntax for type numeric"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! PostgreSQL: a pool of connections, rows and checkpoint in one transaction, a few statements for each unit whatever its
+//! size.
+
+mod checkpoint;
+mod column;
+mod error;
+mod publish;
+mod query;
+mod schema;
+mod scope;
+mod sink;
+mod stage;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sync_core::{Error, Result};
+
+use error::failed;
+
+/// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub struct Postgres {
+    name: Arc<str>,
+    pool: PgPool,
+    /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
+    known: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Postgres {
+    /// Connects to a database by its address, `postgres://user:password@host:port/database`.
+    ///
+    /// # Errors
+    /// `Config` when the address cannot be read, `Unavailable` or `Unauthorized` when the server does not let us in.
+    /// The address is not repeated: it may hold a password.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let options: PgConnectOptions =
+            url.parse().map_err(|_| Error::config("the address of the database cannot be read: it should look like postgres://user:password@host:port/database"))?;
+        let options = options.application_name("sync");
+        let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or("postgres"));
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options)
+            .await
+            .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
+        Ok(Self { name: name.into(), pool, known: Arc::default() })
+    }
+
+    fn has_known(&self, table: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(table)
+    }
+
+    fn note_known(&self, table: &str, known: bool) {
+        let mut tables = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known {
+            tables.insert(table.to_owned());
+        } else {
+            tables.remove(table);
+        }
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("name", &self.name).finish_non_exhaustive()
+    }
+}

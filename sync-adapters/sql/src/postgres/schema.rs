@@ -1,0 +1,220 @@
+//! The target table: created from the declaration, grown with it, and refused where it would lose something.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sync_core::model::{Absent, Field, Kind, StreamSpec};
+use sync_core::{Error, ErrorKind, Result};
+
+use super::column::declared_type;
+use super::error::failed;
+use super::query::name;
+use crate::ident::{list, quoted};
+
+/// A column as the table has it.
+struct Column {
+    name: String,
+    declared: String,
+    computed: bool,
+    required: bool,
+    /// Whether its collation tells all different texts apart.
+    exact: bool,
+}
+
+/// Creates the table, or adds and widens the columns that need it.
+///
+/// # Errors
+/// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
+pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+    if stream.name().starts_with("_sync_") {
+        return Err(Error::config(
+            "names that begin with \"_sync_\" are reserved for tables of the sink: rename the stream",
+        )
+        .with("stream", stream.name()));
+    }
+    let columns = columns(connection, stream).await?;
+    if columns.is_empty() {
+        alone(connection).await?;
+        return create(connection, stream).await;
+    }
+    check_key(connection, stream, &columns).await?;
+    let wanted = wanted(stream);
+    let declared = |column: &Column| wanted.iter().any(|field| column.name == field.name());
+    if let Some(column) = columns.iter().find(|column| column.required && !column.computed && !declared(column)) {
+        return Err(differs(
+            stream,
+            format!(
+                "the table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
+                column.name
+            ),
+        ));
+    }
+    for field in &wanted {
+        let change = match columns.iter().find(|column| column.name == field.name()) {
+            None => Some(format!("ADD COLUMN {} {}", name(field.name())?, declared_type(field.kind()))),
+            Some(column) => widen(stream, field, column)?,
+        };
+        if let Some(change) = change {
+            alone(connection).await?;
+            let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
+            run(connection, alter, "the table cannot be changed")
+                .await
+                .map_err(|error| error.with("column", field.name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes of tables go one after the other: two that create one table at once would fail.
+pub(crate) async fn alone(connection: &mut PgConnection) -> Result<()> {
+    // Any number will do that nobody else uses: this one spells "sync".
+    run(connection, "SELECT pg_advisory_xact_lock(1937337955)".to_owned(), "no lock for the change of a table").await
+}
+
+pub(crate) async fn run(connection: &mut PgConnection, sql: String, what: &'static str) -> Result<()> {
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop).map_err(|cause| failed(what, cause))
+}
+
+/// The stream's columns, and the one that marks missing rows.
+fn wanted(stream: &StreamSpec) -> Vec<Field> {
+    let mut fields = stream.schema().fields().to_vec();
+    if let Absent::Mark(column) = stream.when_absent()
+        && stream.schema().index(column).is_none()
+    {
+        fields.push(Field::new(column.as_str(), Kind::Timestamp));
+    }
+    fields
+}
+
+async fn create(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+    let column = |field: &Field| {
+        let required = if field.is_nullable() { "" } else { " NOT NULL" };
+        Ok(format!("{} {}{required}", name(field.name())?, declared_type(field.kind())))
+    };
+    let mut parts = wanted(stream).iter().map(column).collect::<Result<Vec<_>>>()?;
+    if !stream.key_columns().is_empty() {
+        parts.push(format!("PRIMARY KEY ({})", list(stream.key_columns().iter().map(String::as_str))?));
+    }
+    let create = format!("CREATE TABLE IF NOT EXISTS {} ({})", name(stream.name())?, parts.join(", "));
+    run(connection, create, "the table cannot be created").await.map_err(|error| error.with("table", stream.name()))
+}
+
+async fn columns(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Vec<Column>> {
+    let unread = |cause| failed("the table cannot be looked at", cause).with("table", stream.name());
+    let rows = sqlx::query(
+        "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity = 'a',
+                a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', coalesce(c.collisdeterministic, true)
+         FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation
+         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+    )
+    .bind(name(stream.name())?)
+    .fetch_all(connection)
+    .await
+    .map_err(unread)?;
+    let column = |row: &sqlx::postgres::PgRow| {
+        Ok(Column {
+            name: row.try_get(0)?,
+            declared: row.try_get(1)?,
+            computed: row.try_get(2)?,
+            required: row.try_get(3)?,
+            exact: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(column).collect::<std::result::Result<_, sqlx::Error>>().map_err(unread)
+}
+
+/// Refuses a table whose key is another one, or takes different keys for the same.
+async fn check_key(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Column]) -> Result<()> {
+    if stream.key_columns().is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<Vec<String>> = sqlx::query_scalar(
+        "SELECT (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a
+                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey))
+         FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
+           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indimmediate",
+    )
+    .bind(name(stream.name())?)
+    .fetch_all(connection)
+    .await
+    .map_err(|cause| failed("the table's keys cannot be looked at", cause).with("table", stream.name()))?;
+    let mut wanted = stream.key_columns().to_vec();
+    wanted.sort();
+    if !keys.contains(&wanted) {
+        let found: Vec<String> = keys.iter().map(|key| format!("({})", key.join(", "))).collect();
+        let has = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        return Err(differs(
+            stream,
+            format!("the table needs a unique key over exactly ({}), not deferrable; it has {has}", wanted.join(", ")),
+        ));
+    }
+    match columns.iter().find(|column| !column.exact && wanted.contains(&column.name)) {
+        None => Ok(()),
+        Some(column) => Err(differs(
+            stream,
+            format!(
+                "key column {:?} has a collation that takes different keys for the same; give it a deterministic one, such as \"C\"",
+                column.name
+            ),
+        )),
+    }
+}
+
+/// What must change so that the column holds every value of the field; nothing, where it does.
+fn widen(stream: &StreamSpec, field: &Field, column: &Column) -> Result<Option<String>> {
+    if column.computed {
+        return Err(differs(
+            stream,
+            format!(
+                "column {:?} is computed by the table: leave it out of the stream, or make it a plain one",
+                column.name
+            ),
+        ));
+    }
+    let declared = column.declared.as_str();
+    let wanted = declared_type(field.kind());
+    let refused = || {
+        Err(differs(
+            stream,
+            format!(
+                "column {:?} is declared {declared:?}, which cannot hold every {}; declare it {wanted:?}",
+                column.name,
+                field.kind()
+            ),
+        ))
+    };
+    let to = |wanted: &str| Ok(Some(format!("ALTER COLUMN {} TYPE {wanted}", quoted(&column.name)?)));
+    match field.kind() {
+        _ if declared == wanted => Ok(None),
+        Kind::Int if declared == "numeric" => refused(),
+        Kind::Int if matches!(declared, "integer" | "smallint") => to(&wanted),
+        Kind::Text if declared.starts_with("character varying") => {
+            if declared == "character varying" {
+                Ok(None)
+            } else {
+                to(&wanted)
+            }
+        }
+        Kind::UInt | Kind::Decimal { .. } if declared == "numeric" => Ok(None),
+        Kind::UInt | Kind::Decimal { .. } => {
+            let (precision, scale) = match field.kind() {
+                Kind::Decimal { precision, scale } => (precision, scale),
+                _ => (20, 0),
+            };
+            match digits(declared) {
+                Some((has, fraction)) if fraction >= scale && has - fraction >= precision - scale => Ok(None),
+                Some((has, fraction)) if fraction <= scale && has - fraction <= precision - scale => to(&wanted),
+                _ => refused(),
+            }
+        }
+        _ => refused(),
+    }
+}
+
+/// `numeric(12,2)`: all digits, and those after the point.
+fn digits(declared: &str) -> Option<(u8, u8)> {
+    let (precision, scale) = declared.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(',')?;
+    Some((precision.parse().ok()?, scale.parse().ok()?))
+}
+
+fn differs(stream: &StreamSpec, what: String) -> Error {
+    Error::new(ErrorKind::Schema, what).with("table", stream.name())
+}

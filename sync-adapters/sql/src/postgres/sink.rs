@@ -1,0 +1,173 @@
+//! The sink: each unit is one transaction.
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
+use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
+use sync_core::state::{Checkpoint, FencingToken};
+use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
+
+use super::error::failed;
+use super::query::Plan;
+use super::scope::Condition;
+use super::write::{Writing, look};
+use super::{Postgres, checkpoint, publish, schema, stage};
+
+#[async_trait]
+impl Sink for Postgres {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        SinkCapabilities::all()
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        let mut transaction = self.begin().await?;
+        if unit.intent == Intent::Rehearse {
+            for step in unit.steps {
+                match step {
+                    Step::Write(write) => schema::prepare(&mut transaction, &write.stream).await?,
+                    Step::Publish(publish) => schema::prepare(&mut transaction, &publish.stream).await?,
+                    _ => {}
+                }
+            }
+            let report = self.take_steps(&mut transaction, unit.steps).await?;
+            // Keys that are checked at the commit are checked now: a rehearsal never gets there.
+            schema::run(
+                &mut transaction,
+                "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
+                "a row refers to one that is not there",
+            )
+            .await?;
+            transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
+            return Ok(report);
+        }
+        let report = self.take_steps(&mut transaction, unit.steps).await?;
+        if let Some(advance) = unit.advance {
+            checkpoint::advance(&mut transaction, unit.scope, advance, report.tally()).await?;
+        }
+        transaction.commit().await.map_err(uncertain)?;
+        Ok(report)
+    }
+
+    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+        let mut transaction = self.begin().await?;
+        let checkpoint = checkpoint::claim(&mut transaction, scope, token).await?;
+        transaction.commit().await.map_err(uncertain)?;
+        Ok(checkpoint)
+    }
+
+    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        checkpoint::look(&mut connection, scope).await
+    }
+
+    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        schema::prepare(&mut transaction, stream).await?;
+        transaction.commit().await.map_err(uncertain)
+    }
+
+    async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let plan = Plan::of(stream)?;
+        let mut rows = Rows::new(std::sync::Arc::clone(stream.schema()));
+        for key in keys {
+            let value = |column: usize| {
+                let place = plan.key_indices.iter().position(|&key| key == column);
+                place.and_then(|place| key.values().get(place)).map_or(ValueRef::Null, Value::as_ref)
+            };
+            rows.push((0..stream.schema().width()).map(value))?;
+        }
+        let all: Vec<usize> = (0..keys.len()).collect();
+        let standing = look(&mut connection, &plan, &Changes::upserts(rows), &all, 0).await?;
+        Ok(standing
+            .into_iter()
+            .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
+            .collect())
+    }
+
+    async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let scope = Condition::of(stream, rows)?;
+        let sql = format!("SELECT count(*) FROM {} t WHERE {}", Plan::of(stream)?.table, scope.sql);
+        let row = scope
+            .bind(sqlx::query(AssertSqlSafe(sql)))
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|cause| failed("the rows cannot be counted", cause).with("table", stream.name()))?;
+        Ok(Some(row.get::<i64, _>(0).cast_unsigned()))
+    }
+
+    async fn check(&self) -> Result<()> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let read_only: String = sqlx::query_scalar("SHOW transaction_read_only")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|cause| failed("the database cannot be asked", cause))?;
+        let may_create: bool =
+            sqlx::query_scalar("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|cause| failed("the database cannot be asked", cause))?;
+        match (read_only.as_str(), may_create) {
+            ("on", _) => Err(Error::new(sync_core::ErrorKind::Forbidden, "the server only reads: connect to the primary").with("database", &self.name)),
+            (_, false) => Err(Error::new(sync_core::ErrorKind::Forbidden, "the account may not create tables in its schema: GRANT CREATE ON SCHEMA … TO it, or let somebody else create the tables").with("database", &self.name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Postgres {
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+        self.pool.begin().await.map_err(unreachable)
+    }
+
+    async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step]) -> Result<WriteReport> {
+        let mut report = WriteReport::default();
+        for (index, step) in steps.iter().enumerate() {
+            report.steps.push(match step {
+                Step::Write(write) => StepReport::Rows(self.write(connection, index, write).await?),
+                Step::Stage(stage) => StepReport::Rows(stage::append(connection, index, stage).await?),
+                Step::Publish(publish) => publish::publish(connection, index, publish).await?,
+                Step::Discard { stage, stream } => {
+                    StepReport::Discarded(stage::discard(connection, stage, stream).await?)
+                }
+                other => return Err(Error::internal(format!("this sink does not know the step {other:?}"))),
+            });
+        }
+        Ok(report)
+    }
+
+    async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
+        if write.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let plan = Plan::of(&write.stream)?;
+        let writing = Writing {
+            plan: &plan,
+            changes: &write.changes,
+            rules: write.rules(),
+            expect: &write.expect,
+            step,
+            insert_first: !self.has_known(write.stream.name()),
+        };
+        let outcomes = writing.write(connection).await?;
+        let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
+        self.note_known(write.stream.name(), new * 2 < outcomes.len());
+        Ok(outcomes)
+    }
+}
+
+fn unreachable(cause: sqlx::Error) -> Error {
+    failed("the database cannot be reached", cause)
+}
+
+/// A commit whose answer is lost may have happened.
+fn uncertain(cause: sqlx::Error) -> Error {
+    let refused = matches!(cause, sqlx::Error::Database(_));
+    let error = failed("the transaction cannot be committed", cause);
+    if refused { error } else { error.ambiguous() }
+}
