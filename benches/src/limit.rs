@@ -19,7 +19,13 @@ use crate::target::Target;
 struct Answer<'a> {
     #[serde(borrow)]
     data: Vec<Row<'a>>,
-    next: Option<String>,
+}
+
+/// The cursor of the next page, which stands in the last bytes of the body.
+fn next_of(body: &[u8]) -> Result<Option<String>> {
+    let tail = std::str::from_utf8(&body[body.len().saturating_sub(64)..])?;
+    let (_, next) = tail.rsplit_once("\"next\":").ok_or("no next page is named")?;
+    Ok(next.strip_prefix('"').and_then(|next| next.split_once('"')).map(|(next, _)| next.to_owned()))
 }
 
 /// Brings everything, or what has changed, from the API.
@@ -33,19 +39,23 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let requests = runtime.block_on(async {
         let client = reqwest::Client::new();
-        let (mut requests, mut cursor) = (0, None::<String>);
-        loop {
+        let fetch = |cursor: Option<&str>| {
             let mut address = format!("{url}/records?limit={PAGE}");
-            cursor.take().into_iter().for_each(|cursor| address += &format!("&cursor={cursor}"));
+            cursor.into_iter().for_each(|cursor| address += &format!("&cursor={cursor}"));
             since.iter().for_each(|since| address += &format!("&updated_since={since}"));
-            let body = client.get(address).send().await?.error_for_status()?.bytes().await?;
+            let request = client.get(address);
+            tokio::spawn(async move { request.send().await?.error_for_status()?.bytes().await })
+        };
+        let (mut requests, mut coming) = (0, Some(fetch(None)));
+        while let Some(page) = coming.take() {
+            let body = page.await??;
             requests += 1;
+            // The next page is asked for before this one is parsed: where its address stands is known by hand.
+            let next = next_of(&body)?;
+            coming = next.as_deref().map(|next| fetch(Some(next)));
+            tokio::task::yield_now().await;
             let answer: Answer<'_> = serde_json::from_slice(&body)?;
-            cursor.clone_from(&answer.next);
-            pages.send((Page::of(&answer.data), answer.next))?;
-            if cursor.is_none() {
-                break;
-            }
+            pages.send((Page::of(&answer.data), next))?;
         }
         drop(pages);
         Ok::<u64, Box<dyn std::error::Error + Send + Sync>>(requests)

@@ -72,6 +72,7 @@ impl Changes {
     }
 
     /// How many changes there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -95,6 +96,7 @@ impl Changes {
     ///
     /// # Panics
     /// When there is no such change.
+    #[inline]
     pub fn at(&self, index: usize) -> Change<'_> {
         Change { row: self.rows.row(index), mark: self.marks.get(index) }
     }
@@ -148,11 +150,13 @@ impl<'a> Change<'a> {
     }
 
     /// The row. A delete has only its key columns (and version) filled.
+    #[inline]
     pub fn row(&self) -> Row<'a> {
         self.row
     }
 
     /// What the change does.
+    #[inline]
     pub fn op(&self) -> Op {
         self.mark.map_or(Op::Upsert, |mark| mark.op)
     }
@@ -163,6 +167,7 @@ impl<'a> Change<'a> {
     }
 
     /// The columns that changed; `None` when all may have.
+    #[inline]
     pub fn fields(&self) -> Option<&'a FieldSet> {
         self.mark.and_then(|mark| mark.fields.as_ref())
     }
@@ -178,6 +183,7 @@ impl<'a> Change<'a> {
     }
 
     /// What is known beyond the row.
+    #[inline]
     pub fn mark(&self) -> Option<&'a Mark> {
         self.mark
     }

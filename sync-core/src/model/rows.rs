@@ -61,16 +61,19 @@ impl Rows {
     }
 
     /// The columns.
+    #[inline]
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
     /// How many rows there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.cells.len().checked_div(self.schema.width()).unwrap_or(0)
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
@@ -84,6 +87,7 @@ impl Rows {
     ///
     /// # Panics
     /// When there is no such row.
+    #[inline]
     pub fn row(&self, index: usize) -> Row<'_> {
         assert!(index < self.len(), "row {index} of {}", self.len());
         Row { rows: self, start: index * self.schema.width() }
@@ -95,6 +99,7 @@ impl Rows {
     }
 
     /// Begins a row of nulls. It is kept when [`RowWriter::finish`] is called, and forgotten otherwise.
+    #[inline]
     pub fn begin(&mut self) -> RowWriter<'_> {
         let mark = Mark { cells: self.cells.len(), text: self.text.len(), bytes: self.bytes.len() };
         self.cells.resize(mark.cells + self.schema.width(), Cell::Null);
@@ -235,6 +240,7 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The columns.
+    #[inline]
     pub fn schema(&self) -> &'a Arc<Schema> {
         &self.rows.schema
     }
@@ -243,6 +249,7 @@ impl<'a> Row<'a> {
     ///
     /// # Panics
     /// When there is no such column.
+    #[inline]
     pub fn at(&self, column: usize) -> ValueRef<'a> {
         assert!(column < self.rows.schema.width(), "column {column} of {}", self.rows.schema.width());
         self.rows.value(self.rows.cells[self.start + column])
@@ -254,6 +261,7 @@ impl<'a> Row<'a> {
     }
 
     /// All values in schema order.
+    #[inline]
     pub fn values(&self) -> impl ExactSizeIterator<Item = ValueRef<'a>> + use<'a> {
         let row = *self;
         (0..row.rows.schema.width()).map(move |column| row.at(column))
@@ -312,6 +320,7 @@ impl RowWriter<'_> {
     }
 
     /// Keeps the row.
+    #[inline]
     pub fn finish(mut self) {
         self.finished = true;
     }

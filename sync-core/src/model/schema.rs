@@ -77,16 +77,19 @@ impl Field {
     }
 
     /// The column's name.
+    #[inline]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// What the column holds.
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Whether the column may be empty.
+    #[inline]
     pub fn is_nullable(&self) -> bool {
         self.nullable
     }
@@ -112,11 +115,13 @@ impl Schema {
     }
 
     /// The columns in order.
+    #[inline]
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
     /// How many columns there are.
+    #[inline]
     pub fn width(&self) -> usize {
         self.fields.len()
     }

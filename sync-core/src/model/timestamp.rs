@@ -12,11 +12,13 @@ pub struct Timestamp(i64);
 
 impl Timestamp {
     /// From microseconds since the epoch.
+    #[inline]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since the epoch.
+    #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }
@@ -41,6 +43,7 @@ impl Timestamp {
     /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
     ///
     /// Written once for every instant that a sink stores as text, so it reckons by itself instead of through `chrono`.
+    #[inline]
     pub fn write(self, text: &mut TimestampText) -> Option<&str> {
         let (day, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
         let (year, month, day) = civil(day);

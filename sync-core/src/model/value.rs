@@ -92,6 +92,7 @@ pub enum ValueRef<'a> {
 
 impl Value {
     /// The same value, borrowed.
+    #[inline]
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Self::Null => ValueRef::Null,
@@ -109,6 +110,7 @@ impl Value {
     }
 
     /// Whether there is no value.
+    #[inline]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
@@ -133,6 +135,7 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Whether there is no value.
+    #[inline]
     pub fn is_null(self) -> bool {
         matches!(self, Self::Null)
     }
