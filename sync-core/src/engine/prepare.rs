@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::pipeline::Pipeline;
 use super::planted::{Bug, Planted};
 use crate::Result;
-use crate::model::{
-    Batch, Boundary, Changes, Frontier, Mark, Op, Outcome, Reject, Row, Rows, StreamSpec, Tally, Value,
-};
+use crate::model::{Batch, Boundary, Changes, Frontier, Mark, Outcome, Reject, Row, Rows, StreamSpec, Tally, Value};
 use crate::sink::Guard;
 
 /// A batch, ready for writing.
@@ -113,25 +111,11 @@ impl Prepared {
 /// A row, and what is known about it.
 type Merged = (Vec<Value>, Mark);
 
-/// What changes of one key come to, one after the other, where some of them name the fields they change.
+/// What changes of one key come to, where some of them name the fields they change.
 fn in_turn(stream: &StreamSpec, guard: Guard, changes: &Changes, same_key: &[usize]) -> Result<Merged> {
     let mut stands = changes.select([same_key[0]]);
     for &later in &same_key[1..] {
-        let (before, later) = (stands.at(0), changes.at(later));
-        if !guard.replaces(stream, before, later) {
-            continue;
-        }
-        let over_a_row = later.op() == Op::Upsert && before.op() == Op::Upsert;
-        let values = if over_a_row { later.onto(Some(before.row())) } else { later.to_values() };
-        let mut mark = later.mark().cloned().unwrap_or_default();
-        mark.fields = match (before.fields(), later.fields()) {
-            (Some(before), Some(later)) if over_a_row => Some(before.iter().chain(later.iter()).collect()),
-            (None, Some(_)) if over_a_row => None,
-            (_, fields) => fields.cloned(),
-        };
-        let mut rows = Rows::new(Arc::clone(stream.schema()));
-        rows.push(values.iter().map(Value::as_ref))?;
-        stands = Changes::marked(rows, vec![mark]);
+        stands = guard.in_turn(stream, stands.at(0), changes.at(later))?;
     }
     let stands = stands.at(0);
     Ok((stands.to_values(), stands.mark().cloned().unwrap_or_default()))

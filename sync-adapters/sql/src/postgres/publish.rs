@@ -144,7 +144,7 @@ impl Staged<'_> {
                 waiting = Some(match waiting.take() {
                     Some(before) if self.key_of(&before) == self.key_of(&incoming) => {
                         tally.add(Outcome::Duplicate, 1);
-                        self.later(&before, incoming)?
+                        self.both(&before, &incoming)?
                     }
                     Some(before) => {
                         settled.push(before.at(0));
@@ -192,25 +192,10 @@ impl Staged<'_> {
         change.at(0).key(&self.plan.key_indices)
     }
 
-    /// What two changes of one key come to.
-    fn later(&self, before: &Changes, incoming: Changes) -> Result<Changes> {
-        let stream = &self.publish.stream;
-        let guard = if self.publish.guard == Guard::Newer { Guard::Newer } else { Guard::NotOlder };
-        let (first, second) = (before.at(0), incoming.at(0));
-        if !guard.replaces(stream, first, second) {
-            return Ok(before.clone());
-        }
-        if second.fields().is_none() || first.op() == Op::Delete || second.op() == Op::Delete {
-            return Ok(incoming);
-        }
-        let mut rows = Rows::new(Arc::clone(stream.schema()));
-        rows.push(second.onto(Some(first.row())).iter().map(Value::as_ref))?;
-        let mut mark = second.mark().cloned().unwrap_or_default();
-        mark.fields = match (first.fields(), second.fields()) {
-            (Some(first), Some(second)) => Some(first.iter().chain(second.iter()).collect()),
-            _ => None,
-        };
-        Ok(Changes::marked(rows, vec![mark]))
+    /// What stands for two changes of one key.
+    fn both(&self, before: &Changes, incoming: &Changes) -> Result<Changes> {
+        let highest = if self.publish.guard == Guard::Newer { Guard::Newer } else { Guard::NotOlder };
+        highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
     async fn put(&self, connection: &mut PgConnection, step: usize, changes: &Changes) -> Result<Tally> {

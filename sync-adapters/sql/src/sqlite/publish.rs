@@ -120,7 +120,7 @@ impl Staged<'_> {
             waiting = Some(match waiting.take() {
                 Some(before) if before.at(0).key(&self.plan.key) == incoming.at(0).key(&self.plan.key) => {
                     tally.add(Outcome::Duplicate, 1);
-                    self.both(before, incoming)?
+                    self.both(&before, &incoming)?
                 }
                 Some(before) => {
                     self.put(step, &mut writer, &before, &mut tally)?;
@@ -153,21 +153,10 @@ impl Staged<'_> {
         Ok(Changes::marked(page, vec![mark]))
     }
 
-    /// What stands for two changes of one key: the higher one, onto the columns of the other that it does not name.
-    fn both(&self, before: Changes, incoming: Changes) -> Result<Changes> {
+    /// What stands for two changes of one key.
+    fn both(&self, before: &Changes, incoming: &Changes) -> Result<Changes> {
         let highest = if self.publish.guard == Guard::Newer { Guard::Newer } else { Guard::NotOlder };
-        let (earlier, later) = (before.at(0), incoming.at(0));
-        if !highest.replaces(&self.publish.stream, earlier, later) {
-            return Ok(before);
-        }
-        let Some(fields) = later.fields().filter(|_| later.op() == Op::Upsert) else { return Ok(incoming) };
-        let mut mark = Mark::default();
-        if earlier.op() == Op::Delete {
-            // What was deleted lends nothing: the row begins anew.
-            return self.change(&later.to_values(), mark);
-        }
-        mark.fields = earlier.fields().map(|earlier| earlier.iter().chain(fields.iter()).collect());
-        self.change(&later.onto(Some(earlier.row())), mark)
+        highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
     fn put(&self, step: usize, writer: &mut Writer<'_>, change: &Changes, tally: &mut Tally) -> Result<()> {

@@ -87,14 +87,12 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// Stages a row. With `keep`, the one staged earlier stays, and this one counts as its duplicate.
-    pub(super) fn set_staged(&mut self, stage: &(StageName, String), key: Key, row: StagedRow, keep: bool) {
+    /// Stages a row in the place of the one staged earlier under its key, and counts a duplicate if there was one.
+    pub(super) fn set_staged(&mut self, stage: &(StageName, String), key: Key, row: StagedRow) {
         let Some(staged) = self.data.stages.get_mut(stage) else { return };
         let before = staged.rows.get(&key).cloned();
         staged.duplicates += u64::from(before.is_some());
-        if !keep {
-            staged.rows.insert(key.clone(), row);
-        }
+        staged.rows.insert(key.clone(), row);
         self.undo.push(Undo::StagedRow { stage: stage.clone(), key, before });
     }
 

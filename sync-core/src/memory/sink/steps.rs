@@ -90,12 +90,11 @@ impl Steps<'_, '_> {
             let staged = self.draft.stage(&place);
             let key = if keys.is_empty() { staged.next_row() } else { change.key(&keys) };
             let earlier = staged.rows.get(&key);
-            let keep = earlier.is_some_and(|earlier| !stands_above(stream, earlier, change));
             if key.values().iter().any(Value::is_null) {
                 return Err(empty(stream, "a key column").at_row(step, row));
             }
             let staged = in_turn(stream, earlier, change)?;
-            self.draft.set_staged(&place, key, staged, keep);
+            self.draft.set_staged(&place, key, staged);
         }
         Ok(StepReport::Rows(vec![Outcome::Staged; changes.len()]))
     }
@@ -223,14 +222,6 @@ impl Steps<'_, '_> {
     }
 }
 
-/// Whether a change stands above the one that was staged under its key before.
-fn stands_above(stream: &StreamSpec, earlier: &StagedRow, later: Change<'_>) -> bool {
-    let mut rows = Rows::new(Arc::clone(stream.schema()));
-    let fits = rows.push(earlier.values.iter().map(Value::as_ref));
-    let earlier = Changes::marked(rows, vec![Mark { op: earlier.op, ..Mark::default() }]);
-    fits.is_err() || Guard::NotOlder.replaces(stream, earlier.at(0), later)
-}
-
 /// A row that was marked as missing and is named again is written even if it is the same: the mark goes.
 fn unmarked(outcome: Outcome, marked: bool) -> Outcome {
     if marked && outcome == Outcome::Unchanged { Outcome::Updated } else { outcome }
@@ -238,15 +229,15 @@ fn unmarked(outcome: Outcome, marked: bool) -> Outcome {
 
 /// What is staged under a key after one more change of it.
 fn in_turn(stream: &StreamSpec, earlier: Option<&StagedRow>, change: Change<'_>) -> Result<StagedRow> {
-    let Some(earlier) = earlier.filter(|earlier| earlier.op == Op::Upsert && change.op() == Op::Upsert) else {
-        return Ok(StagedRow { op: change.op(), fields: change.fields().cloned(), values: change.to_values() });
+    let staged = |change: Change<'_>| StagedRow {
+        op: change.op(),
+        fields: change.fields().cloned(),
+        values: change.to_values(),
     };
-    let fields = match (&earlier.fields, change.fields()) {
-        (Some(earlier), Some(later)) => Some(earlier.iter().chain(later.iter()).collect()),
-        _ => None,
-    };
-    let before = one_row(stream, &earlier.values)?;
-    Ok(StagedRow { op: Op::Upsert, fields, values: change.onto(Some(before.row(0))) })
+    let Some(earlier) = earlier else { return Ok(staged(change)) };
+    let mark = Mark { op: earlier.op, fields: earlier.fields.clone(), ..Mark::default() };
+    let earlier = Changes::marked(one_row(stream, &earlier.values)?, vec![mark]);
+    Ok(staged(Guard::NotOlder.in_turn(stream, earlier.at(0), change)?.at(0)))
 }
 
 fn one_row(stream: &StreamSpec, values: &[Value]) -> Result<Rows> {
