@@ -2,8 +2,8 @@
 
 use super::bench::*;
 
-// P15. With a policy the sink cannot evaluate, the sink counts rows of the *resolved* step, which has lost the rows that
-// need no write; the engine takes out the row of that number from the step *before* resolution: an innocent one.
+/// P15. With a policy the sink cannot evaluate, the sink counts rows of the *resolved* step, which lacks the rows that need
+/// no write: the row it blames is the one that stood there before.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_policy_the_poison_row_itself_goes_to_the_dead_letters_and_no_innocent_one() {
     let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
@@ -33,7 +33,7 @@ async fn unreadable_records_that_lie_scattered_do_not_count_as_a_hundred_in_a_ro
     assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 120), "{report}");
 }
 
-/// P15, the other figure: rejected records of a unit are judged before its good rows are counted.
+/// P15, the other figure: rejected records of a unit are judged together with its good rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_unreadable_records_among_a_thousand_are_not_five_per_cent() {
     let (stream, world) = (orders(), World::new().await);
@@ -47,7 +47,7 @@ async fn sixteen_unreadable_records_among_a_thousand_are_not_five_per_cent() {
     assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 16), "{report}");
 }
 
-/// P15. Rows refused while a staged first load is published are never shown to the breaker.
+/// P15. Rows refused while a staged first load is published are judged by the breaker too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_load_of_nothing_but_poison_opens_the_breaker() {
     let world = World::prepared(

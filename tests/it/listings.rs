@@ -37,9 +37,9 @@ async fn a_row_of_a_complete_listing_that_cannot_be_staged_is_not_deleted() {
     assert_eq!(world.ids(), [1, 2, 3], "row 2 is at the source: {report}");
 }
 
-/// A policy that the sink cannot evaluate is not asked when a listing is published: rows are simply overwritten.
+/// A policy that the sink cannot evaluate is not asked about what a listing holds: rows that exist stay as they are.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconcile_asks_the_conflict_policy_like_any_other_run() {
+async fn a_reconcile_overwrites_no_row_that_a_policy_of_the_engine_would_have_kept() {
     let (stream, world) = (versioned(), World::new().await);
     let script = Script::of(&stream);
     let listing = |values: &[Vec<Value>]| {
@@ -62,7 +62,7 @@ async fn a_reconcile_asks_the_conflict_policy_like_any_other_run() {
     );
 }
 
-/// A backfill's position is kept under its name alone: another range under the same name begins in the middle.
+/// A backfill's position belongs to its name and its range: another range under the same name begins at its beginning.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_of_another_range_under_an_interrupted_ones_name_reads_its_whole_range() {
     let world = World::new().await;
@@ -140,7 +140,7 @@ async fn an_empty_listing_does_not_empty_a_small_target() {
     assert_eq!(world.ids().len(), 10, "the listing was empty, and nobody confirmed: {report}");
 }
 
-/// A listing of keys shows the host's filter empty columns: it says no, and every row here is taken for gone.
+/// A filter wants whole rows, so it is not asked about a listing of keys: or every row here would be taken for gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_over_a_listing_of_keys_deletes_nothing() {
     let world = World::new().await;
@@ -193,7 +193,7 @@ async fn a_row_that_became_unreadable_in_a_sqlite_table_is_not_deleted_by_a_reco
     assert_eq!(world.ids(), [1, 2, 3], "{report}");
 }
 
-/// A row that was marked as missing comes again as it was: with a policy the engine decides, and does not see the mark.
+/// A row that was marked as missing comes again as it was: with a policy the engine decides without seeing the mark, and the mark goes all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_comes_again_as_it_was_is_no_longer_marked_as_missing() {
     for policy in [false, true] {

@@ -2,7 +2,7 @@
 
 use super::bench::*;
 
-/// P15. A dead letter of a partial change remembers values for the columns that the change did not name.
+/// P15. A dead letter of a partial change holds the columns that the change named, and its replay writes no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn replaying_a_partial_change_leaves_the_columns_it_does_not_name_alone() {
     let stream =
@@ -185,7 +185,7 @@ async fn a_cursor_of_another_source_under_the_same_name_is_not_followed() {
     assert!(report.status != RunStatus::Completed || world.ids() == [1, 2, 9], "{report}");
 }
 
-/// A new-only run moves the live position past updates that it leaves alone: no later run brings them.
+/// A new-only run does not move the position past updates that it leaves alone: the next ordinary run brings them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_a_new_only_run_left_alone_comes_with_the_next_ordinary_run() {
     let world = World::new().await;
@@ -266,7 +266,7 @@ async fn dry_runs_of_every_kind_leave_no_trace() {
     );
 }
 
-/// The same within one batch: of two changes of one key only the later is kept, with the columns it does not name.
+/// Of two changes of one key in a batch the later is kept, and the columns it does not name come from the earlier.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partial_change_in_the_same_batch_as_the_whole_row_keeps_the_other_columns() {
     let (stream, world) = (orders(), World::new().await);

@@ -58,7 +58,8 @@ async fn a_run_that_waits_for_its_turn_can_be_cancelled() {
     assert!(ended.is_ok(), "a cancelled run hangs as long as the other one goes on");
 }
 
-/// The README's own setting: store and sink in one file. A transaction longer than half the lease's time locks out renewal.
+/// The README's own setting: store and sink in one file. A transaction longer than half the lease's time
+/// locks out renewal, and costs the run nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publish_that_takes_longer_than_half_the_lease_does_not_fence_its_own_run() {
     let world = World::new().await;
