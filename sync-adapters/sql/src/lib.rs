@@ -41,6 +41,8 @@
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod keyset;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod number;
 #[cfg(feature = "postgres")]
 mod postgres;
