@@ -39,6 +39,8 @@
 //! ```
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod catalog;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod keyset;
@@ -49,7 +51,9 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use catalog::ForeignKey;
 #[cfg(feature = "postgres")]
-pub use postgres::Postgres;
+pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};

@@ -7,6 +7,6 @@ mod position;
 mod settings;
 mod walk;
 
-pub(crate) use position::{Place, by_time, may_repeat, version};
+pub(crate) use position::{Place, by_time, order, version};
 pub(crate) use settings::Settings;
 pub(crate) use walk::{Ask, MOST_BYTES, Page, Start, Tables, read};

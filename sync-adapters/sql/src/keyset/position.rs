@@ -36,7 +36,7 @@ pub(super) fn place(cursor: Option<&Cursor>, by: &[String]) -> Result<Place> {
 }
 
 /// The columns that decide the order of a read: the version, where changes are followed, and the key.
-pub(super) fn order(stream: &StreamSpec, by_version: bool) -> Vec<String> {
+pub(crate) fn order(stream: &StreamSpec, by_version: bool) -> Vec<String> {
     let version = stream.version_column().filter(|_| by_version);
     version.into_iter().map(str::to_owned).chain(stream.key_columns().iter().cloned()).collect()
 }

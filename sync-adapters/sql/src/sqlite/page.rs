@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::{Value as Owned, ValueRef as Cell};
 use rusqlite::{Connection, params_from_iter};
-use sync_core::model::{Kind, Reject, RowScope, Timestamp};
+use sync_core::model::{Kind, Reject, Timestamp};
 use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
 
 use super::error::failed;

@@ -45,11 +45,7 @@ impl SqliteSource {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let options = SqliteOptions { read_only: true, ..SqliteOptions::new(path) };
         let name = options.name().into();
-        Ok(Self {
-            name,
-            worker: Worker::start(options).await?,
-            settings: Settings::new(),
-        })
+        Ok(Self { name, worker: Worker::start(options).await?, settings: Settings::new() })
     }
 
     /// Reads the table of the stream's name: its declared columns, and nothing else.
