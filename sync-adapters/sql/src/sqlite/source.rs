@@ -13,6 +13,7 @@ use super::page::{self, Ask, Reading};
 use super::position::{Again, Begin, time_of};
 use super::worker::Worker;
 use super::{SqliteOptions, discover};
+use crate::catalog::ForeignKey;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time};
 
 /// Tables of a SQLite database, as a source. The database is opened for reading only.
@@ -97,6 +98,22 @@ impl SqliteSource {
     pub async fn discover(&self, table: impl Into<String>) -> Result<StreamSpec> {
         let table = table.into();
         self.worker.call(move |connection| discover::stream(connection, &table)).await
+    }
+
+    /// The tables there are, by the names that [`discover`](Self::discover) takes.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be read.
+    pub async fn tables(&self) -> Result<Vec<String>> {
+        self.worker.call(|connection| discover::tables(connection)).await
+    }
+
+    /// How the tables refer to each other.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be read.
+    pub async fn foreign_keys(&self) -> Result<Vec<ForeignKey>> {
+        self.worker.call(|connection| discover::foreign_keys(connection)).await
     }
 }
 
