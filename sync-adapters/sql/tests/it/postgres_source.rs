@@ -207,7 +207,8 @@ async fn what_commits_later_than_the_lookback_is_lost_until_a_reconcile_repairs_
     world.run(RunOptions::incremental()).await;
     assert_eq!(world.rows("id"), ["2"], "the row lies before the position");
     let repaired = world.run(RunOptions::reconcile()).await;
-    assert_eq!(repaired.ledger().count(Outcome::Created), 1, "{repaired}");
+    assert_eq!((repaired.ledger().count(Outcome::Created), repaired.scopes[0].missed), (1, 1), "{repaired}");
+    assert!(repaired.to_string().contains("1 row or more had been missed"), "{repaired}");
     assert_eq!(world.rows("id, note"), ["1,late", "2,prompt"]);
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sync_core::model::{Frontier, FrontierProof};
+use sync_core::model::{Frontier, FrontierProof, RowScope};
 use sync_core::source::SourceCapabilities;
 use sync_core::{BatchStream, Clock, Error, Feed, ReadRequest, Result, Source, StreamSpec, Value};
 
@@ -224,10 +224,19 @@ impl Source for PostgresSource {
 
     async fn check(&self) -> Result<()> {
         for stream in &self.settings.streams {
-            let table = self.look(stream, true).await?;
-            if self.settings.proven {
-                horizon::read(&self.pool, stream, &table).await?;
-            }
+            let by_version = stream.version_column().is_some();
+            let start = self.start(stream, by_version, &None).await?;
+            // No row, but the whole statement: the right to read, and an order that the columns have.
+            let nothing = Ask {
+                stream: Arc::clone(stream),
+                table: start.table,
+                rows: RowScope::All,
+                order: order(stream, by_version),
+                by_version,
+                after: None,
+                limit: 0,
+            };
+            page::read(&self.pool, &nothing).await?;
         }
         Ok(())
     }
