@@ -19,7 +19,7 @@ use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
-use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
+use crate::sink::{Stage, Step, Write, WriteMode};
 use crate::source::{Listing, Receipt};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
