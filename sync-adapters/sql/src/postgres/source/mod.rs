@@ -112,6 +112,9 @@ impl PostgresSource {
     /// `statement_timestamp()` or `clock_timestamp()`, and for an `xid8` that they set to `pg_current_xact_id()`. It does
     /// **not** hold where a program writes its own time, or where rows are copied in with the versions of another place.
     ///
+    /// Prefer `clock_timestamp()` in a trigger where several transactions change one row at a time: with `now()`, the one that
+    /// began first may write last and leave the lower version, which a target that keeps the newer one does not take.
+    ///
     /// Before each read the server is asked which transactions are under way. All rows are handed over, but the position
     /// stays below what these may still bring, so that a later run reads on from there. A long transaction therefore
     /// delays nothing; the changes since it began are only read again, and recognised. The position also stays five
