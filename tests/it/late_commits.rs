@@ -91,12 +91,14 @@ impl Writer for PgConnection {
     }
 
     async fn put(&mut self, id: i64, note: &str) {
-        sqlx::query("INSERT INTO orders (id, note) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET note = excluded.note")
-            .bind(id)
-            .bind(note)
-            .execute(self)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO orders (id, note) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET note = excluded.note",
+        )
+        .bind(id)
+        .bind(note)
+        .execute(self)
+        .await
+        .unwrap();
     }
 }
 
@@ -137,7 +139,9 @@ async fn write(mut writer: Box<dyn Writer>, number: u64, deeds: Arc<Deeds>) {
         }
         // Last, and for a moment only: its lock would hold up the other writers.
         if random.below(4) == 0 {
-            writer.put(random.below(SHARED as u64) as i64, &format!("by {number}, shared {}", random.below(1 << 40))).await;
+            writer
+                .put(random.below(SHARED as u64) as i64, &format!("by {number}, shared {}", random.below(1 << 40)))
+                .await;
         }
         if random.below(10) == 0 {
             writer.run("ROLLBACK").await;
