@@ -240,9 +240,10 @@ async fn a_list_may_be_csv_or_xml_while_the_stream_is_json() {
             assert_eq!(request.header("accept"), "text/csv");
             Reply::body("text/csv", "Account ID;Country\r\n7;SA\r\n8;AE\r\n")
         }
-        "/accounts.xml" => {
-            Reply::body("application/xml", "<cj><accounts total='1'><account id='9'><at>EG</at></account></accounts></cj>")
-        }
+        "/accounts.xml" => Reply::body(
+            "application/xml",
+            "<cj><accounts total='1'><account id='9'><at>EG</at></account></accounts></cj>",
+        ),
         path => Reply::json(&json!({"data": [{"id": 1, "account": path, "country": request.param("country")}]})),
     })
     .await;

@@ -183,10 +183,8 @@ async fn a_nonce_and_the_hash_of_the_body_are_sent_as_they_are_signed_and_no_non
     let server = Server::start(|request| {
         let (nonce, digest) = (request.header("x-nonce"), request.header("content-digest"));
         assert!(nonce.len() == 32 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit()), "{nonce}");
-        let of_body = base64::Engine::encode(
-            &base64::engine::general_purpose::STANDARD,
-            Sha256::digest(request.body.as_bytes()),
-        );
+        let of_body =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, Sha256::digest(request.body.as_bytes()));
         assert_eq!(digest, format!("sha-256=:{of_body}:"));
         if request.number == 1 {
             return Reply::status(429).header("retry-after", "0");
