@@ -199,7 +199,7 @@ mod window;
 pub use auth::TokenStore;
 pub use config::{
     Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, CsvConfig, DropConfig, Encoding,
-    Endpoint, Format, HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig,
+    Endpoint, Format, HalveConfig, HeaderConfig, LimitsConfig, LookUp, MethodConfig, OneOrMany, PagingConfig, ParentConfig,
     PartitionConfig, PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform,
     Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
