@@ -65,7 +65,10 @@ macro_rules! left_out {
         #[allow(clippy::unused_async, reason = "it stands for one that waits")]
         async fn $name(_: &str) -> Result<SqlStore> {
             Err(Error::config(concat!(
-                "this program was built without state in ", $database, ": enable the feature `", $feature,
+                "this program was built without state in ",
+                $database,
+                ": enable the feature `",
+                $feature,
                 "` of sync-store-sql"
             )))
         }

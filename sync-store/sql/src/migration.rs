@@ -65,7 +65,8 @@ fn steps_after(done: Option<(i64,)>) -> Result<Vec<(i64, (&'static str, &'static
     let steps: Vec<_> = (1..).zip(STEPS).collect();
     let newest = steps.last().map_or(0, |(version, _)| *version);
     if done > newest {
-        let message = "a newer release has changed the state store's tables: use that release, or a later one, everywhere";
+        let message =
+            "a newer release has changed the state store's tables: use that release, or a later one, everywhere";
         return Err(Error::new(ErrorKind::Schema, message).with("tables", done).with("this_release", newest));
     }
     Ok(steps.into_iter().filter(|(version, _)| *version > done).collect())

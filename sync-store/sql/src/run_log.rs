@@ -23,9 +23,7 @@ pub(crate) async fn keep(transaction: &mut Transaction, record: &RunRecord) -> R
 pub(crate) async fn page(database: &Database, query: &RunQuery) -> Result<Vec<RunRecord>> {
     let pipeline = query.pipeline.as_deref();
     let before = query.before.as_ref().map(RunId::as_str);
-    let asked = |statement: Statement| {
-        statement.and_if(" AND pipeline = ?", pipeline).and_if(" AND run < ?", before)
-    };
+    let asked = |statement: Statement| statement.and_if(" AND pipeline = ?", pipeline).and_if(" AND run < ?", before);
     let page = Statement::new("SELECT record FROM _sync_run WHERE run >= coalesce((SELECT min(run) FROM (")
         .and("SELECT run FROM _sync_run WHERE run IS NOT NULL");
     let page = asked(page).and(" ORDER BY run DESC LIMIT ?").number(limit(query.limit)).and(") AS newest), '')");

@@ -34,11 +34,7 @@ impl Statement {
 
     /// Inserts a row, or changes `columns` where one with this `key` stands. Values are bound in the order of `key` and
     /// then `columns`.
-    pub(crate) fn upsert(
-        table: &'static str,
-        key: &'static [&'static str],
-        columns: &'static [&'static str],
-    ) -> Self {
+    pub(crate) fn upsert(table: &'static str, key: &'static [&'static str], columns: &'static [&'static str]) -> Self {
         Self { form: Form::Upsert { table, key, columns }, values: Vec::new() }
     }
 

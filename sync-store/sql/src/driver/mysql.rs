@@ -57,9 +57,21 @@ pub(crate) fn meaning(number: u16) -> Meaning {
         1205 | 1213 | 1020 | 1062 => Meaning::COLLISION,
         // Too many connections, shutting down, network, killed, interrupted, too slow, a server that only reads (after a
         // failover it may be the wrong one for a while), a node that is not in its cluster.
-        1040 | 1203 | 1053 | 1077 | 1079 | 1158..=1161 | 1927 | 4031 | 1317 | 1969 | 3024 | 1290 | 1792 | 1836 | 1047 => {
-            Meaning::UNAVAILABLE
-        }
+        1040
+        | 1203
+        | 1053
+        | 1077
+        | 1079
+        | 1158..=1161
+        | 1927
+        | 4031
+        | 1317
+        | 1969
+        | 3024
+        | 1290
+        | 1792
+        | 1836
+        | 1047 => Meaning::UNAVAILABLE,
         1021 | 1114 => Meaning::fatal(ErrorKind::Full),
         1045 | 1698 | 1251 => Meaning::fatal(ErrorKind::Unauthorized),
         1044 | 1142 | 1143 | 1227 | 1370 => Meaning::fatal(ErrorKind::Forbidden),

@@ -13,8 +13,7 @@ use crate::error::Meaning;
 const BUSY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn open(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    let options =
-        options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full).busy_timeout(BUSY);
+    let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full).busy_timeout(BUSY);
     // One connection to write and one to read: a third would only wait for the first.
     SqlitePoolOptions::new()
         .max_connections(2)

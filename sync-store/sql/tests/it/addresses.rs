@@ -5,7 +5,9 @@ use sync_store_sql::SqlStore;
 
 #[tokio::test]
 async fn an_address_that_is_none_is_refused_with_the_forms_there_are_and_without_its_words() {
-    for address in ["hunter2", "", "shop.db", "mssql://sa:hunter2@db/shop", "sa:hunter2@db:5432/shop", "postgres//hunter2"] {
+    for address in
+        ["hunter2", "", "shop.db", "mssql://sa:hunter2@db/shop", "sa:hunter2@db:5432/shop", "postgres//hunter2"]
+    {
         let error = SqlStore::connect(address).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{address}");
         let text = format!("{error} {error:?}");

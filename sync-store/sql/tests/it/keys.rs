@@ -48,8 +48,7 @@ async fn names_of_any_length_and_kind_are_kept_whole(place: Place) {
         let lease = store.acquire(name, "me", HOUR, FencingToken(0)).await.unwrap();
         assert_eq!((lease.name.as_str(), lease.token), (name, FencingToken(1)));
         let kept = DeadLetter { id: LetterId::from_text(name), scope: scope.clone(), ..letter(number) };
-        let entries =
-            [step(&scope, lease.token, 0), Entry::DeadLetter(kept.clone()), Entry::Run(run(number, &scope))];
+        let entries = [step(&scope, lease.token, 0), Entry::DeadLetter(kept.clone()), Entry::Run(run(number, &scope))];
         store.record(&lease, &entries).await.unwrap();
         assert!(store.checkpoint(&scope).await.unwrap().is_some(), "{name:.20?}");
         let pipeline = Some(name.to_owned());

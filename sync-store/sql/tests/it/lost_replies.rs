@@ -43,7 +43,8 @@ impl Wire {
 }
 
 async fn carry(client: TcpStream, server: TcpStream, fate: Arc<AtomicU8>) {
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {

@@ -48,7 +48,7 @@ impl Place {
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         match self {
             Self::File(_) => {
-                let mut connection: sqlx::SqliteConnection = sqlx::Connection::connect(&self.url()).await.unwrap();
+                let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&self.url()).await.unwrap();
                 let sql = sqlx::AssertSqlSafe(sql);
                 sqlx::query_scalar(sql).fetch_optional(&mut connection).await.unwrap().unwrap_or_default()
             }

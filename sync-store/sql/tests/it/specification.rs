@@ -106,7 +106,10 @@ async fn all_entries_are_kept_or_none(place: Place) {
     let lease = store.acquire("job", "a", HOUR, FencingToken(0)).await.unwrap();
     let impossible = step(&scope("orders"), lease.token, 7);
     assert!(
-        store.record(&lease, &[Entry::DeadLetter(letter(1)), Entry::Run(run(1, &scope("orders"))), impossible]).await.is_err()
+        store
+            .record(&lease, &[Entry::DeadLetter(letter(1)), Entry::Run(run(1, &scope("orders"))), impossible])
+            .await
+            .is_err()
     );
     assert!(store.dead_letters(&LetterQuery::default()).await.unwrap().is_empty());
     assert!(store.runs(&RunQuery::default()).await.unwrap().is_empty());
