@@ -16,7 +16,6 @@ async fn an_address_that_is_none_is_refused_with_the_forms_there_are_and_without
     }
 }
 
-#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn state_in_memory_is_refused_since_every_connection_would_have_its_own() {
     for address in ["sqlite::memory:", "sqlite://:memory:", "sqlite:state?mode=memory", "sqlite:"] {

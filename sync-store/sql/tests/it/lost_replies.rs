@@ -2,7 +2,7 @@
 #![cfg(all(feature = "postgres", feature = "mysql"))]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use sync_core::state::{FencingToken, StateStore};
@@ -45,14 +45,24 @@ impl Wire {
 async fn carry(client: TcpStream, server: TcpStream, fate: Arc<AtomicU8>) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let muted = Arc::new(AtomicBool::new(false));
+    let answers = tokio::spawn({
+        let muted = Arc::clone(&muted);
+        async move {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                if !muted.load(Ordering::SeqCst) && to_client.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-        let commits = buffer[..read].windows(6).any(|word| word == b"COMMIT");
+        // PostgreSQL's texts end with a zero byte. `READ COMMITTED` is none.
+        let commits = [&b"COMMIT"[..], b"COMMIT\0"].iter().any(|word| buffer[..read].ends_with(word));
         let fate = if commits { fate.swap(PASSES, Ordering::SeqCst) } else { PASSES };
-        if fate == ANSWER_IS_LOST {
-            answers.abort();
-        }
+        muted.store(fate == ANSWER_IS_LOST, Ordering::SeqCst);
         if fate == NEVER_ARRIVES || to_server.write_all(&buffer[..read]).await.is_err() {
             break;
         }

@@ -1,4 +1,5 @@
-//! The SQL store, on every database it speaks.
+//! The SQL store, on every database it was built for; SQLite is one of them.
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 /// Makes a test of each function, for each database: `sqlite::name`, `postgres::name`, `mariadb::name`.

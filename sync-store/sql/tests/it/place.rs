@@ -11,6 +11,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    #[allow(clippy::unused_async, reason = "as the others are made")]
     pub(crate) async fn sqlite() -> Self {
         Self::File(tempfile::tempdir().unwrap())
     }

@@ -1,5 +1,4 @@
 //! What there is to a file alone.
-#![cfg(feature = "sqlite")]
 
 use sync_core::ErrorKind;
 use sync_core::state::{FencingToken, StateStore};
