@@ -19,12 +19,12 @@ const BYTES: usize = 8 << 20;
 ///
 /// # Errors
 /// The position of a row that is larger than what the server takes.
-pub(crate) fn pieces<'r>(
-    rows: &'r [usize],
+pub(crate) fn pieces(
+    rows: &[usize],
     values: usize,
     server: Server,
     size: impl Fn(usize) -> usize,
-) -> std::result::Result<Vec<&'r [usize]>, usize> {
+) -> std::result::Result<Vec<&[usize]>, usize> {
     let most = (BINDS / values.max(1)).clamp(1, ROWS);
     let bytes = (server.packet - server.packet / 8).min(BYTES);
     let mut pieces = Vec::new();
