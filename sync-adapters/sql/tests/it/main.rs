@@ -5,6 +5,8 @@ mod conformance;
 mod copy;
 mod engine;
 mod following;
+#[cfg(feature = "mysql")]
+mod mariadb;
 mod names;
 mod opening;
 #[cfg(feature = "postgres")]
