@@ -206,6 +206,28 @@ async fn versions_about_which_the_server_proves_nothing_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_a_subscription_fills_is_not_stamped_by_this_server() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let there = server.database().await.unwrap();
+    there.client("ALTER SYSTEM SET wal_level = logical").await.unwrap();
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    there.client(&format!("{BY_TIME} CREATE PUBLICATION p FOR TABLE orders")).await.unwrap();
+    there.client("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
+    let mut world = World::on(server.database().await.unwrap(), BY_TIME, &[by_time()]).await;
+    let address = format!("host={} port={} dbname={}", there.host(), there.port(), there.name());
+    let account = format!("user={} password={}", there.user(), there.password());
+    let subscribe = "WITH (create_slot = false, slot_name = 's', copy_data = false)";
+    world.sql(&format!("CREATE SUBSCRIPTION s CONNECTION '{address} {account}' PUBLICATION p {subscribe}")).await;
+    world.source.check().await.unwrap();
+    world.source = world.source.stamped_by_server();
+    let refused = world.refused().await;
+    assert!(refused.contains("subscription") && refused.contains("lookback"), "{refused}");
+    world.sql("ALTER SUBSCRIPTION s DISABLE; ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s").await;
+    world.source.check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_hide_their_transactions_are_not_overlooked() {
     let mut world = World::new(BY_TIME, &[by_time()]).await;
     world.source = world.source.stamped_by_server();
