@@ -23,8 +23,13 @@ pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -
             text[start] = b'.';
         }
         start -= 1;
-        text[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        // Most numbers are short, and dividing 64 bits takes a fraction of dividing 128.
+        let (tens, digit) = match u64::try_from(rest) {
+            Ok(short) => (u128::from(short / 10), (short % 10) as u8),
+            Err(_) => (rest / 10, (rest % 10) as u8),
+        };
+        text[start] = b'0' + digit;
+        rest = tens;
         place += 1;
     }
     if value.is_sign_negative() && !value.is_zero() {

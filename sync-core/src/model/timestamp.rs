@@ -48,14 +48,16 @@ impl Timestamp {
         let (day, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
         let (year, month, day) = civil(day);
         let (year, seconds) = (u32::try_from(year).ok().filter(|year| *year <= 9999)?, (micros / 1_000_000) as u32);
-        *text = *b"0000-00-00T00:00:00.000000Z";
-        digits(&mut text[0..4], year);
-        digits(&mut text[5..7], month);
-        digits(&mut text[8..10], day);
-        digits(&mut text[11..13], seconds / 3600);
-        digits(&mut text[14..16], seconds / 60 % 60);
-        digits(&mut text[17..19], seconds % 60);
-        digits(&mut text[20..26], (micros % 1_000_000) as u32);
+        let [hundreds, years] = [year / 100, year % 100].map(pair);
+        let [month, day] = [month, day].map(pair);
+        let [hour, minute, second] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(pair);
+        let fraction = (micros % 1_000_000) as u32;
+        let [first, middle, last] = [fraction / 10_000, fraction / 100 % 100, fraction % 100].map(pair);
+        *text = [
+            hundreds[0], hundreds[1], years[0], years[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T', hour[0],
+            hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', first[0], first[1], middle[0],
+            middle[1], last[0], last[1], b'Z',
+        ];
         std::str::from_utf8(text).ok()
     }
 }
@@ -89,11 +91,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-fn digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// The two digits of a number below 100.
+const fn pair(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ impl Scratch {
 ///
 /// # Errors
 /// `Data`, naming the column, when SQLite cannot hold the value exactly.
+#[inline]
 pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v mut Scratch) -> Result<Stored<'v>> {
     Ok(match value {
         ValueRef::Null => Stored::Null,
@@ -81,6 +82,7 @@ fn scale_of(field: &Field) -> u8 {
     if let Kind::Decimal { scale, .. } = field.kind() { scale } else { 0 }
 }
 
+#[cold]
 fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
 }

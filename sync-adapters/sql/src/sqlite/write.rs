@@ -2,7 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection, Row as SqlRow};
 use sync_core::detect::Difference;
-use sync_core::model::{Change, Op, Outcome, Rows, StreamSpec};
+use sync_core::model::{Change, Field, Op, Outcome, Rows, StreamSpec};
 use sync_core::sink::{Expect, Guard, Write, WriteMode};
 use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
 
@@ -113,14 +113,13 @@ impl<'c> Writer<'c> {
     /// row needs what a change does not name.
     fn check_required(&self, change: &Change<'_>, is_new: bool) -> Result<()> {
         let fields = change.fields().filter(|_| !is_new);
-        let is_missing = |column: usize, value: ValueRef<'_>| {
-            value.is_null()
-                && !self.plan.field(column).is_nullable()
+        let is_missing = |column: usize| {
+            change.row().at(column).is_null()
                 && fields.is_none_or(|fields| fields.contains(column) || self.plan.key.contains(&column))
         };
-        match change.row().values().enumerate().find(|(column, value)| is_missing(*column, *value)) {
+        match self.plan.required.iter().find(|column| is_missing(**column)) {
             None => Ok(()),
-            Some((column, _)) => {
+            Some(&column) => {
                 Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())))
             }
         }
@@ -131,8 +130,8 @@ impl<'c> Writer<'c> {
         if change.fields().is_some() {
             self.check_required(change, true)?;
         }
-        for (column, value) in change.row().values().enumerate() {
-            bind(&mut self.insert, column + 1, value, self.plan, column, &mut self.scratch)?;
+        for (place, (value, field)) in (1..).zip(change.row().values().zip(self.plan.fields())) {
+            bind(&mut self.insert, place, value, field, &mut self.scratch)?;
         }
         let inserted = self.insert.raw_execute().map_err(|cause| failed("the row cannot be inserted", cause))?;
         Ok(inserted == 1)
@@ -142,7 +141,7 @@ impl<'c> Writer<'c> {
     fn look(&mut self, change: &Change<'_>) -> Result<Option<Standing>> {
         let Some(select) = &mut self.select else { return Ok(None) };
         for (place, &column) in self.plan.key.iter().enumerate() {
-            bind(select, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(select, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
         self.differing.clear();
         let mut found = select.raw_query();
@@ -186,7 +185,7 @@ impl<'c> Writer<'c> {
         let sql = self.plan.update(columns.iter().copied(), standing.marked)?;
         let mut update = self.connection.prepare_cached(&sql).map_err(unprepared)?;
         for (place, &column) in columns.iter().chain(&self.plan.key).enumerate() {
-            bind(&mut update, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(&mut update, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
         update.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
         Ok(Outcome::Updated)
@@ -202,7 +201,7 @@ impl<'c> Writer<'c> {
         }
         let mut delete = self.connection.prepare_cached(&self.plan.delete).map_err(unprepared)?;
         for (place, &column) in self.plan.key.iter().enumerate() {
-            bind(&mut delete, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(&mut delete, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
         delete
             .raw_execute()
@@ -247,7 +246,7 @@ pub(crate) fn read(connection: &Connection, plan: &Plan<'_>, key: &[ValueRef<'_>
     let mut select = connection.prepare_cached(&plan.select).map_err(unprepared)?;
     let mut scratch = Scratch::new();
     for (place, (&column, value)) in plan.key.iter().zip(key).enumerate() {
-        bind(&mut select, place + 1, *value, plan, column, &mut scratch)?;
+        bind(&mut select, place + 1, *value, plan.field(column), &mut scratch)?;
     }
     let mut found = select.raw_query();
     match found.next().map_err(|cause| failed("the stored row cannot be read", cause))? {
@@ -267,15 +266,15 @@ pub(crate) fn read_row(row: &SqlRow<'_>, stream: &StreamSpec) -> Result<Vec<Valu
 }
 
 /// Binds a value in the stored form of its column.
+#[inline]
 pub(crate) fn bind(
     statement: &mut CachedStatement<'_>,
     place: usize,
     value: ValueRef<'_>,
-    plan: &Plan<'_>,
-    column: usize,
+    field: &Field,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let stored = stored_form(value, plan.field(column), scratch)?;
+    let stored = stored_form(value, field, scratch)?;
     let bound = rusqlite::types::ToSqlOutput::Borrowed(stored);
     statement.raw_bind_parameter(place, bound).map_err(|cause| failed("a value cannot be bound", cause))
 }
