@@ -7,7 +7,7 @@ use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use sync_core::{Error, ErrorKind, Result, Retry};
 use zstd::stream::raw::DParameter;
 use zstd::stream::{raw, zio};
@@ -37,6 +37,7 @@ pub(crate) async fn read_body(
     limits: BodyLimits,
 ) -> Result<(Bytes, u64)> {
     let mut decoder = Decoder::new(headers)?;
+    decoder.make_room(announced(headers).min(limits.bytes));
     let mut wire = 0;
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
@@ -48,6 +49,12 @@ pub(crate) async fn read_body(
         return Err(double_encoding());
     }
     Ok((out.into(), wire))
+}
+
+/// How many bytes the body is said to have on the wire; 0 where nothing is said.
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 enum Decoder {
@@ -86,6 +93,11 @@ impl Decoder {
             Self::Gzip(decoder) => decoder.get_mut(),
             Self::Zstd(decoder) => decoder.writer_mut(),
         }
+    }
+
+    /// Room for a body of this size, so that it is not moved while it grows. One that is compressed will be larger.
+    fn make_room(&mut self, bytes: u64) {
+        self.sink().out.reserve(usize::try_from(bytes).unwrap_or(0));
     }
 
     fn write(&mut self, chunk: &[u8], limits: BodyLimits, wire: u64) -> Result<()> {
