@@ -99,7 +99,10 @@ impl Column {
     #[inline]
     pub(super) fn write_direct(&self, value: ValueRef<'_>, row: &mut RowWriter<'_>) -> Option<Result<bool, Refusal>> {
         let value = match (&self.convert, value) {
-            (Convert::Text, ValueRef::Text(_)) if self.is_plain => value,
+            (Convert::Text, ValueRef::Text(text)) if self.is_plain => {
+                row.set_text(self.index, text);
+                return Some(Ok(true));
+            }
             (Convert::Bool, ValueRef::Bool(_))
             | (Convert::Int, ValueRef::Int(_))
             | (Convert::UInt, ValueRef::UInt(_)) => value,

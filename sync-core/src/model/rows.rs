@@ -321,6 +321,13 @@ impl RowWriter<'_> {
         self.rows.cells[self.mark.cells + column] = cell;
     }
 
+    /// Puts text into a column of text.
+    #[inline]
+    pub(crate) fn set_text(&mut self, column: usize, text: &str) {
+        let span = self.rows.keep_text(text);
+        self.rows.cells[self.mark.cells + column] = Cell::Text(span);
+    }
+
     /// Keeps the row.
     #[inline]
     pub fn finish(mut self) {

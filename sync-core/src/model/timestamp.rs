@@ -40,24 +40,31 @@ impl From<DateTime<Utc>> for Timestamp {
 pub type TimestampText = [u8; 27];
 
 impl Timestamp {
-    /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
+    /// The text of a timestamp of the years 0000 to 9999, in ASCII, without allocation; `None` outside of them.
     ///
     /// Written once for every instant that a sink stores as text, so it reckons by itself instead of through `chrono`.
     #[inline]
-    pub fn write(self, text: &mut TimestampText) -> Option<&str> {
+    pub fn ascii(self) -> Option<TimestampText> {
         let (day, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
         let (year, month, day) = civil(day);
         let (year, seconds) = (u32::try_from(year).ok().filter(|year| *year <= 9999)?, (micros / 1_000_000) as u32);
-        let [hundreds, years] = [year / 100, year % 100].map(pair);
-        let [month, day] = [month, day].map(pair);
-        let [hour, minute, second] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(pair);
         let fraction = (micros % 1_000_000) as u32;
+        let [century, year, month, day] = [year / 100, year % 100, month, day].map(pair);
+        let [hour, minute, second] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(pair);
         let [first, middle, last] = [fraction / 10_000, fraction / 100 % 100, fraction % 100].map(pair);
-        *text = [
-            hundreds[0], hundreds[1], years[0], years[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T', hour[0],
-            hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', first[0], first[1], middle[0],
-            middle[1], last[0], last[1], b'Z',
-        ];
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let places = [0, 2, 5, 8, 11, 14, 17, 20, 22, 24];
+        let pairs = [century, year, month, day, hour, minute, second, first, middle, last];
+        for (place, digits) in places.into_iter().zip(pairs) {
+            text[place..place + 2].copy_from_slice(&digits);
+        }
+        Some(text)
+    }
+
+    /// The same as a string.
+    #[inline]
+    pub fn write(self, text: &mut TimestampText) -> Option<&str> {
+        *text = self.ascii()?;
         std::str::from_utf8(text).ok()
     }
 }

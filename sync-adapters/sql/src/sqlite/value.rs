@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef as Stored;
 use sync_core::model::{Decimal, Field, Kind, Timestamp, TimestampText};
 use sync_core::{Error, Result, Value, ValueRef};
 
-use crate::number::{DecimalText, plain_decimal, write_decimal};
+use crate::number::{DecimalText, decimal_ascii, plain_decimal};
 
 /// The type a column of this kind is declared with. SQLite derives from the words in it how values are converted
 /// (<https://www.sqlite.org/datatype3.html>, section 3.1), so that each must avoid `INT`, `CHAR` and their like unless meant.
@@ -55,8 +55,8 @@ pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v m
         ValueRef::Float(v) if v.is_finite() => Stored::Real(if v == 0.0 { 0.0 } else { v }),
         ValueRef::Float(_) => return Err(unfit(field, "SQLite holds neither NaN nor infinity")),
         ValueRef::Decimal(v) => {
-            let written = write_decimal(v, scale_of(field), &mut scratch.decimal);
-            Stored::Text(written.ok_or_else(|| unfit(field, "it has more digits than the column"))?.as_bytes())
+            let written = decimal_ascii(v, scale_of(field), &mut scratch.decimal);
+            Stored::Text(written.ok_or_else(|| unfit(field, "it has more digits than the column"))?)
         }
         ValueRef::Text(v) if matches!(field.kind(), Kind::Decimal { .. }) => text(
             &mut scratch.long,
@@ -65,8 +65,8 @@ pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v m
         ValueRef::Text(v) | ValueRef::Json(v) => Stored::Text(v.as_bytes()),
         ValueRef::Bytes(v) => Stored::Blob(v),
         ValueRef::Timestamp(v) => {
-            let written = v.write(&mut scratch.timestamp);
-            Stored::Text(written.ok_or_else(|| unfit(field, "its year lies outside 0000 to 9999"))?.as_bytes())
+            scratch.timestamp = v.ascii().ok_or_else(|| unfit(field, "its year lies outside 0000 to 9999"))?;
+            Stored::Text(&scratch.timestamp)
         }
         ValueRef::Date(v) => text(&mut scratch.long, v.to_string()),
         other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),

@@ -1,5 +1,6 @@
 //! Classify, then write: what is there is looked at first, and only what differs is written.
 
+use rusqlite::types::{Null, ToSql, ToSqlOutput, ValueRef as Stored};
 use rusqlite::{CachedStatement, Connection, Row as SqlRow};
 use sync_core::detect::Difference;
 use sync_core::model::{Change, Field, Op, Outcome, Rows, StreamSpec};
@@ -165,7 +166,7 @@ impl<'c> Writer<'c> {
             }
         }
         let marked =
-            self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != rusqlite::types::ValueRef::Null);
+            self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != Stored::Null);
         let guarded = matches!(self.guard, Guard::NotOlder | Guard::Newer) && !self.differing.is_empty()
             || change.op() == Op::Delete;
         let values = if guarded { Some(read_row(row, self.plan.stream)?) } else { None };
@@ -274,9 +275,24 @@ pub(crate) fn bind(
     field: &Field,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let stored = stored_form(value, field, scratch)?;
-    let bound = rusqlite::types::ToSqlOutput::Borrowed(stored);
-    statement.raw_bind_parameter(place, bound).map_err(|cause| failed("a value cannot be bound", cause))
+    let bound = match stored_form(value, field, scratch)? {
+        Stored::Null => statement.raw_bind_parameter(place, Null),
+        Stored::Integer(v) => statement.raw_bind_parameter(place, v),
+        Stored::Real(v) => statement.raw_bind_parameter(place, v),
+        Stored::Text(v) => statement.raw_bind_parameter(place, Text(v)),
+        Stored::Blob(v) => statement.raw_bind_parameter(place, v),
+    };
+    bound.map_err(|cause| failed("a value cannot be bound", cause))
+}
+
+/// The bytes of a text. With a type for each kind the driver need not look for the kind once more.
+struct Text<'t>(&'t [u8]);
+
+impl ToSql for Text<'_> {
+    #[inline]
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(Stored::Text(self.0)))
+    }
 }
 
 pub(crate) fn unprepared(cause: rusqlite::Error) -> Error {
