@@ -15,11 +15,6 @@ pub(crate) type DecimalText = [u8; 48];
 
 /// The text of a decimal with `scale` digits after the point; `None` when it has more digits than that.
 pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -> Option<&str> {
-    std::str::from_utf8(decimal_ascii(value, scale, text)?).ok()
-}
-
-/// The same as ASCII.
-pub(crate) fn decimal_ascii(value: Decimal, scale: u8, text: &mut DecimalText) -> Option<&[u8]> {
     let value = if value.scale() > u32::from(scale) { value.normalize() } else { value };
     let missing = u32::from(scale).checked_sub(value.scale())?;
     let mut rest = value.mantissa().unsigned_abs();
@@ -41,7 +36,7 @@ pub(crate) fn decimal_ascii(value: Decimal, scale: u8, text: &mut DecimalText) -
         start -= 1;
         text[start] = b'-';
     }
-    Some(&text[start..])
+    std::str::from_utf8(&text[start..]).ok()
 }
 
 fn take_last_digit(number: &mut u128) -> u8 {

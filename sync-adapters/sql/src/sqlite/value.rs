@@ -5,7 +5,7 @@ use rusqlite::types::ValueRef as Stored;
 use sync_core::model::{Decimal, Field, Kind, Timestamp, TimestampText};
 use sync_core::{Error, Result, Value, ValueRef};
 
-use crate::number::{DecimalText, decimal_ascii, plain_decimal};
+use crate::number::{DecimalText, plain_decimal, write_decimal};
 
 /// The type a column of this kind is declared with. SQLite derives from the words in it how values are converted
 /// (<https://www.sqlite.org/datatype3.html>, section 3.1), so that each must avoid `INT`, `CHAR` and their like unless meant.
@@ -55,8 +55,8 @@ pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v m
         ValueRef::Float(v) if v.is_finite() => Stored::Real(if v == 0.0 { 0.0 } else { v }),
         ValueRef::Float(_) => return Err(unfit(field, "SQLite holds neither NaN nor infinity")),
         ValueRef::Decimal(v) => {
-            let written = decimal_ascii(v, scale_of(field), &mut scratch.decimal);
-            Stored::Text(written.ok_or_else(|| unfit(field, "it has more digits than the column"))?)
+            let written = write_decimal(v, scale_of(field), &mut scratch.decimal);
+            Stored::Text(written.ok_or_else(|| unfit(field, "it has more digits than the column"))?.as_bytes())
         }
         ValueRef::Text(v) if matches!(field.kind(), Kind::Decimal { .. }) => text(
             &mut scratch.long,

@@ -120,9 +120,7 @@ impl<'c> Writer<'c> {
         };
         match self.plan.required.iter().find(|column| is_missing(**column)) {
             None => Ok(()),
-            Some(&column) => {
-                Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())))
-            }
+            Some(&column) => Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name()))),
         }
     }
 
@@ -165,8 +163,7 @@ impl<'c> Writer<'c> {
                 self.differing.push(column);
             }
         }
-        let marked =
-            self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != Stored::Null);
+        let marked = self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != Stored::Null);
         let guarded = matches!(self.guard, Guard::NotOlder | Guard::Newer) && !self.differing.is_empty()
             || change.op() == Op::Delete;
         let values = if guarded { Some(read_row(row, self.plan.stream)?) } else { None };
