@@ -106,6 +106,7 @@ async fn what_failed_is_told_by_its_kind_and_in_the_words_of_the_network() {
         ),
         (json(502, json!({})), ErrorKind::Unavailable, "502"),
         (Reply::body("text/html", "<html>log in</html>"), ErrorKind::Malformed, "JSON"),
+        (Reply::body("application/json", r#"{"rows": [{"id": 1}"#), ErrorKind::Malformed, "cut"),
     ];
     for (reply, kind, told) in failures {
         let outcome = read(reply).await;
@@ -116,6 +117,8 @@ async fn what_failed_is_told_by_its_kind_and_in_the_words_of_the_network() {
     }
     let failed = read(json(200, json!({"response": {"status": -1, "errorMessage": "no such method"}}))).await;
     assert!(failed.error().to_string().contains("no such method"), "{}", failed.error());
+    let nothing = read(Reply::body("application/json", "")).await;
+    assert_ne!(nothing.complete(), Some(true), "a body that is not there proves nothing");
     assert!(read(Reply::json(&json!({"rows": [{"id": 1}]}))).await.error.is_none());
 }
 
