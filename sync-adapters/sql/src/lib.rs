@@ -65,7 +65,7 @@ mod number;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
 
 #[cfg(feature = "mysql")]
