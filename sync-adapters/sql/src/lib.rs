@@ -1,5 +1,18 @@
-//! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default), PostgreSQL (feature `postgres`, a sink), and
-//! MySQL and MariaDB (feature `mysql`, a sink).
+//! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default), PostgreSQL (feature `postgres`), and MySQL
+//! and MariaDB (feature `mysql`, a sink).
+//!
+//! # Following tables
+//!
+//! `SqliteSource` and `PostgresSource` follow tables they do not own: pages are read by (version, key), never by offset, and a
+//! run goes on behind the last row of the run before. A row that commits late with an earlier version would be passed by. So
+//! say what the source may rely on:
+//!
+//! | The version is | Say | Then |
+//! |---|---|---|
+//! | stamped by a PostgreSQL server, with `now()` or `pg_current_xact_id()` | `stamped_by_server()` | nothing is skipped: the server is asked for its running transactions |
+//! | a time, of anybody's clock | `lookback(…)`, the longest transaction | what comes within it is found; what comes later is found by a reconcile, and told |
+//! | a number that grows with every transaction, one writer at a time | nothing | nothing is skipped |
+//! | a number that changes come to share | `inclusive()` | the last one is read again |
 //!
 //! # How values are stored
 //!
@@ -59,8 +72,12 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod keyset;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -72,9 +89,11 @@ mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use catalog::ForeignKey;
 #[cfg(feature = "mysql")]
 pub use mysql::MySql;
 #[cfg(feature = "postgres")]
-pub use postgres::Postgres;
+pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};

@@ -22,6 +22,8 @@ pub(super) struct Column {
     pub(super) key: bool,
     convert: Convert,
     pub(super) clean: Clean,
+    /// Whether values stay as they are: there is nothing to clean.
+    is_plain: bool,
 }
 
 /// What happens to a single value before it is read.
@@ -83,7 +85,8 @@ impl Column {
         if clean != Clean::default() && !is_list && matches!(convert, Convert::Json) {
             return Err(format!("column {name:?} (JSON) is kept as it comes: nothing can be trimmed or replaced"));
         }
-        Ok(Self { index, name: name.into(), required: !field.is_nullable(), key: false, convert, clean })
+        let is_plain = clean == Clean::default();
+        Ok(Self { index, name: name.into(), required: !field.is_nullable(), key: false, convert, clean, is_plain })
     }
 
     /// Whether a value of the JSON type that the kind suggests needs no look at its text.
@@ -102,6 +105,10 @@ impl Column {
     #[inline]
     pub(super) fn write_direct(&self, value: ValueRef<'_>, row: &mut RowWriter<'_>) -> Option<Result<bool, Refusal>> {
         let value = match (&self.convert, value) {
+            (Convert::Text, ValueRef::Text(text)) if self.is_plain => {
+                row.set_text(self.index, text);
+                return Some(Ok(true));
+            }
             (Convert::Bool, ValueRef::Bool(_))
             | (Convert::Int, ValueRef::Int(_))
             | (Convert::UInt, ValueRef::UInt(_)) => value,

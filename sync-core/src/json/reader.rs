@@ -275,7 +275,7 @@ impl RecordReader {
     /// Rows with room for about as many as the last page held in a body of this size.
     fn room(&self, body: usize) -> Rows {
         let rows = body.checked_div(self.inner.last.load(Ordering::Relaxed)).map_or(0, |rows| rows + rows / 16 + 1);
-        Rows::with_capacity(Arc::clone(self.inner.stream.schema()), rows, if rows > 0 { body / 3 } else { 0 })
+        Rows::with_capacity(Arc::clone(self.inner.stream.schema()), rows, if rows > 0 { body / 2 } else { 0 })
     }
 
     fn remember(&self, body: usize, rows: usize) {

@@ -50,6 +50,10 @@
 //! pooler in between must leave a session its connection. Rows of tables are locked for the time of one call. A
 //! session that stops within one, because its machine is suspended, loses its locks after a minute.
 //!
+//! Connections are encrypted with the feature `tls`, where the server can. Add `?sslmode=verify-full` (PostgreSQL) or
+//! `?ssl-mode=VERIFY_IDENTITY` (MySQL) to insist on it, and `sslrootcert=` or `ssl-ca=` for roots of your own. MySQL 8 lets
+//! most accounts in through such a connection only.
+//!
 //! Keys of 512 bytes and more, and keys with a zero byte, are stored as their beginning and a hash.
 
 #![cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

@@ -9,6 +9,7 @@ mod query;
 mod schema;
 mod scope;
 mod sink;
+mod source;
 mod stage;
 mod write;
 
@@ -21,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sync_core::{Error, Result};
 
 use error::failed;
+pub use source::PostgresSource;
 
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
 #[derive(Clone)]

@@ -100,7 +100,7 @@ pub(crate) fn name_keys(connection: &Connection, publish: &Publish) -> Result<()
         let mut insert = connection.prepare_cached(&sql).map_err(unprepared)?;
         let mut put = || -> Result<()> {
             for (place, (&column, value)) in plan.key.iter().zip(spared.values()).enumerate() {
-                bind(&mut insert, place + 1, value.as_ref(), &plan, column, &mut scratch)?;
+                bind(&mut insert, place + 1, value.as_ref(), plan.field(column), &mut scratch)?;
             }
             insert.raw_execute().map(drop).map_err(|cause| failed("a key cannot be staged", cause))
         };
@@ -128,8 +128,8 @@ pub(crate) fn append(connection: &Connection, step: usize, stage: &Stage) -> Res
     let mut scratch = Scratch::new();
     for (row, change) in stage.changes.iter().enumerate() {
         let mut put = || -> Result<()> {
-            for (column, value) in change.row().values().enumerate() {
-                bind(&mut insert, column + 1, value, &plan, column, &mut scratch)?;
+            for (place, (value, field)) in (1..).zip(change.row().values().zip(plan.fields())) {
+                bind(&mut insert, place, value, field, &mut scratch)?;
             }
             let op = i64::from(change.op() == Op::Delete);
             insert.raw_bind_parameter(width + 1, op).map_err(unprepared)?;

@@ -11,6 +11,8 @@ mod names;
 mod opening;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_source;
 mod ranges;
 mod refusals;
 mod schema;

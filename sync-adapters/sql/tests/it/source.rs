@@ -165,6 +165,23 @@ async fn rows_that_could_never_be_found_are_refused() {
     assert!(world.source.discover("nowhere").await.unwrap_err().to_string().contains("no such table"));
 }
 
+#[tokio::test]
+async fn tables_and_foreign_keys_are_told() {
+    let create = "CREATE TABLE shops (country TEXT, nr INTEGER, PRIMARY KEY (country, nr)); CREATE VIEW all_shops AS SELECT * FROM shops;
+        CREATE TABLE \"odd \"\"orders\" (id INTEGER PRIMARY KEY, c TEXT, n INTEGER, parent INTEGER REFERENCES \"odd \"\"orders\"(id),
+            FOREIGN KEY (c, n) REFERENCES shops);";
+    let world = World::new(create, &[]).await;
+    assert_eq!(world.source.tables().await.unwrap(), ["odd \"orders", "shops"]);
+    let keys = world.source.foreign_keys().await.unwrap();
+    let told: Vec<String> = keys
+        .iter()
+        .map(|key| format!("{} {:?} {} {:?}", key.table, key.columns, key.references, key.referenced))
+        .collect();
+    let expected =
+        ["odd \"orders [\"parent\"] odd \"orders [\"id\"]", "odd \"orders [\"c\", \"n\"] shops [\"country\", \"nr\"]"];
+    assert_eq!(told, expected);
+}
+
 /// Changes rows of the table under test.
 struct Clerk {
     table: std::sync::Mutex<Connection>,

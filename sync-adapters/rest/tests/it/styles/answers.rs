@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use sync_core::{ErrorKind, Retry, StreamSpec};
+use sync_rest::Rest;
 
 use super::declared;
 use crate::server::{Outcome, Reply, Server};
@@ -105,6 +106,7 @@ async fn what_failed_is_told_by_its_kind_and_in_the_words_of_the_network() {
         ),
         (json(502, json!({})), ErrorKind::Unavailable, "502"),
         (Reply::body("text/html", "<html>log in</html>"), ErrorKind::Malformed, "JSON"),
+        (Reply::body("application/json", r#"{"rows": [{"id": 1}"#), ErrorKind::Malformed, "cut"),
     ];
     for (reply, kind, told) in failures {
         let outcome = read(reply).await;
@@ -115,5 +117,44 @@ async fn what_failed_is_told_by_its_kind_and_in_the_words_of_the_network() {
     }
     let failed = read(json(200, json!({"response": {"status": -1, "errorMessage": "no such method"}}))).await;
     assert!(failed.error().to_string().contains("no such method"), "{}", failed.error());
+    let nothing = read(Reply::body("application/json", "")).await;
+    assert_ne!(nothing.complete(), Some(true), "a body that is not there proves nothing");
     assert!(read(Reply::json(&json!({"rows": [{"id": 1}]}))).await.error.is_none());
+}
+
+#[tokio::test]
+async fn endpoints_that_are_counted_by_themselves_have_a_rate_of_their_own() {
+    let (hourly, fast) = ("{ requests = 1, per_seconds = 3600 }", "{ requests = 1000, per_seconds = 1 }");
+    for (api, stream, ends) in [(hourly, fast, true), (fast, hourly, false)] {
+        let server = Server::start(|request| match request.number("page") {
+            Some(page @ 1..=2) => Reply::json(&json!([{"id": page}])),
+            _ => Reply::json(&json!([])),
+        })
+        .await;
+        let toml = format!(
+            r#"
+                rate = {api}
+                [streams.rows]
+                path = "/rows"
+                rate = {stream}
+                paging = {{ style = "page", param = "page", size = 1 }}
+            "#
+        );
+        let read = declared(&server, &toml, StreamSpec::new("rows").key(["id"]), None);
+        let ended = tokio::time::timeout(Duration::from_secs(if ends { 20 } else { 1 }), read).await;
+        assert_eq!(ended.is_ok(), ends, "{stream} instead of {api}");
+        assert_eq!(server.count() == 1, !ends, "{}", server.count());
+    }
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused_by_its_stream_and_field() {
+    for (rate, field) in [
+        ("{ requests = 0, per_seconds = 1 }", "`rate.requests`"),
+        ("{ requests = 1, per_seconds = 0 }", "`rate.per_seconds`"),
+    ] {
+        let toml = format!("base = \"https://a.example\"\n[streams.rows]\npath = \"/rows\"\nrate = {rate}");
+        let error = Rest::from_toml(&toml, [StreamSpec::new("rows").key(["id"])]).unwrap().build().unwrap_err();
+        assert!(error.to_string().contains(field) && error.to_string().contains("stream: rows"), "{error}");
+    }
 }

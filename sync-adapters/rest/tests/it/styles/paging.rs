@@ -104,3 +104,36 @@ async fn every_style_brings_every_row_once_and_knows_its_end() {
         assert_eq!(outcome.complete(), Some(true), "{style}");
     }
 }
+
+#[tokio::test]
+async fn a_listing_that_does_not_end_or_comes_short_is_never_taken_for_complete() {
+    let row = |id: usize| json!([{"id": id}]);
+    let same = Server::start(move |_| Reply::json(&json!({"data": row(1), "next": "again"}))).await;
+    let cursor = r#"
+        [streams.rows]
+        path = "/rows"
+        records = ["/data"]
+        paging = { style = "cursor", param = "cursor", at = "/next", total = "/total" }
+    "#;
+    let endless = Server::start(move |request| {
+        Reply::json(&json!({"data": row(request.number), "next": request.number.to_string()}))
+    })
+    .await;
+    let bounded = format!("limits = {{ pages = 4 }}\n{cursor}");
+    let short = Server::start(move |_| Reply::json(&json!({"data": row(1), "next": null, "total": 2}))).await;
+    let drifting = Server::start(move |request| match request.param("cursor") {
+        None => Reply::json(&json!({"data": row(1), "next": "b", "total": 2})),
+        _ => Reply::json(&json!({"data": row(2), "next": null, "total": 5})),
+    })
+    .await;
+    for (what, server, toml) in [
+        ("a token that comes again", same, cursor),
+        ("pages without end", endless, &*bounded),
+        ("fewer rows than the total", short, cursor),
+        ("a total that changes", drifting, cursor),
+    ] {
+        let outcome = declared(&server, toml, StreamSpec::new("rows").key(["id"]), None).await;
+        assert_ne!(outcome.complete(), Some(true), "{what}");
+        assert!(server.count() <= 5, "{what}: {}", server.count());
+    }
+}
