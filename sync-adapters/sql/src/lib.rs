@@ -59,6 +59,10 @@
 //!
 //! # Opening
 //!
+//! Connections to PostgreSQL, MySQL and MariaDB are encrypted where the server offers it. An address that ends with
+//! `?sslmode=verify-full` (PostgreSQL) or `?ssl-mode=VERIFY_IDENTITY` (MySQL, MariaDB) demands it, and looks at the
+//! certificate.
+//!
 //! ```no_run
 //! # #[cfg(feature = "sqlite")]
 //! # async fn open() -> sync_core::Result<()> {
@@ -82,7 +86,7 @@ mod number;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
