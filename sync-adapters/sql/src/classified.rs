@@ -19,6 +19,13 @@ pub(crate) struct Incoming<'w> {
     pub(crate) step: usize,
 }
 
+/// Whether rows that are looked at stay as they are until the transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Free,
+    Locked,
+}
+
 /// Rows to write, by their positions among the changes.
 #[derive(Debug, Default)]
 pub(crate) struct Classified {

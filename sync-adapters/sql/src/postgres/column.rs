@@ -1,9 +1,9 @@
 //! Values between rows and PostgreSQL, without loss: a whole column of a page travels as one array.
 
-use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::Row as _;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{Column as _, Row as _, TypeInfo as _};
 use sync_core::model::{Decimal, Field, Kind, Timestamp};
 use sync_core::{Error, Result, Value, ValueRef};
 
@@ -148,8 +148,53 @@ pub(crate) fn text_of(value: ValueRef<'_>, field: &Field) -> Result<String> {
     })
 }
 
+/// A value of a key in the one form in which equal keys are equal: a long decimal may be written in two ways.
+pub(crate) fn of_key(value: ValueRef<'_>, field: &Field) -> Value {
+    match (field.kind(), value) {
+        (Kind::Decimal { .. }, ValueRef::Decimal(_) | ValueRef::Text(_)) => {
+            text_of(value, field).map_or_else(|_| value.to_owned(), |text| Value::from(text.as_str()))
+        }
+        _ => value.to_owned(),
+    }
+}
+
 fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
+}
+
+/// A cell of this type as the whole number that it is on the wire.
+fn whole<'r, N>(row: &'r PgRow, at: usize, of: &str) -> sqlx::Result<Option<N>>
+where
+    N: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    if row.column(at).type_info().name() != of {
+        // Says which type it is instead.
+        return row.try_get(at);
+    }
+    row.try_get_unchecked(at)
+}
+
+/// Microseconds since 2000; `infinity` and `-infinity` are the last and the first number.
+fn instant(micros: i64) -> Option<Timestamp> {
+    let since_1970 = micros.checked_add(EPOCH_DAYS * 86_400_000_000)?;
+    Some(Timestamp::from_micros(since_1970)).filter(|at| micros != i64::MIN && at.to_datetime().is_some())
+}
+
+/// Days since 2000.
+fn day(days: i32) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_signed(TimeDelta::try_days(i64::from(days) + EPOCH_DAYS)?)
+}
+
+/// From 1970 to 2000.
+const EPOCH_DAYS: i64 = 10_957;
+
+fn endless(field: &Field) -> Error {
+    let what = format!(
+        "column {:?} holds a {} without end, such as infinity, which no stream has: set it to a real one, or to NULL",
+        field.name(),
+        field.kind()
+    );
+    Error::new(sync_core::ErrorKind::Schema, what)
 }
 
 /// The value of a cell that was asked for as [`asked_as`] says.
@@ -166,11 +211,15 @@ pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
         Kind::Bytes => {
             row.try_get::<Option<Vec<u8>>, _>(at).map_err(unread)?.map_or(Value::Null, |v| Value::Bytes(v.into()))
         }
-        Kind::Timestamp => row
-            .try_get::<Option<DateTime<Utc>>, _>(at)
-            .map_err(unread)?
-            .map_or(Value::Null, |v| Value::Timestamp(Timestamp::from(v))),
-        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Date),
+        // The driver would panic at `infinity`.
+        Kind::Timestamp => match whole::<i64>(row, at, "TIMESTAMPTZ").map_err(unread)? {
+            None => Value::Null,
+            Some(micros) => Value::Timestamp(instant(micros).ok_or_else(|| endless(field))?),
+        },
+        Kind::Date => match whole::<i32>(row, at, "DATE").map_err(unread)? {
+            None => Value::Null,
+            Some(days) => Value::Date(day(days).ok_or_else(|| endless(field))?),
+        },
         kind => match row.try_get::<Option<String>, _>(at).map_err(unread)? {
             None => Value::Null,
             Some(text) => match kind {
@@ -184,4 +233,17 @@ pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_without_end_are_none_and_no_reason_to_panic() {
+        assert_eq!(instant(0).map(|at| at.to_string()).as_deref(), Some("2000-01-01T00:00:00.000000Z"));
+        assert_eq!(day(-1), NaiveDate::from_ymd_opt(1999, 12, 31));
+        assert_eq!((instant(i64::MAX), instant(i64::MIN), instant(i64::MAX - 1)), (None, None, None));
+        assert_eq!((day(i32::MAX), day(i32::MIN)), (None, None));
+    }
 }
