@@ -110,7 +110,8 @@ impl Writing<'_> {
             self.plan.unnest(&all, 1, &[])
         );
         let arrays = arrays(self.plan, self.incoming.changes, rows, &all, self.incoming.step)?;
-        execute(connection, sql, arrays, "the rows cannot be inserted").await.map(drop)
+        let inserted = execute(connection, sql, arrays, "the rows cannot be inserted").await;
+        inserted.map(drop).map_err(|error| error.with("table", self.plan.stream.name()))
     }
 
     /// Inserts rows unless their key is there, and says which keys were not.
@@ -132,8 +133,10 @@ impl Writing<'_> {
         let query = arrays(plan, self.incoming.changes, rows, &all, self.incoming.step)?
             .into_iter()
             .fold(sqlx::query(AssertSqlSafe(sql)), |query, array| array.bind(query));
-        let created =
-            query.fetch_all(connection).await.map_err(|cause| failed("the rows cannot be inserted", cause))?;
+        let created = query
+            .fetch_all(connection)
+            .await
+            .map_err(|cause| failed("the rows cannot be inserted", cause).with("table", plan.stream.name()))?;
         let key = |row: &sqlx::postgres::PgRow| {
             let values = plan.key_indices.iter().enumerate().map(|(at, &column)| {
                 let field = plan.field(column);
@@ -204,7 +207,9 @@ impl Writing<'_> {
     ) -> Result<()> {
         let mut arrays = arrays(self.plan, self.incoming.changes, rows, sent, self.incoming.step)?;
         arrays.push(Column::Int(rows.iter().map(|row| seen.get(row).copied()).collect()));
-        let done = execute(connection, sql, arrays, what).await?;
+        let done = execute(connection, sql, arrays, what)
+            .await
+            .map_err(|error| error.with("table", self.plan.stream.name()))?;
         if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
 }
