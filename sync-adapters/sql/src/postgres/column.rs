@@ -1,6 +1,6 @@
 //! Values between rows and PostgreSQL, without loss: a whole column of a page travels as one array.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Column as _, Row as _, TypeInfo as _};
@@ -141,8 +141,11 @@ pub(crate) fn text_of(value: ValueRef<'_>, field: &Field) -> Result<String> {
         ValueRef::Int(v) => v.to_string(),
         ValueRef::UInt(v) => v.to_string(),
         ValueRef::Float(v) => v.to_string(),
-        ValueRef::Timestamp(v) => v.to_string(),
-        ValueRef::Date(v) => v.to_string(),
+        ValueRef::Timestamp(v) => {
+            let at = v.to_datetime().ok_or_else(|| unfit(field, "its year lies outside what PostgreSQL holds"))?;
+            written(at.date_naive(), &format!(" {}+00", at.time()))
+        }
+        ValueRef::Date(v) => written(v, ""),
         ValueRef::Bytes(v) => v.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
         other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),
     })
@@ -156,6 +159,12 @@ pub(crate) fn of_key(value: ValueRef<'_>, field: &Field) -> Value {
         }
         _ => value.to_owned(),
     }
+}
+
+/// A day as PostgreSQL writes it, which knows no year 0, with a time behind it.
+fn written(day: NaiveDate, time: &str) -> String {
+    let (year, era) = if day.year() > 0 { (day.year(), "") } else { (1 - day.year(), " BC") };
+    format!("{year:04}-{:02}-{:02}{time}{era}", day.month(), day.day())
 }
 
 fn unfit(field: &Field, why: &str) -> Error {
@@ -245,5 +254,12 @@ mod tests {
         assert_eq!(day(-1), NaiveDate::from_ymd_opt(1999, 12, 31));
         assert_eq!((instant(i64::MAX), instant(i64::MIN), instant(i64::MAX - 1)), (None, None, None));
         assert_eq!((day(i32::MAX), day(i32::MIN)), (None, None));
+    }
+
+    #[test]
+    fn days_before_christ_and_far_ahead_are_written_in_the_server_s_form() {
+        let day = |year| NaiveDate::from_ymd_opt(year, 2, 3).expect("a day");
+        let texts = [day(2026), day(1), day(0), day(-43), day(12026)].map(|day| written(day, ""));
+        assert_eq!(texts, ["2026-02-03", "0001-02-03", "0001-02-03 BC", "0044-02-03 BC", "12026-02-03"]);
     }
 }
