@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use sync_core::model::{Changes, Rows};
+use sync_core::model::{Changes, Disposition, Rows};
 use sync_core::source::{CursorKind, SourceCapabilities};
 use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec, Value, pages};
 
@@ -26,8 +26,10 @@ pub fn stream() -> Arc<StreamSpec> {
 
 /// The same without a key: every change is a row of its own, and one that is written twice is there twice.
 pub fn keyless() -> Arc<StreamSpec> {
-    static STREAM: LazyLock<Arc<StreamSpec>> =
-        LazyLock::new(|| Arc::new(StreamSpec::new("records").int("id").int("version").text("note")));
+    static STREAM: LazyLock<Arc<StreamSpec>> = LazyLock::new(|| {
+        let columns = StreamSpec::new("records").int("id").int("version").text("note");
+        Arc::new(columns.disposition(Disposition::Append))
+    });
     Arc::clone(&STREAM)
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::retry::RetryPolicy;
-use sync_core::state::RunStatus;
 use sync_core::{Engine, ErrorKind, Pipeline, Report, Result};
 use sync_store_sql::SqlStore;
 use sync_test_servers::{Durability, MariaDbServer, PostgresServer, PrivateServer};
@@ -151,23 +150,8 @@ impl Series {
         Arc::clone(if patience == Patience::Long { &self.patient } else { &self.impatient })
     }
 
-    /// Whether the run completed; then the source moves on. Otherwise it says that the server cannot be reached.
-    async fn run(&mut self, patience: Patience) -> bool {
-        let ended = self.engine(patience).run("history").await;
-        self.settle(ended)
-    }
-
-    fn settle(&mut self, ended: Result<Report>) -> bool {
-        let error = match ended {
-            Ok(report) if report.status == RunStatus::Completed => {
-                self.history.move_on();
-                return true;
-            }
-            Ok(report) => report.completed().unwrap_err(),
-            Err(error) => error,
-        };
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-        false
+    async fn run(&self, patience: Patience) -> bool {
+        completed(self.engine(patience).run("history").await)
     }
 
     async fn kill_within_a_run<K: Send + Sync + 'static>(&mut self, server: &PrivateServer<K>, target: &Target) {
@@ -188,15 +172,18 @@ impl Series {
         };
         tokio::select! {
             ended = &mut run => {
-                assert!(self.settle(ended.unwrap()), "nothing has happened to this run");
-                return;
+                assert!(completed(ended.unwrap()), "nothing has happened to this run");
+                return self.history.move_on();
             }
             () = moment => {}
         }
         self.proxy.let_in(false);
         let before = self.marks.now();
+        let t0 = std::time::Instant::now();
         server.kill().await.unwrap();
+        let t1 = t0.elapsed();
         server.restart().await.unwrap();
+        let t2 = t0.elapsed();
         // An acknowledgement that came through just before the end.
         let last = match (before, self.marks.now()) {
             (Some(Mark::Begins(units)), Some(Mark::Acknowledged(next))) if next == units + 1 => self.marks.last,
@@ -206,8 +193,12 @@ impl Series {
         let place = Place::after(last).unwrap_or_else(|units| Place::within(units, now));
         *self.places.entry(place).or_default() += 1;
         self.proxy.let_in(true);
-        if self.settle(run.await.unwrap()) {
+        let t3 = t0.elapsed();
+        let ended = run.await.unwrap();
+        println!("kill {t1:?} restart {t2:?} asked {t3:?} run {:?}", t0.elapsed());
+        if completed(ended) {
             self.survived += 1;
+            self.history.move_on();
         } else {
             self.ended += 1;
         }
@@ -217,6 +208,13 @@ impl Series {
         let Self { seed, survived, ended, places, .. } = self;
         println!("seed {seed}: {KILLS} kills landed {places:?}; {survived} runs survived, {ended} ended");
     }
+}
+
+/// Whether the run completed. Otherwise it says that the server cannot be reached, and nothing else.
+fn completed(ended: Result<Report>) -> bool {
+    let Err(error) = ended.and_then(Report::completed) else { return true };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    false
 }
 
 /// What the sink has told.
