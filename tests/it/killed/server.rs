@@ -155,10 +155,11 @@ impl Series {
     }
 
     async fn kill_within_a_run<K: Send + Sync + 'static>(&mut self, server: &PrivateServer<K>, target: &Target) {
-        let patience = if self.kills() % 2 == 0 { Patience::Long } else { Patience::Short };
+        // Each way to be killed, with each patience in turn.
+        let (way, patience) = (self.kills() % 4, [Patience::Long, Patience::Short][self.kills() as usize / 4 % 2]);
+        let seen = [None, Some(Seen::Reply), None, Some(Seen::Commit)][way as usize];
         let units = 1 + self.random.below(6);
-        let seen = [None, Some(Seen::Commit), Some(Seen::Reply)][self.random.below(4).min(2) as usize];
-        let pause = Duration::from_micros(self.random.below(if seen.is_some() { 2000 } else { 8000 }));
+        let pause = Duration::from_micros(self.random.below(3000));
         self.marks.forget();
         let engine = self.engine(patience);
         let mut run = tokio::spawn(async move { engine.run("history").await });
@@ -179,11 +180,8 @@ impl Series {
         }
         self.proxy.let_in(false);
         let before = self.marks.now();
-        let t0 = std::time::Instant::now();
         server.kill().await.unwrap();
-        let t1 = t0.elapsed();
         server.restart().await.unwrap();
-        let t2 = t0.elapsed();
         // An acknowledgement that came through just before the end.
         let last = match (before, self.marks.now()) {
             (Some(Mark::Begins(units)), Some(Mark::Acknowledged(next))) if next == units + 1 => self.marks.last,
@@ -193,10 +191,7 @@ impl Series {
         let place = Place::after(last).unwrap_or_else(|units| Place::within(units, now));
         *self.places.entry(place).or_default() += 1;
         self.proxy.let_in(true);
-        let t3 = t0.elapsed();
-        let ended = run.await.unwrap();
-        println!("kill {t1:?} restart {t2:?} asked {t3:?} run {:?}", t0.elapsed());
-        if completed(ended) {
+        if completed(run.await.unwrap()) {
             self.survived += 1;
             self.history.move_on();
         } else {
