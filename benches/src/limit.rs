@@ -31,7 +31,7 @@ fn next_of(body: &[u8]) -> Result<Option<String>> {
 pub(crate) fn run(url: &str, to: &str, order: Order) -> Result<()> {
     let began = Instant::now();
     let mut target = target::open(to, order)?;
-    let since = target.since()?;
+    let (since, page) = target.reached()?;
     let (pages, inbox) = sync_channel::<(Page, Option<String>)>(8);
     let writer = thread::spawn(move || write(&mut *target, &inbox));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,7 +44,7 @@ pub(crate) fn run(url: &str, to: &str, order: Order) -> Result<()> {
             let request = client.get(address);
             tokio::spawn(async move { request.send().await?.error_for_status()?.bytes().await })
         };
-        let (mut requests, mut coming) = (0, Some(fetch(None)));
+        let (mut requests, mut coming) = (0, Some(fetch(page.as_deref())));
         while let Some(page) = coming.take() {
             let body = page.await??;
             requests += 1;

@@ -4,7 +4,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, TxOpts, Value};
 use tokio::runtime::Runtime;
 
-use super::{COLUMNS, Target, assignments, parts, position};
+use super::{COLUMNS, Reached, Target, assignments, parts, position};
 use crate::Result;
 use crate::page::{Page, Row};
 
@@ -36,10 +36,9 @@ impl MariaDb {
 }
 
 impl Target for MariaDb {
-    fn since(&mut self) -> Result<Option<String>> {
-        let row: Option<Option<String>> =
-            self.runtime.block_on(self.connection.query_first("SELECT since FROM position"))?;
-        Ok(row.flatten())
+    fn reached(&mut self) -> Result<Reached> {
+        let row = self.runtime.block_on(self.connection.query_first("SELECT since, page FROM position"))?;
+        Ok(row.unwrap_or_default())
     }
 
     fn write(&mut self, pages: &[Page], newest: Option<&str>, next: Option<&str>) -> Result<()> {

@@ -27,13 +27,16 @@ const COLUMNS: [&str; 12] = [
 
 /// A database that a program written by hand fills.
 pub(crate) trait Target: Send {
-    /// Up to where earlier runs came.
-    fn since(&mut self) -> Result<Option<String>>;
+    /// Up to which instant earlier runs came, and the page to go on with where one did not come to its end.
+    fn reached(&mut self) -> Result<Reached>;
 
     /// Writes pages and the position in one transaction; a newer record replaces an older one. `next` is the page to go on
     /// with; without one, everything up to `newest` has come.
     fn write(&mut self, pages: &[Page], newest: Option<&str>, next: Option<&str>) -> Result<()>;
 }
+
+/// An instant, and a page.
+pub(crate) type Reached = (Option<String>, Option<String>);
 
 /// Opens the database at a path or an address.
 pub(crate) fn open(to: &str, order: Order) -> Result<Box<dyn Target>> {

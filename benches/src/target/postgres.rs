@@ -8,7 +8,7 @@ use futures::SinkExt;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use super::{COLUMNS, Target, assignments, parts, position};
+use super::{COLUMNS, Reached, Target, assignments, parts, position};
 use crate::Result;
 use crate::page::{Page, Row};
 
@@ -41,9 +41,9 @@ impl Postgres {
 }
 
 impl Target for Postgres {
-    fn since(&mut self) -> Result<Option<String>> {
-        let row = self.runtime.block_on(self.client.query_opt("SELECT since FROM position", &[]))?;
-        Ok(row.and_then(|row| row.get(0)))
+    fn reached(&mut self) -> Result<Reached> {
+        let row = self.runtime.block_on(self.client.query_opt("SELECT since, page FROM position", &[]))?;
+        Ok(row.map(|row| (row.get(0), row.get(1))).unwrap_or_default())
     }
 
     fn write(&mut self, pages: &[Page], newest: Option<&str>, next: Option<&str>) -> Result<()> {

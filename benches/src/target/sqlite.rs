@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{COLUMNS, Target, assignments, position};
+use super::{COLUMNS, Reached, Target, assignments, position};
 use crate::Result;
 use crate::page::{Page, Row};
 use crate::records::Order;
@@ -33,7 +33,7 @@ impl Sqlite {
             "CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY CHECK (id = 1), since TEXT, page TEXT)",
         )?;
         let mut database = Self { connection, staged: false };
-        database.staged = order == Order::Random && database.since()?.is_none();
+        database.staged = order == Order::Random && database.reached()?.0.is_none();
         Ok(database)
     }
 
@@ -50,8 +50,10 @@ impl Sqlite {
 }
 
 impl Target for Sqlite {
-    fn since(&mut self) -> Result<Option<String>> {
-        Ok(self.connection.query_row("SELECT since FROM position", [], |row| row.get(0)).optional()?.flatten())
+    fn reached(&mut self) -> Result<Reached> {
+        let reached =
+            self.connection.query_row("SELECT since, page FROM position", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(reached.optional()?.unwrap_or_default())
     }
 
     fn write(&mut self, pages: &[Page], newest: Option<&str>, next: Option<&str>) -> Result<()> {
