@@ -167,6 +167,20 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message).with_retry(Retry::Backoff)
     }
 
+    /// A file cannot be read or written. The message says what was tried; name the file with [`Error::with`]. What a
+    /// person must mend first, such as a folder that is missing or may not be written, is a fault of the configuration;
+    /// all else may pass.
+    pub fn file(message: impl Into<Cow<'static, str>>, cause: std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let error = match cause.kind() {
+            Io::NotFound | Io::PermissionDenied | Io::NotADirectory | Io::IsADirectory | Io::ReadOnlyFilesystem => {
+                Self::config(message)
+            }
+            _ => Self::unavailable(message),
+        };
+        error.caused_by(cause)
+    }
+
     /// A row is not acceptable to the target.
     pub fn data(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Data, message)
@@ -310,5 +324,23 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.inner.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_folder_is_for_a_person_to_mend_and_a_full_disk_may_pass() {
+        let said = |kind| {
+            let error = Error::file("cannot write the file", io::Error::from(kind));
+            (error.kind(), error.retry())
+        };
+        assert_eq!(said(io::ErrorKind::NotFound), (ErrorKind::Config, Retry::Never));
+        assert_eq!(said(io::ErrorKind::PermissionDenied), (ErrorKind::Config, Retry::Never));
+        assert_eq!(said(io::ErrorKind::StorageFull), (ErrorKind::Unavailable, Retry::Backoff));
     }
 }

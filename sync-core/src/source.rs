@@ -36,7 +36,7 @@ pub type BatchStream<'a> = BoxStream<'a, Result<Batch>>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Source`",
     label = "needs `name`, `feeds` and `read`",
-    note = "`examples/custom-adapter` shows a whole source in about 50 lines; `sync_core::pages` and `sync_core::pages_inclusive` turn \"the next page\" into `read`"
+    note = "`examples/custom-adapter` shows a whole source in 35 lines; `sync_core::pages` and `sync_core::pages_inclusive` turn \"the next page\" into `read`"
 )]
 pub trait Source: Debug + Send + Sync {
     /// The source's name in logs and reports.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind::NotFound, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::ErrorKind::NotFound;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sync_core::model::{Change, Outcome, Rows};
-use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
-use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
+use sync_core::sink::{Edit, Intent, SinkCapabilities, StepReport, StoredRow, WriteReport, WriteUnit};
+use sync_core::{Error, Key, Result, Sink, StreamSpec, Value};
 
 /// Rows by stream and key. A row is its values by column, so that a stream may gain columns later.
 type Table = BTreeMap<(String, Key), BTreeMap<String, Value>>;
@@ -25,12 +24,12 @@ impl JsonLines {
     /// Opens a file, or begins a new one.
     ///
     /// # Errors
-    /// `Unavailable` when the file cannot be read, `Malformed` when a line is no row.
+    /// `Config` or `Unavailable` when the file cannot be read, `Malformed` when a line is no row.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == NotFound => String::new(),
-            read => read.map_err(|error| failed("read", &path, error))?,
+            read => read.map_err(|cause| Error::file("cannot read the file", cause).with("file", path.display()))?,
         };
         let rows = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         let table =
@@ -42,15 +41,12 @@ impl JsonLines {
     fn save(&self, table: &Table) -> Result<()> {
         let draft = self.path.with_extension("draft");
         let write = || {
-            let mut file = BufWriter::new(File::create(&draft)?);
-            for line in table {
-                serde_json::to_writer(&mut file, &line)?;
-                file.write_all(b"\n")?;
-            }
-            file.into_inner()?.sync_all()?;
+            let lines = table.iter().map(|row| serde_json::to_string(&row)).collect::<Result<Vec<_>, _>>()?;
+            fs::write(&draft, lines.join("\n"))?;
+            File::options().write(true).open(&draft)?.sync_all()?;
             fs::rename(&draft, &self.path)
         };
-        write().map_err(|error| failed("write", &self.path, error))
+        write().map_err(|cause| Error::file("cannot write the file", cause).with("file", self.path.display()))
     }
 }
 
@@ -60,14 +56,20 @@ impl Sink for JsonLines {
         "json lines"
     }
 
+    /// Each change is classified, then written: unchanged rows stay as they are, and every outcome is exact.
     async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut draft, mut report) = (table.clone(), WriteReport::default());
-        for (index, step) in unit.steps.iter().enumerate() {
-            let Step::Write(write) = step else {
-                return Err(Error::config("this sink does not stage").with("sink", self.name()));
-            };
-            report.steps.push(StepReport::Rows(write_rows(&mut draft, index, write)?));
+        for (step, write) in unit.writes()?.into_iter().enumerate() {
+            let decided = write.decide(step, stored(&draft, &write.stream, &write.keys()))?;
+            for Edit { key, row } in decided.edits {
+                let place = (write.stream.name().to_owned(), key);
+                match row {
+                    Some(row) => drop(draft.insert(place, row.into_names(&write.stream))),
+                    None => drop(draft.remove(&place)),
+                }
+            }
+            report.steps.push(StepReport::Rows(decided.outcomes));
         }
         if unit.intent == Intent::Commit && draft != *table {
             self.save(&draft)?;
@@ -77,12 +79,7 @@ impl Sink for JsonLines {
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = |key: &Key| {
-            let row = table.get(&(stream.name().to_owned(), key.clone()));
-            row.map(|row| Ok(StoredRow { values: in_order(stream, row)?.row(0).to_values() })).transpose()
-        };
-        keys.iter().map(stored).collect()
+        Ok(stored(&self.table.lock().unwrap_or_else(PoisonError::into_inner), stream, keys))
     }
 
     fn capabilities(&self) -> SinkCapabilities {
@@ -92,35 +89,7 @@ impl Sink for JsonLines {
     }
 }
 
-/// Classifies each change, then writes it: unchanged rows stay as they are, and every outcome is exact.
-fn write_rows(table: &mut Table, step: usize, write: &Write) -> Result<Vec<Outcome>> {
-    let (stream, keys) = (&write.stream, write.stream.key_indices());
-    let mut put = |(row, change): (usize, Change<'_>)| {
-        let place = (stream.name().to_owned(), change.key(&keys));
-        let existing = table.get(&place).map(|row| in_order(stream, row)).transpose()?;
-        let existing = existing.as_ref().map(|rows| rows.row(0));
-        let outcome = write.outcome(row, existing).map_err(|error| error.at_row(step, row))?;
-        match outcome {
-            Outcome::Created | Outcome::Updated => {
-                let names = stream.schema().fields().iter().map(|field| field.name().to_owned());
-                drop(table.insert(place, names.zip(change.onto(existing)).collect()));
-            }
-            Outcome::Deleted => drop(table.remove(&place)),
-            _ => {}
-        }
-        Ok(outcome)
-    };
-    write.changes.iter().enumerate().map(&mut put).collect()
-}
-
-/// A row as its stream declares it; a column it does not have yet is empty.
-fn in_order(stream: &StreamSpec, row: &BTreeMap<String, Value>) -> Result<Rows> {
-    let mut rows = Rows::new(Arc::clone(stream.schema()));
-    let columns = stream.schema().fields().iter().map(|field| row.get(field.name()));
-    rows.push(columns.map(|value| value.map_or(ValueRef::Null, Value::as_ref)))?;
-    Ok(rows)
-}
-
-fn failed(doing: &str, path: &Path, cause: std::io::Error) -> Error {
-    Error::unavailable(format!("cannot {doing} the file")).with("file", path.display()).caused_by(cause)
+fn stored(table: &Table, stream: &StreamSpec, keys: &[Key]) -> Vec<Option<StoredRow>> {
+    let row = |key: &Key| table.get(&(stream.name().to_owned(), key.clone()));
+    keys.iter().map(|key| row(key).map(|row| StoredRow::from_names(stream, row))).collect()
 }

@@ -1,40 +1,108 @@
 //! What the database says, in the words of the library.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::error::DatabaseError;
 use sync_core::{Error, ErrorKind, Result, Retry};
 
-/// SQLite's primary result codes (<https://www.sqlite.org/rescode.html>).
-mod code {
-    pub(super) const PERM: i32 = 3;
-    pub(super) const BUSY: i32 = 5;
-    pub(super) const LOCKED: i32 = 6;
-    pub(super) const READONLY: i32 = 8;
-    pub(super) const IOERR: i32 = 10;
-    pub(super) const CORRUPT: i32 = 11;
-    pub(super) const FULL: i32 = 13;
-    pub(super) const CANTOPEN: i32 = 14;
-    pub(super) const NOTADB: i32 = 26;
+/// What an error of a database comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    kind: ErrorKind,
+    retry: Retry,
+    /// Somebody else was faster, and nothing has happened: the whole call can be made again at once.
+    collision: bool,
+}
+
+impl Meaning {
+    /// The database, or the way to it, is down or too slow for the moment.
+    pub(crate) const UNAVAILABLE: Self = Self { kind: ErrorKind::Unavailable, retry: Retry::Backoff, collision: false };
+
+    /// Somebody else was faster: a deadlock, a lock, a key that another has inserted meanwhile.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) const COLLISION: Self = Self { collision: true, ..Self::UNAVAILABLE };
+
+    /// It will fail again in the same way.
+    pub(crate) const fn fatal(kind: ErrorKind) -> Self {
+        Self { kind, retry: Retry::Never, collision: false }
+    }
+
+    fn of(cause: &sqlx::Error) -> Self {
+        match cause {
+            sqlx::Error::Database(error) => Self::of_database(error.as_ref()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            // What is left of a connection that broke in the middle of an answer.
+            | sqlx::Error::Protocol(_) => Self::UNAVAILABLE,
+            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Self::fatal(ErrorKind::Config),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => Self::fatal(ErrorKind::Schema),
+            _ => Self::fatal(ErrorKind::Internal),
+        }
+    }
+
+    fn of_database(error: &dyn DatabaseError) -> Self {
+        #[cfg(feature = "mysql")]
+        if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            return crate::driver::mysql::meaning(error.number());
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+            return crate::driver::postgres::meaning(error.code());
+        }
+        #[cfg(feature = "sqlite")]
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+            return crate::driver::sqlite::meaning(error.code().as_deref().unwrap_or_default());
+        }
+        let _ = error;
+        Self::fatal(ErrorKind::Internal)
+    }
 }
 
 /// The error of a statement or a connection.
 pub(crate) fn from_sql(what: &'static str, cause: sqlx::Error) -> Error {
-    let primary = match &cause {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xFF),
-        _ => None,
+    let Meaning { kind, retry, collision } = Meaning::of(&cause);
+    let text = match &cause {
+        // A server's details repeat values of the row: its message alone is kept.
+        sqlx::Error::Database(error) => match error.code() {
+            Some(code) => format!("{} (code {code})", error.message()),
+            None => error.message().to_owned(),
+        },
+        sqlx::Error::PoolTimedOut => "the database gave no connection or lock in time".to_owned(),
+        other => other.to_string(),
     };
-    let (kind, retry) = match (primary, &cause) {
-        (Some(code::BUSY | code::LOCKED), _) | (_, sqlx::Error::PoolTimedOut) => {
-            (ErrorKind::Unavailable, Retry::Backoff)
-        }
-        (Some(code::IOERR), _) | (_, sqlx::Error::Io(_)) => (ErrorKind::Unavailable, Retry::Backoff),
-        (Some(code::FULL), _) => (ErrorKind::Full, Retry::Never),
-        (Some(code::PERM | code::READONLY | code::CANTOPEN), _) => (ErrorKind::Forbidden, Retry::Never),
-        (Some(code::CORRUPT | code::NOTADB), _) => (ErrorKind::Config, Retry::Never),
-        _ => (ErrorKind::Internal, Retry::Never),
-    };
-    Error::new(kind, what).with_retry(retry).caused_by(cause)
+    Error::new(kind, what).with_retry(retry).caused_by(Said { text, collision })
 }
+
+/// The error of a COMMIT. Unless the database says that it was undone, it may have happened.
+pub(crate) fn from_commit(what: &'static str, cause: sqlx::Error) -> Error {
+    let error = from_sql(what, cause);
+    if is_collision(&error) { error } else { error.ambiguous() }
+}
+
+/// Whether the whole call can be made again at once: somebody else was faster, and nothing has happened.
+pub(crate) fn is_collision(error: &Error) -> bool {
+    let said = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Said>());
+    said.is_some_and(|said| said.collision)
+}
+
+/// What the database said.
+#[derive(Debug)]
+struct Said {
+    text: String,
+    collision: bool,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Said {}
 
 /// The JSON text of something to keep.
 pub(crate) fn to_json(what: &impl Serialize) -> Result<String> {

@@ -3,91 +3,88 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
-use sqlx::{Row, Sqlite, Transaction};
 use sync_core::state::{FencingToken, Lease};
 use sync_core::{Error, Result};
 
+use crate::database::{Database, Transaction};
 use crate::error::from_sql;
-
-/// Milliseconds since 1970, by the database's clock.
-const NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+use crate::statement::Statement;
 
 pub(crate) async fn acquire(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Transaction,
     name: &str,
     owner: &str,
     ttl: Duration,
     floor: FencingToken,
 ) -> Result<Lease> {
     let failed = |cause| from_sql("the lease cannot be acquired", cause).with("lease", name);
-    let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut **transaction).await.map_err(failed)?;
-    let standing = sqlx::query("SELECT token, owner, expires_ms FROM _sync_lease WHERE name = ?")
-        .bind(name)
-        .fetch_optional(&mut **transaction)
-        .await
-        .map_err(failed)?;
-    let mut next = 1;
-    if let Some(row) = standing {
-        let (token, holder, expires): (i64, Option<String>, i64) = (row.get(0), row.get(1), row.get(2));
-        if let Some(other) = holder.filter(|holder| holder != owner && expires > now) {
-            let until = DateTime::from_timestamp_millis(expires).unwrap_or_default();
-            return Err(Error::fenced(token_of(token), "another owner holds the lease")
-                .with("lease", name)
-                .with("owner", other)
-                .with("until", until.to_rfc3339_opts(SecondsFormat::Millis, true)));
-        }
-        next = token + 1;
+    let read = Statement::new("SELECT token, owner, expires_ms FROM _sync_lease WHERE name = ?{lock}").key(name);
+    let standing: Option<(i64, Option<String>, i64)> = transaction.row(read).await.map_err(failed)?;
+    let floor = number_of(floor);
+    let Some((last, holder, expires)) = standing else {
+        let token = floor.max(1);
+        // Two may insert the first at once: the database refuses one of them, who then begins again and finds a row.
+        let first =
+            Statement::new("INSERT INTO _sync_lease (name, token, owner, expires_ms) VALUES (?, ?, ?, {now} + ?)");
+        let first = first.key(name).number(token).text(owner).number(millis(ttl));
+        transaction.execute(first).await.map_err(failed)?;
+        return Ok(granted(name, owner, ttl, token));
+    };
+    let token = (last + 1).max(floor);
+    let other = holder.filter(|holder| holder != owner);
+    // The time is looked at here, where the row is locked: reading it may have waited for another holder's transaction.
+    let take = Statement::new("UPDATE _sync_lease SET token = ?, owner = ?, expires_ms = {now} + ?")
+        .and(" WHERE name = ? AND (? = 1 OR expires_ms <= {now})");
+    let take = take.number(token).text(owner).number(millis(ttl)).key(name).number(i64::from(other.is_none()));
+    if transaction.execute(take).await.map_err(failed)? > 0 {
+        return Ok(granted(name, owner, ttl, token));
     }
-    let token = next.max(i64::try_from(floor.0).unwrap_or(i64::MAX));
-    sqlx::query(
-        "INSERT INTO _sync_lease (name, token, owner, expires_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT (name) DO UPDATE SET token = excluded.token, owner = excluded.owner, expires_ms = excluded.expires_ms",
-    )
-    .bind(name)
-    .bind(token)
-    .bind(owner)
-    .bind(now.saturating_add(millis(ttl)))
-    .execute(&mut **transaction)
-    .await
-    .map_err(failed)?;
-    Ok(Lease { name: name.to_owned(), owner: owner.to_owned(), token: token_of(token), ttl })
+    let until = DateTime::from_timestamp_millis(expires).unwrap_or_default();
+    Err(Error::fenced(token_of(last), "another owner holds the lease")
+        .with("lease", name)
+        .with("owner", other.unwrap_or_default())
+        .with("until", until.to_rfc3339_opts(SecondsFormat::Millis, true)))
 }
 
-pub(crate) async fn renew(transaction: &mut Transaction<'static, Sqlite>, lease: &Lease) -> Result<()> {
+fn granted(name: &str, owner: &str, ttl: Duration, token: i64) -> Lease {
+    Lease { name: name.to_owned(), owner: owner.to_owned(), token: token_of(token), ttl }
+}
+
+pub(crate) async fn renew(database: &Database, lease: &Lease) -> Result<()> {
     let failed = |cause| from_sql("the lease cannot be renewed", cause).with("lease", &lease.name);
-    check_newest(transaction, lease).await?;
-    let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut **transaction).await.map_err(failed)?;
-    let held = sqlx::query("UPDATE _sync_lease SET expires_ms = ? WHERE name = ? AND owner IS NOT NULL")
-        .bind(now.saturating_add(millis(lease.ttl)))
-        .bind(&lease.name)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed)?;
-    if held.rows_affected() == 0 {
-        return Err(Error::fenced(lease.token, "the lease was given back").with("lease", &lease.name));
+    let renew = Statement::new("UPDATE _sync_lease SET expires_ms = {now} + ?")
+        .and(" WHERE name = ? AND token = ? AND owner IS NOT NULL")
+        .number(millis(lease.ttl))
+        .key(&lease.name)
+        .number(number_of(lease.token));
+    if database.execute(renew).await.map_err(failed)? > 0 {
+        return Ok(());
     }
-    Ok(())
+    let read = Statement::new("SELECT token FROM _sync_lease WHERE name = ?").key(&lease.name);
+    let newest: Option<(i64,)> = database.row(read).await.map_err(failed)?;
+    must_be_newest(lease, newest)?;
+    Err(Error::fenced(lease.token, "the lease was given back").with("lease", &lease.name))
 }
 
 /// Gives the lease back, unless somebody else has it by now.
-pub(crate) async fn release(transaction: &mut Transaction<'static, Sqlite>, lease: &Lease) -> Result<()> {
-    sqlx::query("UPDATE _sync_lease SET owner = NULL, expires_ms = 0 WHERE name = ? AND token = ?")
-        .bind(&lease.name)
-        .bind(number_of(lease.token))
-        .execute(&mut **transaction)
-        .await
-        .map_err(|cause| from_sql("the lease cannot be given back", cause).with("lease", &lease.name))?;
-    Ok(())
+pub(crate) async fn release(database: &Database, lease: &Lease) -> Result<()> {
+    let release = Statement::new("UPDATE _sync_lease SET owner = NULL, expires_ms = 0 WHERE name = ? AND token = ?")
+        .key(&lease.name)
+        .number(number_of(lease.token));
+    let failed = |cause| from_sql("the lease cannot be given back", cause).with("lease", &lease.name);
+    database.execute(release).await.map(drop).map_err(failed)
 }
 
-/// Refuses a holder whose lease is no longer the newest under its name.
-pub(crate) async fn check_newest(transaction: &mut Transaction<'static, Sqlite>, lease: &Lease) -> Result<()> {
-    let newest: Option<i64> = sqlx::query_scalar("SELECT token FROM _sync_lease WHERE name = ?")
-        .bind(&lease.name)
-        .fetch_optional(&mut **transaction)
-        .await
-        .map_err(|cause| from_sql("the lease cannot be read", cause).with("lease", &lease.name))?;
-    let newest = token_of(newest.unwrap_or_default());
+/// Refuses a holder whose lease is no longer the newest under its name. Nobody takes it before the transaction ends.
+pub(crate) async fn check_newest(transaction: &mut Transaction, lease: &Lease) -> Result<()> {
+    let read = Statement::new("SELECT token FROM _sync_lease WHERE name = ?{lock}").key(&lease.name);
+    let failed = |cause| from_sql("the lease cannot be read", cause).with("lease", &lease.name);
+    let newest = transaction.row(read).await.map_err(failed)?;
+    must_be_newest(lease, newest)
+}
+
+fn must_be_newest(lease: &Lease, newest: Option<(i64,)>) -> Result<()> {
+    let newest = token_of(newest.unwrap_or_default().0);
     if newest == lease.token {
         return Ok(());
     }
@@ -102,9 +99,11 @@ pub(crate) fn token_of(number: i64) -> FencingToken {
 }
 
 pub(crate) fn number_of(token: FencingToken) -> i64 {
-    token.0.cast_signed()
+    i64::try_from(token.0).unwrap_or(i64::MAX)
 }
 
+/// At most a thousand years, so that no database's clock overflows.
 fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    const MOST: i64 = 1000 * 366 * 86_400_000;
+    i64::try_from(time.as_millis()).unwrap_or(MOST).min(MOST)
 }

@@ -1,103 +1,155 @@
-//! State in SQL: checkpoints, run log, dead letters, leases.
+//! State in SQL: checkpoints, run log, dead letters, leases; in SQLite, PostgreSQL, MySQL and MariaDB.
 //!
-//! The tables begin with `_sync_` and may live in the host's own database, beside its tables and beside a sink's.
+//! The tables begin with `_sync_` and may live in the host's own database, beside its tables and beside a sink's. They are
+//! made and brought up to date when a store is opened, by one process at a time.
 //!
 //! ```no_run
 //! # async fn open() -> sync_core::Result<()> {
-//! let store = sync_store_sql::SqlStore::open_sqlite("shop.db").await?;
-//! # drop(store);
+//! use sync_store_sql::SqlStore;
+//!
+//! let file = SqlStore::connect("sqlite:shop.db").await?;
+//! let server = SqlStore::connect("postgres://sync:secret@db.example/shop").await?;
+//! # drop((file, server));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | Database | Feature | Address | From |
+//! |---|---|---|---|
+//! | SQLite | `sqlite` (default) | `sqlite:shop.db` | bundled |
+//! | PostgreSQL | `postgres` | `postgres://user:password@host:port/database` | 12 |
+//! | MySQL, MariaDB | `mysql` | `mysql://…` or `mariadb://user:password@host:port/database` | 8.0, 10.5 |
+//!
+//! Everything is the same on each of them, and proven by the same suite.
+//!
+//! # Whose clock
+//!
+//! A lease runs out by the clock of the database alone: for a server, that of the server; for a file, that of the
+//! machine, which all who share the file share. So the clocks of two hosts may differ as they like. If the database's
+//! clock jumps, or another server with another clock takes over, a lease ends early or late. That costs a handover or a
+//! wait, and no more: whoever has lost a lease is refused by its token, not by the time.
+//!
+//! # When the connection breaks
+//!
+//! A server that goes away makes calls fail as `Unavailable`, to be tried again; once it is back, the same store goes on.
+//! When a connection breaks while a change is made final, nobody knows whether it was. Then
+//!
+//! | Call | A second one |
+//! |---|---|
+//! | [`acquire`](StateStore::acquire) | takes the lease over at once, as the same owner; its token is higher |
+//! | [`renew`](StateStore::renew) | renews again |
+//! | [`release`](StateStore::release) | does nothing: the lease is free, or somebody else's and left alone |
+//! | [`record`](StateStore::record) | leaves one of each letter, run and hold. A checkpoint is refused as `Fenced`, although it stands where it should: read it and see. The first error [says so](Error::is_ambiguous) |
+//!
+//! The engine does all this. Deadlocks and the like are undone by the database and made again in here, a few times.
+//!
+//! # What a server must be
+//!
+//! What is committed must be durable. On PostgreSQL the store sees to that for its own sessions. On MySQL it is for
+//! `innodb_flush_log_at_trx_commit = 1`, the default; replicas must be fed by rows (`binlog_format` `ROW` or `MIXED`). A
+//! pooler in between must leave a session its connection. Rows of tables are locked for the time of one call. A
+//! session that stops within one, because its machine is suspended, loses its locks after a minute.
+//!
+//! Keys of 512 bytes and more, and keys with a zero byte, are stored as their beginning and a hash.
 
+#![cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+
+mod address;
+mod again;
+mod database;
 mod dead_letter;
+mod dialect;
+mod driver;
 mod error;
+mod key;
 mod lease;
+mod migration;
 mod position;
 mod run_log;
-mod schema;
+mod statement;
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
 use sync_core::model::Scope;
 use sync_core::state::{
     Checkpoint, DeadLetter, Entry, FencingToken, Lease, LetterQuery, RunQuery, RunRecord, StateStore,
 };
 use sync_core::{Error, Result};
 
-use error::from_sql;
-
-/// How long a statement waits while another connection writes. A sink may hold the write lock for as long as it takes
-/// to publish a first load.
-const BUSY: Duration = Duration::from_secs(60);
+use again::until_it_is_alone;
+use database::{Database, Transaction};
+use error::{from_commit, from_sql};
 
 /// A state store in a SQL database. Cheap to clone; all clones share its connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SqlStore {
-    pool: SqlitePool,
-    path: PathBuf,
+    database: Database,
+    /// Which database it is, for errors: without an account, without a password.
+    place: Arc<Place>,
 }
 
+type Place = (&'static str, String);
+
 impl SqlStore {
+    /// Opens the database of this address, and brings the store's tables up to date. A SQLite file is made where there is
+    /// none.
+    ///
+    /// # Errors
+    /// `Config` when the address has no form that this program was built for, or names no database; `Unavailable`,
+    /// `Unauthorized` or `Forbidden` when the database cannot be opened; `Schema` when a newer release has changed its
+    /// tables. The address is not repeated, since it may hold a password.
+    pub async fn connect(url: &str) -> Result<Self> {
+        address::connect(url).await
+    }
+
     /// Opens or creates a SQLite database file, and brings its tables up to date.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be written, both naming the file.
+    /// `Config` when the file is no database, `Forbidden` when it cannot be written, `Schema` when a newer release has
+    /// changed its tables, each naming the file.
+    #[cfg(feature = "sqlite")]
     pub async fn open_sqlite(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY);
-        // One connection to write and one to read: a third would only wait for the first.
-        let opened = SqlitePoolOptions::new().max_connections(2).acquire_timeout(BUSY).connect_with(options).await;
-        let named = |error: Error| error.with("file", path.display());
-        let pool = opened.map_err(|cause| named(from_sql("the state store cannot be opened", cause)))?;
-        schema::migrate(&pool).await.map_err(named)?;
-        Ok(Self { pool, path })
+        let path = path.as_ref();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        Self::with_sqlite(options, path).await
     }
 
-    /// Begins a transaction that may write. It takes the write lock at once, so that it can never fail half-way for
-    /// want of it.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|cause| self.failed(cause))
+    #[cfg(feature = "sqlite")]
+    async fn with_sqlite(options: sqlx::sqlite::SqliteConnectOptions, path: &Path) -> Result<Self> {
+        let open = async { driver::sqlite::open(options).await.map(Database::Sqlite) };
+        Self::opened(("file", path.display().to_string()), open).await
     }
 
-    fn failed(&self, cause: sqlx::Error) -> Error {
-        from_sql("the state store failed", cause).with("file", self.path.display())
+    async fn opened(place: Place, open: impl Future<Output = Result<Database, sqlx::Error>>) -> Result<Self> {
+        let named = |error: Error| error.with(place.0, &place.1);
+        let database = open.await.map_err(|cause| named(from_sql("the state store cannot be opened", cause)))?;
+        migration::migrate(&database).await.map_err(named)?;
+        Ok(Self { database, place: Arc::new(place) })
     }
-}
 
-#[async_trait]
-impl StateStore for SqlStore {
-    async fn acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
-        let mut transaction = self.write().await?;
+    async fn begin(&self) -> Result<Transaction> {
+        self.database.begin().await.map_err(|cause| from_sql("the state store failed", cause))
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<()> {
+        transaction.commit().await.map_err(|cause| from_commit("the state store failed to keep a change", cause))
+    }
+
+    async fn try_acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
+        let mut transaction = self.begin().await?;
         let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
-        transaction.commit().await.map_err(|cause| self.failed(cause))?;
+        self.commit(transaction).await?;
         Ok(lease)
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<()> {
-        let mut transaction = self.write().await?;
-        lease::renew(&mut transaction, lease).await?;
-        transaction.commit().await.map_err(|cause| self.failed(cause))
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<()> {
-        let mut transaction = self.write().await?;
-        lease::release(&mut transaction, lease).await?;
-        transaction.commit().await.map_err(|cause| self.failed(cause))
-    }
-
-    async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
-        let mut transaction = self.write().await?;
+    async fn try_record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        let mut transaction = self.begin().await?;
         lease::check_newest(&mut transaction, lease).await?;
         for entry in entries {
             match entry {
@@ -111,22 +163,52 @@ impl StateStore for SqlStore {
                 other => return Err(Error::internal(format!("this store does not know how to keep {other:?}"))),
             }
         }
-        transaction.commit().await.map_err(|cause| self.failed(cause))
+        self.commit(transaction).await
+    }
+
+    /// Says in an error which database it is about.
+    fn named(&self, error: Error) -> Error {
+        error.with(self.place.0, &self.place.1)
+    }
+}
+
+impl fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore").field(self.place.0, &self.place.1).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StateStore for SqlStore {
+    async fn acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
+        until_it_is_alone(|| self.try_acquire(name, owner, ttl, floor)).await.map_err(|error| self.named(error))
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<()> {
+        until_it_is_alone(|| lease::renew(&self.database, lease)).await.map_err(|error| self.named(error))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        until_it_is_alone(|| lease::release(&self.database, lease)).await.map_err(|error| self.named(error))
+    }
+
+    async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        until_it_is_alone(|| self.try_record(lease, entries)).await.map_err(|error| self.named(error))
     }
 
     async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
-        position::checkpoint(&self.pool, scope).await
+        position::checkpoint(&self.database, scope).await.map_err(|error| self.named(error))
     }
 
     async fn hold(&self, scope: &Scope) -> Result<Option<DateTime<Utc>>> {
-        position::held_until(&self.pool, scope).await
+        position::held_until(&self.database, scope).await.map_err(|error| self.named(error))
     }
 
     async fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>> {
-        dead_letter::page(&self.pool, query).await
+        dead_letter::page(&self.database, query).await.map_err(|error| self.named(error))
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>> {
-        run_log::page(&self.pool, query).await
+        run_log::page(&self.database, query).await.map_err(|error| self.named(error))
     }
 }

@@ -1,30 +1,28 @@
 //! How far scopes have got, and until when they must be left alone.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 use sync_core::model::Scope;
 use sync_core::state::{Advance, Checkpoint, FencingToken, Lease};
 use sync_core::{Error, Result};
 
+use crate::database::{Database, Transaction};
 use crate::error::{from_json, from_sql, to_json};
 use crate::lease::{number_of, token_of};
+use crate::statement::Statement;
 
 /// Moves a checkpoint one step, if its token and sequence hold.
 pub(crate) async fn advance(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Transaction,
     lease: &Lease,
     scope: &Scope,
     advance: &Advance,
 ) -> Result<()> {
     let name = scope.to_string();
     let failed = |cause| from_sql("the checkpoint cannot be written", cause).with("scope", &name);
-    let standing = sqlx::query("SELECT token, seq FROM _sync_position WHERE scope = ?")
-        .bind(&name)
-        .fetch_optional(&mut **transaction)
-        .await
-        .map_err(failed)?;
-    let (claimed, seq) = standing
-        .map_or((FencingToken::default(), 0), |row| (token_of(row.get(0)), row.get::<i64, _>(1).cast_unsigned()));
+    let read = Statement::new("SELECT token, seq FROM _sync_position WHERE scope = ?{lock}").key(&name);
+    let standing: Option<(i64, i64)> = transaction.row(read).await.map_err(failed)?;
+    let (claimed, seq) =
+        standing.map_or((FencingToken::default(), 0), |(token, seq)| (token_of(token), seq.cast_unsigned()));
     let claimed = claimed.max(lease.token);
     if advance.token != claimed || advance.expected != seq {
         return Err(Error::fenced(claimed, "the scope does not stand where the unit expects it")
@@ -33,52 +31,41 @@ pub(crate) async fn advance(
             .with("expected", advance.expected)
             .with("stands_at", seq));
     }
-    sqlx::query(
-        "INSERT INTO _sync_position (scope, token, seq, checkpoint) VALUES (?, ?, ?, ?)
-         ON CONFLICT (scope) DO UPDATE SET token = excluded.token, seq = excluded.seq, checkpoint = excluded.checkpoint",
-    )
-    .bind(&name)
-    .bind(number_of(advance.token))
-    .bind(advance.next.seq.cast_signed())
-    .bind(to_json(&advance.next)?)
-    .execute(&mut **transaction)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-pub(crate) async fn checkpoint(pool: &SqlitePool, scope: &Scope) -> Result<Option<Checkpoint>> {
-    let kept: Option<String> = sqlx::query_scalar("SELECT checkpoint FROM _sync_position WHERE scope = ?")
-        .bind(scope.to_string())
-        .fetch_optional(pool)
-        .await
-        .map_err(|cause| from_sql("the checkpoint cannot be read", cause).with("scope", scope))?;
-    kept.as_deref().map(from_json).transpose()
-}
-
-pub(crate) async fn hold(
-    transaction: &mut Transaction<'static, Sqlite>,
-    scope: &Scope,
-    until: Option<DateTime<Utc>>,
-) -> Result<()> {
-    let change = match until {
-        Some(until) => sqlx::query("INSERT INTO _sync_hold (scope, until_us) VALUES (?, ?) ON CONFLICT (scope) DO UPDATE SET until_us = excluded.until_us")
-            .bind(scope.to_string())
-            .bind(until.timestamp_micros()),
-        None => sqlx::query("DELETE FROM _sync_hold WHERE scope = ?").bind(scope.to_string()),
+    let write = match standing {
+        Some(_) => Statement::new("UPDATE _sync_position SET token = ?, seq = ?, checkpoint = ? WHERE scope = ?"),
+        // Where two insert the first at once, the database refuses one of them, who then begins again and is fenced.
+        None => Statement::new("INSERT INTO _sync_position (token, seq, checkpoint, scope) VALUES (?, ?, ?, ?)"),
     };
-    change
-        .execute(&mut **transaction)
-        .await
-        .map_err(|cause| from_sql("the hold cannot be written", cause).with("scope", scope))?;
-    Ok(())
+    let write = write
+        .number(number_of(advance.token))
+        .number(advance.next.seq.cast_signed())
+        .text(to_json(&advance.next)?)
+        .key(&name);
+    transaction.execute(write).await.map(drop).map_err(failed)
 }
 
-pub(crate) async fn held_until(pool: &SqlitePool, scope: &Scope) -> Result<Option<DateTime<Utc>>> {
-    let until: Option<i64> = sqlx::query_scalar("SELECT until_us FROM _sync_hold WHERE scope = ?")
-        .bind(scope.to_string())
-        .fetch_optional(pool)
-        .await
-        .map_err(|cause| from_sql("the hold cannot be read", cause).with("scope", scope))?;
-    Ok(until.and_then(DateTime::from_timestamp_micros))
+pub(crate) async fn checkpoint(database: &Database, scope: &Scope) -> Result<Option<Checkpoint>> {
+    let read = Statement::new("SELECT checkpoint FROM _sync_position WHERE scope = ?").key(&scope.to_string());
+    let failed = |cause| from_sql("the checkpoint cannot be read", cause).with("scope", scope);
+    let kept: Option<(String,)> = database.row(read).await.map_err(failed)?;
+    kept.map(|(checkpoint,)| from_json(&checkpoint)).transpose()
+}
+
+pub(crate) async fn hold(transaction: &mut Transaction, scope: &Scope, until: Option<DateTime<Utc>>) -> Result<()> {
+    let name = scope.to_string();
+    let change = match until {
+        Some(until) => {
+            Statement::upsert("_sync_hold", &["scope"], &["until_us"]).key(&name).number(until.timestamp_micros())
+        }
+        None => Statement::new("DELETE FROM _sync_hold WHERE scope = ?").key(&name),
+    };
+    let failed = |cause| from_sql("the hold cannot be written", cause).with("scope", scope);
+    transaction.execute(change).await.map(drop).map_err(failed)
+}
+
+pub(crate) async fn held_until(database: &Database, scope: &Scope) -> Result<Option<DateTime<Utc>>> {
+    let read = Statement::new("SELECT until_us FROM _sync_hold WHERE scope = ?").key(&scope.to_string());
+    let failed = |cause| from_sql("the hold cannot be read", cause).with("scope", scope);
+    let until: Option<(i64,)> = database.row(read).await.map_err(failed)?;
+    Ok(until.and_then(|(until,)| DateTime::from_timestamp_micros(until)))
 }

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use sync_core::json::Zone;
 use sync_core::{Clock, Error, Result};
 use url::{Url, form_urlencoded};
+use uuid::Uuid;
 
 use crate::config::{Algorithm, Encoding, SentConfig, SigningConfig};
 use crate::template::{self, Variables};
@@ -20,6 +21,8 @@ use crate::transport::HttpRequest;
 
 /// What stands before the name of a query parameter that is signed by itself.
 const PARAMETER: &str = "query_";
+/// What may be sent beside the signature, and signed as well.
+const SENT: [&str; 4] = ["timestamp", "nonce", "body_sha256", "body_sha256_base64"];
 
 /// A declared signature, ready to be made.
 pub(crate) struct Signer {
@@ -53,12 +56,13 @@ impl Signer {
         secret: SecretString,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let known = ["method", "host", "path", "query", "sorted_query", "body", "body_sha256", "timestamp"];
+        let known = ["method", "host", "path", "query", "sorted_query", "body"];
         let is_key_id = |name: &str| name == "key_id" && key_id.is_some();
         let is_plain = config.algorithm == Algorithm::Sha256;
         let names = template::names(&config.signs);
         for name in &names {
-            let fits = known.contains(name) || name.starts_with(PARAMETER) || (*name == "secret" && is_plain);
+            let is_part = known.contains(name) || SENT.contains(name) || name.starts_with(PARAMETER);
+            let fits = is_part || (*name == "secret" && is_plain);
             if !fits && !is_key_id(name) {
                 return Err(unknown("auth.signs", name));
             }
@@ -72,7 +76,7 @@ impl Signer {
             ));
         }
         for name in config.send.iter().flat_map(|sent| template::names(&sent.value)) {
-            if !matches!(name, "signature" | "timestamp") && !is_key_id(name) {
+            if name != "signature" && !SENT.contains(&name) && !is_key_id(name) {
                 return Err(unknown("auth.send", name));
             }
         }
@@ -107,8 +111,7 @@ impl Signer {
     /// # Errors
     /// `Config` when it has no such parameter, or a value cannot stand in a header.
     pub(super) fn sign(&self, request: &mut HttpRequest) -> Result<()> {
-        let mut values = Variables::new();
-        values.insert("timestamp".to_owned(), self.time.write(self.clock.now().into()));
+        let mut values = self.sent(request.body.as_deref().unwrap_or_default());
         if let Some(key_id) = &self.key_id {
             values.insert("key_id".to_owned(), key_id.expose_secret().to_owned());
         }
@@ -125,6 +128,21 @@ impl Signer {
         Ok(())
     }
 
+    /// The values of [`SENT`], made once for each request: what is signed is what is sent.
+    fn sent(&self, body: &[u8]) -> Variables {
+        let digest = Sha256::digest(body);
+        let values = SENT.map(|name| {
+            let value = match name {
+                "timestamp" => self.time.write(self.clock.now().into()),
+                "nonce" => Uuid::new_v4().simple().to_string(),
+                "body_sha256" => hex(&digest),
+                _ => STANDARD.encode(digest),
+            };
+            (name.to_owned(), value)
+        });
+        values.into()
+    }
+
     fn signature(&self, request: &HttpRequest, mut values: Variables) -> Result<String> {
         let url = &request.url;
         let body = request.body.as_deref().unwrap_or_default();
@@ -136,7 +154,6 @@ impl Signer {
             ("query", url.query().unwrap_or_default().to_owned()),
             ("sorted_query", sorted_query(url)),
             ("body", String::from_utf8_lossy(body).into_owned()),
-            ("body_sha256", hex(&Sha256::digest(body))),
             ("secret", self.secret.expose_secret().to_owned()),
         ];
         let used = parts.into_iter().filter(|(name, _)| names.contains(name));

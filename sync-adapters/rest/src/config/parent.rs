@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sync_core::json::Layout;
 
-use super::{BodyConfig, Endpoint, MethodConfig, OneOrMany, PagingConfig, RuleConfig};
+use super::{BodyConfig, CsvConfig, Endpoint, Format, MethodConfig, OneOrMany, PagingConfig, RuleConfig};
 
 /// A listing whose records are the partitions of a stream. It is asked for at the beginning of every run, page by page,
 /// and counts against the rate like any other request.
@@ -30,6 +30,12 @@ pub struct ParentConfig {
     /// As for [`Endpoint::body`].
     #[serde(default)]
     pub body: Option<BodyConfig>,
+    /// What the list is written in, whatever the stream itself is. As for [`Endpoint::format`].
+    #[serde(default)]
+    pub format: Format,
+    /// As for [`Endpoint::csv`].
+    #[serde(default)]
+    pub csv: CsvConfig,
     /// As for [`Endpoint::records`].
     #[serde(default)]
     pub records: Vec<String>,
@@ -66,6 +72,8 @@ impl ParentConfig {
             query: BTreeMap::new(),
             headers: BTreeMap::new(),
             body: None,
+            format: Format::default(),
+            csv: CsvConfig::default(),
             records: Vec::new(),
             layout: Layout::default(),
             wrapper: None,
@@ -82,6 +90,21 @@ impl ParentConfig {
     #[must_use]
     pub fn records(mut self, pointer: impl Into<String>) -> Self {
         self.records.push(pointer.into());
+        self
+    }
+
+    /// The list is CSV with this sign between cells.
+    #[must_use]
+    pub fn csv(mut self, delimiter: char) -> Self {
+        self.format = Format::Csv;
+        self.csv.delimiter = delimiter;
+        self
+    }
+
+    /// The list is XML.
+    #[must_use]
+    pub fn xml(mut self) -> Self {
+        self.format = Format::Xml;
         self
     }
 
@@ -108,6 +131,8 @@ impl ParentConfig {
             query: listing.query,
             headers: listing.headers,
             body: listing.body,
+            format: listing.format,
+            csv: listing.csv,
             records: listing.records,
             layout: listing.layout,
             wrapper: listing.wrapper,

@@ -43,8 +43,9 @@ pub struct SigningConfig {
     pub secret: SecretRef,
     /// The text that is signed. Its variables: `{method}`; `{host}`; `{path}` and `{query}` as they are sent, the query
     /// without the parameter that carries the signature; `{sorted_query}`, its pairs in the order of their names and
-    /// values; `{query_NAME}`, one parameter's value; `{body}` and `{body_sha256}` (hexadecimal); `{timestamp}`;
-    /// `{key_id}`; and `{secret}`, for the algorithm `sha256` alone.
+    /// values; `{query_NAME}`, one parameter's value; `{body}`, `{body_sha256}` (hexadecimal) and
+    /// `{body_sha256_base64}`; `{timestamp}`; `{nonce}`, 32 random hexadecimal digits, others for each request and each
+    /// try of it; `{key_id}`; and `{secret}`, for the algorithm `sha256` alone.
     pub signs: String,
     /// How it is signed.
     #[serde(default)]
@@ -74,14 +75,14 @@ impl SigningConfig {
         }
     }
 
-    /// A header with this value; its variables are `{signature}`, `{timestamp}` and `{key_id}`.
+    /// A header with this value; for its variables see [`SentConfig::value`].
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.send.push(SentConfig { header: Some(name.into()), query: None, value: value.into() });
         self
     }
 
-    /// A query parameter with this value; its variables are `{signature}`, `{timestamp}` and `{key_id}`.
+    /// A query parameter with this value; for its variables see [`SentConfig::value`].
     #[must_use]
     pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.send.push(SentConfig { header: None, query: Some(name.into()), value: value.into() });
@@ -104,7 +105,8 @@ pub struct SentConfig {
     /// The query parameter; or `header`. It is signed with the query, unless it carries the signature.
     #[serde(default)]
     pub query: Option<String>,
-    /// The value; its variables are `{signature}`, `{timestamp}` and `{key_id}`.
+    /// The value; its variables are `{signature}`, `{timestamp}`, `{nonce}`, `{body_sha256}`, `{body_sha256_base64}` and
+    /// `{key_id}`.
     pub value: String,
 }
 

@@ -233,6 +233,52 @@ async fn a_list_may_be_a_post_with_wrapped_records_behind_next_links() {
     assert_eq!(names(&source(&server, toml)).await.unwrap(), ["a", "c"]);
 }
 
+#[tokio::test]
+async fn a_list_may_be_csv_or_xml_while_the_stream_is_json() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/accounts.csv" => {
+            assert_eq!(request.header("accept"), "text/csv");
+            Reply::body("text/csv", "Account ID;Country\r\n7;SA\r\n8;AE\r\n")
+        }
+        "/accounts.xml" => Reply::body(
+            "application/xml",
+            "<cj><accounts total='1'><account id='9'><at>EG</at></account></accounts></cj>",
+        ),
+        path => Reply::json(&json!({"data": [{"id": 1, "account": path, "country": request.param("country")}]})),
+    })
+    .await;
+    let stream = r#"
+        [streams.clicks]
+        path = "/{account}"
+        query = { country = "{country}" }
+        records = ["/data"]
+        [streams.clicks.partitions_from]
+    "#;
+    let csv = r#"
+        path = "/accounts.csv"
+        format = "csv"
+        csv = { delimiter = ";" }
+        name = "/Account ID"
+        variables = { account = "/Account ID", country = "/Country" }
+    "#;
+    let xml = r#"
+        path = "/accounts.xml"
+        format = "xml"
+        records = ["/cj/accounts/account"]
+        paging = { style = "page", param = "page", total = "/cj/accounts/@total" }
+        name = "/@id"
+        variables = { account = "/@id", country = "/at" }
+    "#;
+    let by_csv = source(&server, &format!("{stream}{csv}"));
+    assert_eq!(names(&by_csv).await.unwrap(), ["7", "8"]);
+    let read = read_as(&by_csv, Partition::new("8"), None, Reading::Changes).await.good();
+    assert_eq!((read.column("account"), read.column("country")), (vec![Value::from("/8")], vec![Value::from("AE")]));
+    let by_xml = source(&server, &format!("{stream}{xml}"));
+    assert_eq!(names(&by_xml).await.unwrap(), ["9"]);
+    let read = read_as(&by_xml, Partition::new("9"), None, Reading::Changes).await.good();
+    assert_eq!(read.column("country"), [Value::from("EG")]);
+}
+
 #[test]
 fn a_list_that_cannot_be_is_refused_by_the_field() {
     let list = || ParentConfig::new("/accounts", "/id").variable("account", "/id");
@@ -252,6 +298,9 @@ fn a_list_that_cannot_be_is_refused_by_the_field() {
         (clicks_by(ParentConfig::new("accounts", "/id").variable("account", "/id")), "partitions_from"),
         (clicks_by(ParentConfig::new("/{owner}", "/id").variable("account", "/id")), "{owner}"),
         (clicks_by(list().paging(unpaged)), "`total`"),
+        (clicks_by(list().csv(';').records("/x")), "`records`"),
+        (clicks_by(list().csv('"')), "`csv.delimiter`"),
+        (clicks_by(list().xml()), "`records`"),
     ];
     for (endpoint, named) in cases {
         let error = Rest::at("https://a.example").stream(&clicks(), endpoint).build().expect_err(named);

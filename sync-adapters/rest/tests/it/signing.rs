@@ -179,6 +179,42 @@ async fn a_plain_hash_over_a_text_with_the_key() {
 }
 
 #[tokio::test]
+async fn a_nonce_and_the_hash_of_the_body_are_sent_as_they_are_signed_and_no_nonce_comes_twice() {
+    let server = Server::start(|request| {
+        let (nonce, digest) = (request.header("x-nonce"), request.header("content-digest"));
+        assert!(nonce.len() == 32 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit()), "{nonce}");
+        let of_body =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, Sha256::digest(request.body.as_bytes()));
+        assert_eq!(digest, format!("sha-256=:{of_body}:"));
+        if request.number == 1 {
+            return Reply::status(429).header("retry-after", "0");
+        }
+        answer(request, &hex(&hmac(&format!("{nonce}\n{of_body}"))), request.header("x-signature"))
+    })
+    .await;
+    let auth = r#"
+        signs = "{nonce}\n{body_sha256_base64}"
+        send = [
+            { header = "X-Nonce", value = "{nonce}" },
+            { header = "Content-Digest", value = "sha-256=:{body_sha256_base64}:" },
+            { header = "X-Signature", value = "{signature}" },
+        ]
+    "#;
+    let stream = r#"
+        [streams.orders]
+        path = "/report"
+        method = "POST"
+        body = { json = { page = "{page}" } }
+        records = ["/data"]
+        paging = { style = "page", pages = "/pages" }
+    "#;
+    read_signed(&server, auth, stream).await;
+    let nonces: Vec<_> = server.seen().iter().map(|request| request.header("x-nonce").to_owned()).collect();
+    let different: std::collections::HashSet<_> = nonces.iter().collect();
+    assert!(nonces.len() >= 2 && different.len() == nonces.len(), "{nonces:?}");
+}
+
+#[tokio::test]
 async fn a_signature_that_is_refused_is_not_sent_again() {
     let server = Server::start(|_| Reply::status(401)).await;
     let auth = "signs = \"{path}\"\nsend = [{ header = \"x-s\", value = \"{signature}\" }]";

@@ -1,43 +1,45 @@
--- Who may work on what. A row without owner was given back; its token stays, so that the next one is higher.
-CREATE TABLE _sync_lease (
-    name       TEXT PRIMARY KEY NOT NULL,
-    token      INTEGER NOT NULL,
-    owner      TEXT,
-    expires_ms INTEGER NOT NULL
-) STRICT;
+-- Who may work on what. A row without owner was given back, its token stays, so that the next one is higher.
+CREATE TABLE IF NOT EXISTS _sync_lease (
+    name       {key} PRIMARY KEY NOT NULL,
+    token      {number} NOT NULL,
+    owner      {text},
+    expires_ms {number} NOT NULL
+){table};
 
 -- How far scopes have got whose sink does not keep it.
-CREATE TABLE _sync_position (
-    scope      TEXT PRIMARY KEY NOT NULL,
-    token      INTEGER NOT NULL,
-    seq        INTEGER NOT NULL,
-    checkpoint TEXT NOT NULL
-) STRICT;
+CREATE TABLE IF NOT EXISTS _sync_position (
+    scope      {key} PRIMARY KEY NOT NULL,
+    token      {number} NOT NULL,
+    seq        {number} NOT NULL,
+    checkpoint {text} NOT NULL
+){table};
 
 -- Until when a scope must not be read, microseconds since 1970.
-CREATE TABLE _sync_hold (
-    scope    TEXT PRIMARY KEY NOT NULL,
-    until_us INTEGER NOT NULL
-) STRICT;
+CREATE TABLE IF NOT EXISTS _sync_hold (
+    scope    {key} PRIMARY KEY NOT NULL,
+    until_us {number} NOT NULL
+){table};
 
 -- What every run did in every scope.
-CREATE TABLE _sync_run (
-    run      TEXT NOT NULL,
-    scope    TEXT NOT NULL,
-    pipeline TEXT NOT NULL,
-    status   TEXT NOT NULL,
-    record   TEXT NOT NULL,
-    PRIMARY KEY (run, scope)
-) STRICT;
-CREATE INDEX _sync_run_pipeline ON _sync_run (pipeline, run);
+CREATE TABLE IF NOT EXISTS _sync_run (
+    run      {key} NOT NULL,
+    scope    {key} NOT NULL,
+    pipeline {key} NOT NULL,
+    status   {key} NOT NULL,
+    record   {text} NOT NULL,
+    PRIMARY KEY (run, scope),
+    -- For the runs of one pipeline. MySQL has no other index that is made only where there is none.
+    UNIQUE (pipeline, run, scope)
+){table};
 
--- Rows that could not be applied. One that was dealt with keeps its place and has a date in `resolved`.
-CREATE TABLE _sync_dead_letter (
-    place    INTEGER PRIMARY KEY AUTOINCREMENT,
-    id       TEXT UNIQUE NOT NULL,
-    pipeline TEXT NOT NULL,
-    stream   TEXT NOT NULL,
-    kind     TEXT NOT NULL,
-    letter   TEXT NOT NULL,
-    resolved TEXT
-) STRICT;
+-- Rows that could not be applied. One that was dealt with keeps its place, and `resolved` says since when, in
+-- milliseconds since 1970.
+CREATE TABLE IF NOT EXISTS _sync_dead_letter (
+    place    {place},
+    id       {key} UNIQUE NOT NULL,
+    pipeline {key} NOT NULL,
+    stream   {key} NOT NULL,
+    kind     {key} NOT NULL,
+    letter   {text} NOT NULL,
+    resolved {number}
+){table};

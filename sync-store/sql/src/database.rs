@@ -1,0 +1,192 @@
+//! Three databases behind a few calls: the only place that knows there is more than one driver.
+
+use sqlx::AssertSqlSafe;
+
+use crate::dialect::Dialect;
+use crate::statement::{Statement, Value};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// A pool of connections.
+#[derive(Clone)]
+pub(crate) enum Database {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlx::SqlitePool),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgPool),
+    #[cfg(feature = "mysql")]
+    MySql(sqlx::MySqlPool),
+}
+
+/// A transaction that may write. Dropped, it is rolled back.
+pub(crate) enum Transaction {
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+    #[cfg(feature = "mysql")]
+    MySql(sqlx::Transaction<'static, sqlx::MySql>),
+}
+
+/// A transaction for changes of tables, which one process at a time can be in.
+pub(crate) struct Alone {
+    pub(crate) transaction: Transaction,
+    /// MySQL commits before each change of a table, so the lock belongs to another connection, and ends with it.
+    #[cfg(feature = "mysql")]
+    _guard: Option<sqlx::MySqlConnection>,
+}
+
+/// Does the same with each driver's own types.
+macro_rules! each {
+    ($enum:ident, $on:expr, $it:ident => $do:expr) => {
+        match $on {
+            #[cfg(feature = "sqlite")]
+            $enum::Sqlite($it) => $do,
+            #[cfg(feature = "postgres")]
+            $enum::Postgres($it) => $do,
+            #[cfg(feature = "mysql")]
+            $enum::MySql($it) => $do,
+        }
+    };
+}
+
+/// Binds the values to the text.
+macro_rules! bound {
+    ($query:expr, $values:expr) => {{
+        let mut query = $query;
+        for value in $values {
+            query = match value {
+                Value::Number(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+            };
+        }
+        query
+    }};
+}
+
+impl Database {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Dialect::Postgres,
+            #[cfg(feature = "mysql")]
+            Self::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// Begins a transaction that may write.
+    pub(crate) async fn begin(&self) -> Result<Transaction> {
+        Ok(match self {
+            // It takes the write lock at once, so that it can never fail half-way for want of it.
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            #[cfg(feature = "mysql")]
+            Self::MySql(pool) => Transaction::MySql(pool.begin().await?),
+        })
+    }
+
+    /// Begins a transaction when no other process is in one of these.
+    pub(crate) async fn begin_alone(&self) -> Result<Alone> {
+        #[cfg(feature = "mysql")]
+        let guard = match self {
+            Self::MySql(pool) => Some(crate::driver::mysql::lock_out_others(pool).await?),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            _ => None,
+        };
+        let transaction = self.begin().await?;
+        #[cfg(feature = "postgres")]
+        let transaction = match transaction {
+            Transaction::Postgres(transaction) => {
+                Transaction::Postgres(crate::driver::postgres::lock_out_others(transaction).await?)
+            }
+            #[cfg(any(feature = "sqlite", feature = "mysql"))]
+            other => other,
+        };
+        Ok(Alone {
+            transaction,
+            #[cfg(feature = "mysql")]
+            _guard: guard,
+        })
+    }
+
+    /// Runs one statement as a transaction of its own, and says how many rows it found.
+    pub(crate) async fn execute(&self, statement: Statement) -> Result<u64> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, pool => {
+            Ok(bound!(sqlx::query(AssertSqlSafe(text)), values).execute(pool).await?.rows_affected())
+        })
+    }
+
+    /// Reads rows.
+    pub(crate) async fn rows<T: Record>(&self, statement: Statement) -> Result<Vec<T>> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, pool => bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(pool).await)
+    }
+
+    /// Reads the first row.
+    pub(crate) async fn row<T: Record>(&self, statement: Statement) -> Result<Option<T>> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, pool => bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(pool).await)
+    }
+}
+
+impl Transaction {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Dialect::Postgres,
+            #[cfg(feature = "mysql")]
+            Self::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// Runs a statement, and says how many rows it found.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, transaction => {
+            let query = bound!(sqlx::query(AssertSqlSafe(text)), values);
+            Ok(query.execute(&mut **transaction).await?.rows_affected())
+        })
+    }
+
+    /// Reads the first row.
+    pub(crate) async fn row<T: Record>(&mut self, statement: Statement) -> Result<Option<T>> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, transaction => {
+            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut **transaction).await
+        })
+    }
+
+    pub(crate) async fn commit(self) -> Result<()> {
+        each!(Self, self, transaction => transaction.commit().await)
+    }
+}
+
+/// A tuple that a row of every enabled database can be read as.
+pub(crate) trait Record: rows::OfSqlite + rows::OfPostgres + rows::OfMySql + Send + Unpin {}
+impl<T: rows::OfSqlite + rows::OfPostgres + rows::OfMySql + Send + Unpin> Record for T {}
+
+/// What each driver asks of a [`Record`]: nothing, where its feature is off.
+mod rows {
+    macro_rules! rows {
+        ($name:ident, $feature:literal, $row:path) => {
+            #[cfg(feature = $feature)]
+            pub(crate) trait $name: for<'r> sqlx::FromRow<'r, $row> {}
+            #[cfg(feature = $feature)]
+            impl<T: for<'r> sqlx::FromRow<'r, $row>> $name for T {}
+            #[cfg(not(feature = $feature))]
+            pub(crate) trait $name {}
+            #[cfg(not(feature = $feature))]
+            impl<T> $name for T {}
+        };
+    }
+    rows!(OfSqlite, "sqlite", sqlx::sqlite::SqliteRow);
+    rows!(OfPostgres, "postgres", sqlx::postgres::PgRow);
+    rows!(OfMySql, "mysql", sqlx::mysql::MySqlRow);
+}
