@@ -50,7 +50,7 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
 async fn open(to: &str) -> Result<(Arc<dyn Sink>, SqlStore)> {
     Ok(match to.split_once("://") {
         Some(("postgres", _)) => {
-            (Arc::new(Postgres::connect(to).await?), SqlStore::open_sqlite(std::env::temp_dir().join("TODO.db")).await?)
+            (Arc::new(Postgres::connect(to).await?), SqlStore::connect(to).await?)
         }
         _ => (Arc::new(Sqlite::open(to).await?), SqlStore::open_sqlite(to).await?),
     })
