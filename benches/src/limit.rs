@@ -78,6 +78,7 @@ fn write(target: &mut dyn Target, inbox: &Receiver<(Page, Option<String>)>) -> R
         newest = newest.max(last.map(str::to_owned));
         target.write(&ready, newest.as_deref(), next.as_deref())?;
     }
+    // The database is closed here, which works the log into the file and flushes it.
     Ok(records)
 }
 
@@ -96,5 +97,7 @@ pub(crate) fn bare(records: u64, to: &str, order: Order) -> Result<()> {
     while let Some(unit) = units.next() {
         target.write(unit, None, units.peek().map(|_| "more"))?;
     }
+    // Closing works the log into the file and flushes it. The programs beside it do so within their time, too.
+    drop(target);
     Figures::of(records, began.elapsed(), 0)?.print()
 }

@@ -4,6 +4,7 @@
 mod bad_rows;
 mod bench;
 mod killed;
+mod late_commits;
 mod listings;
 mod lost_replies;
 mod odd_rows;

@@ -13,6 +13,7 @@ use sync_core::{Clock, Error, ErrorKind, Result};
 use url::Url;
 
 use crate::auth::{Auth, Generation};
+use crate::config::RateConfig;
 use crate::format::Bodies;
 use crate::redact::Redactor;
 use crate::rules::{Answered, Excess, Rules, Verdict};
@@ -45,12 +46,32 @@ pub(crate) struct Client {
     pub(crate) deadline: Duration,
 }
 
-/// The bucket this source's requests are counted in.
-#[derive(Debug)]
+/// The bucket requests are counted in.
+#[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     pub(crate) key: String,
     pub(crate) rate: Option<Rate>,
     pub(crate) at_once: usize,
+}
+
+impl Bucket {
+    /// A bucket with this rate, under its own key or this one.
+    ///
+    /// # Errors
+    /// `Config`, naming the field.
+    pub(crate) fn new(rate: Option<&RateConfig>, key: String, at_once: usize) -> Result<Self> {
+        let Some(rate) = rate else { return Ok(Self { key, rate: None, at_once }) };
+        if rate.requests == 0 {
+            return Err(Error::config("field `rate.requests` is at least 1"));
+        }
+        let per = Duration::try_from_secs_f64(rate.per_seconds).ok().filter(|per| !per.is_zero());
+        let per = per.ok_or_else(|| Error::config("field `rate.per_seconds` is a number of seconds above zero"))?;
+        Ok(Self {
+            key: rate.key.clone().unwrap_or(key),
+            rate: Some(Rate { every: per / rate.requests, burst: rate.burst.max(1) }),
+            at_once: rate.at_once.unwrap_or(at_once),
+        })
+    }
 }
 
 /// A request as a stream plans it, without credentials.
@@ -60,6 +81,8 @@ pub(crate) struct Call {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Bytes>,
+    /// What it is counted in, where that is not the bucket of the whole API.
+    pub(crate) bucket: Option<Arc<Bucket>>,
 }
 
 /// An answer that means success.
@@ -238,7 +261,8 @@ impl Client {
 
     /// One request and its whole answer, within the deadline.
     async fn exchange(&self, call: &Call, url: &Url) -> Result<(Answer, Generation)> {
-        let permit = self.throttle.enter(&self.bucket.key, self.bucket.rate, self.bucket.at_once).await?;
+        let bucket = call.bucket.as_deref().unwrap_or(&self.bucket);
+        let permit = self.throttle.enter(&bucket.key, bucket.rate, bucket.at_once).await?;
         let mut headers = self.headers.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));

@@ -3,7 +3,7 @@
 //! [`Rest`] describes an API, by a builder or from TOML; [`RestSource`] reads it. An API is data: the address, how to get
 //! in, the rate it allows, what its answers mean, and for each stream the request, where the records stand, how pages
 //! follow each other and how to ask for what is new. [`ApiConfig`] shows a whole description with every part explained
-//! (`api.example.toml`); the smallest one is this:
+//! (`api.example.toml`), [`styles`] says how each style of real APIs is declared; the smallest description is this:
 //!
 //! ```
 //! use sync_core::StreamSpec;
@@ -25,7 +25,8 @@
 //! ```
 //!
 //! *What comes in is not always written as one would wish.* Columns may be taken from the first of several places, from
-//! a variable of the partition or from the description itself, and their texts cleaned and looked up ([`Transform`]);
+//! a variable of the partition, from a list by a name or from the description itself, be a hash over others, and their
+//! texts cut, cleaned and looked up ([`Transform`]);
 //! [`Parse`](sync_core::json::Parse) says how what is left is written. Records that stand in an array inside of others are
 //! exploded, with `^/…` for a place in the record around; rows of sums are dropped ([`DropConfig`]). Bodies in CSV
 //! and XML are read as if they were JSON ([`Format`]).
@@ -196,12 +197,15 @@ mod unseen;
 mod variables;
 mod window;
 
+#[doc = include_str!("../STYLES.md")]
+pub mod styles {}
+
 pub use auth::TokenStore;
 pub use config::{
     Algorithm, ApiConfig, AuthConfig, BodyConfig, Case, Class, ClientAuthentication, CsvConfig, DropConfig, Encoding,
-    Endpoint, Format, HalveConfig, HeaderConfig, LimitsConfig, MethodConfig, OneOrMany, PagingConfig, ParentConfig,
-    PartitionConfig, PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style, Transform,
-    Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
+    Endpoint, Format, HalveConfig, HeaderConfig, LimitsConfig, LookUp, MethodConfig, OneOrMany, PagingConfig,
+    ParentConfig, PartitionConfig, PassConfig, RateConfig, RuleConfig, SentConfig, SigningConfig, SinceConfig, Style,
+    Transform, Unit, WaitSource, WindowConfig, WindowEnd, get, post, post_form,
 };
 pub use rest::Rest;
 pub use secret::SecretRef;

@@ -10,7 +10,7 @@ use sync_core::model::{Field, Kind, Timestamp};
 use sync_core::{Error, Result, StreamSpec, Value};
 use url::{Url, form_urlencoded};
 
-use crate::client::Call;
+use crate::client::{Bucket, Call};
 use crate::config::{BodyConfig, Class, Endpoint, Format, MethodConfig, RuleConfig, SinceConfig, Style};
 use crate::fan_out::Parent;
 use crate::format::Bodies;
@@ -41,6 +41,8 @@ pub(crate) struct StreamPlan {
     pub(crate) own: Option<Own>,
     /// Where its partitions are listed.
     pub(crate) parent: Option<Parent>,
+    /// What its requests are counted in, where it has a rate of its own.
+    pub(crate) bucket: Option<Arc<Bucket>>,
     headers: HeaderMap,
 }
 
@@ -94,6 +96,7 @@ impl StreamPlan {
         let plan = Self {
             own,
             parent,
+            bucket: None,
             rules: Rules::compile(endpoint.rules.iter().chain(rules))?,
             headers: headers(&endpoint, &bodies)?,
             bodies,
@@ -168,7 +171,8 @@ impl StreamPlan {
             MethodConfig::Get => Method::GET,
             MethodConfig::Post => Method::POST,
         };
-        Ok(Call { method, url, headers: self.headers.clone(), body: self.body(&variables) })
+        let (headers, bucket) = (self.headers.clone(), self.bucket.clone());
+        Ok(Call { method, url, headers, body: self.body(&variables), bucket })
     }
 
     fn url(&self, base: &Url, variables: &Variables, paging: Vec<(String, String)>) -> Result<Url> {

@@ -27,7 +27,7 @@ pub(crate) fn compile(spec: &Arc<StreamSpec>, endpoint: &Endpoint, pager: &Pager
         reader = reader.parse(column, parse.clone());
     }
     for (column, transform) in &endpoint.transforms {
-        for place in &transform.first_of {
+        for place in transform.places() {
             check_variable(endpoint, column, place)?;
         }
         reader = transform.apply(column, endpoint.columns.contains_key(column), reader)?;

@@ -19,7 +19,7 @@ use crate::redact::Redactor;
 use crate::secret::SecretRef;
 use crate::slowness::Slowness;
 use crate::source::{Inner, RestSource, Strikes};
-use crate::throttle::{Rate, Throttle};
+use crate::throttle::Throttle;
 use crate::transport::{BodyLimits, HttpTransport, Network, ReqwestTransport, SocketOptions, check_literal};
 use crate::variables;
 
@@ -246,9 +246,15 @@ impl Rest {
         if self.streams.is_empty() {
             return Err(Error::config("the source has no streams; add one with `stream`"));
         }
+        let host = base.host_str().unwrap_or_default();
         let streams = self.streams.iter().map(|(spec, endpoint)| {
             variables::check(endpoint).map_err(|error| error.with("stream", spec.name()))?;
-            let plan = StreamPlan::new(Arc::new(spec.clone()), endpoint.clone(), &self.config.rules)?;
+            let mut plan = StreamPlan::new(Arc::new(spec.clone()), endpoint.clone(), &self.config.rules)?;
+            if endpoint.rate.is_some() {
+                let key = format!("{host}/{}", spec.name());
+                let bucket = Bucket::new(endpoint.rate.as_ref(), key, endpoint.paging.concurrency.unwrap_or(1));
+                plan.bucket = Some(Arc::new(bucket.map_err(|error| error.with("stream", spec.name()))?));
+            }
             Ok((spec.name().to_owned(), Arc::new(plan)))
         });
         let streams: std::collections::BTreeMap<_, _> = streams.collect::<Result<_>>()?;
@@ -256,7 +262,7 @@ impl Rest {
             return Err(Error::config("two streams have the same name"));
         }
         let at_once = self.streams.iter().filter_map(|(_, endpoint)| endpoint.paging.concurrency).max().unwrap_or(1);
-        let bucket = bucket(self.config.rate.as_ref(), &base, at_once)?;
+        let bucket = Bucket::new(self.config.rate.as_ref(), host.to_owned(), at_once)?;
         let transport = match self.transport {
             Some(transport) => transport,
             None => Arc::new(ReqwestTransport::new(&SocketOptions {
@@ -332,18 +338,4 @@ fn seconds(field: &str, value: f64) -> Result<Duration> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| Error::config(format!("field `limits.{field}` is a number of seconds above zero")))
-}
-
-fn bucket(rate: Option<&RateConfig>, base: &Url, at_once: usize) -> Result<Bucket> {
-    let host = base.host_str().unwrap_or_default().to_owned();
-    let Some(rate) = rate else { return Ok(Bucket { key: host, rate: None, at_once }) };
-    if rate.requests == 0 {
-        return Err(Error::config("field `rate.requests` is at least 1"));
-    }
-    let every = seconds("rate.per_seconds", rate.per_seconds)? / rate.requests;
-    Ok(Bucket {
-        key: rate.key.clone().unwrap_or(host),
-        rate: Some(Rate { every, burst: rate.burst.max(1) }),
-        at_once: rate.at_once.unwrap_or(at_once),
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sync_core::{Error, Result};
 
-use crate::config::{Endpoint, Style, WindowConfig};
+use crate::config::{Endpoint, Style, Transform, WindowConfig};
 use crate::partition::PARTITION;
 use crate::template;
 
@@ -14,7 +14,7 @@ const BUILT_IN: [&str; 9] = ["page", "offset", "cursor", "after", "size", "since
 /// # Errors
 /// `Config`, naming the field and the variable.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<()> {
-    let chosen: Vec<&Vec<String>> = endpoint.transforms.values().map(|transform| &transform.first_of).collect();
+    let chosen: Vec<&String> = endpoint.transforms.values().flat_map(Transform::places).collect();
     let columns = format!("{:?} {chosen:?}", endpoint.columns);
     let used = format!("{} {:?} {:?} {columns}", endpoint.path, endpoint.query, endpoint.body);
     let used = |name: &str| used.contains(&format!("{{{name}}}"));

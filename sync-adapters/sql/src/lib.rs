@@ -1,33 +1,67 @@
-//! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default) and PostgreSQL (feature `postgres`, a sink).
+//! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default), PostgreSQL (feature `postgres`), and MySQL
+//! and MariaDB (feature `mysql`, a sink).
 //!
-//! # How values are stored in SQLite
+//! # Following tables
 //!
-//! SQLite knows numbers, texts and bytes, and converts what is stored by the words in a column's declared type. So each
-//! kind has a declared type that converts nothing, and one form in which equal values are equal as stored:
+//! `SqliteSource` and `PostgresSource` follow tables they do not own: pages are read by (version, key), never by offset, and a
+//! run goes on behind the last row of the run before. A row that commits late with an earlier version would be passed by. So
+//! say what the source may rely on:
 //!
-//! | Kind | Declared type | Stored as |
+//! | The version is | Say | Then |
 //! |---|---|---|
-//! | bool | `BOOLEAN` | 0 or 1 |
-//! | int | `INTEGER` | an integer |
-//! | uint | `U64_BLOB` | an integer; from 2⁶³ on a text of 20 digits, which sorts behind all integers |
-//! | float | `REAL` | a float; NaN and infinity are refused |
-//! | decimal(p,s) | `DECIMAL_TEXT(p,s)` | a text with exactly `s` digits after the point: `9.00` |
-//! | text | `TEXT` | UTF-8 |
-//! | bytes | `BLOB` | bytes |
-//! | timestamp | `TIMESTAMP_TEXT` | UTC with six digits: `2026-03-01T10:20:30.000000Z`; text order is time order |
-//! | date | `DATE_TEXT` | `2026-03-01` |
-//! | json | `JSON_TEXT` | the text as it came |
+//! | stamped by a PostgreSQL server, with `now()` or `pg_current_xact_id()` | `stamped_by_server()` | nothing is skipped: the server is asked for its running transactions |
+//! | a time, of anybody's clock | `lookback(…)`, the longest transaction | what comes within it is found; what comes later is found by a reconcile, and told |
+//! | a number that grows with every transaction, one writer at a time | nothing | nothing is skipped |
+//! | a number that changes come to share | `inclusive()` | the last one is read again |
 //!
-//! Decimals are text because SQLite has no exact decimals: a `NUMERIC` or `DECIMAL` column would make floats of them, and
-//! 0.10 + 0.20 would not be 0.30. As texts, though, `'9.00'` comes after `'10.00'`. To compare, order or add them in SQL,
-//! write `CAST(price AS REAL)`, or multiply to whole cents: `CAST(round(price * 100) AS INTEGER)`. Ranges that a run is
-//! given (`RunOptions::backfill`) compare as numbers.
+//! # How values are stored
 //!
-//! A table that is there already may declare other types where they lose nothing; what would, is refused when a run begins.
-//! The sink keeps its positions in the table `_sync_checkpoint`, and rows that nobody may see yet in tables called
+//! Each kind has a declared type that bends nothing, and one form in which equal values are equal as stored:
+//!
+//! | Kind | SQLite | PostgreSQL | MySQL, MariaDB |
+//! |---|---|---|---|
+//! | bool | `BOOLEAN`: 0 or 1 | `boolean` | `tinyint(1)` |
+//! | int | `INTEGER` | `bigint` | `bigint` |
+//! | uint | `U64_BLOB`: an integer; from 2⁶³ on a text of 20 digits, which sorts behind all integers | `numeric(20,0)` | `bigint unsigned` |
+//! | float | `REAL`; NaN and infinity are refused | `double precision` | `double`; NaN and infinity are refused |
+//! | decimal(p,s) | `DECIMAL_TEXT(p,s)`: a text with exactly `s` digits after the point, `9.00` | `numeric(p,s)` | `decimal(p,s)`, up to 65 digits, 30 after the point |
+//! | text | `TEXT` | `text`, without NUL | `longtext`; in a key `varchar(n)` |
+//! | bytes | `BLOB` | `bytea` | `longblob`; in a key `varbinary(n)` |
+//! | timestamp | `TIMESTAMP_TEXT`: UTC with six digits, `2026-03-01T10:20:30.000000Z`; text order is time order | `timestamp with time zone` | `datetime(6)` in UTC, years 0001 to 9999 |
+//! | date | `DATE_TEXT`: `2026-03-01` | `date` | `date`, years 0001 to 9999 |
+//! | json | `JSON_TEXT`: the text as it came | `json`: the text as it came | `longtext`: the text as it came |
+//!
+//! A table that is there already may declare other types where they lose nothing; one that is narrower is widened, and what
+//! would lose something is refused when a run begins, with the difference. A value that a column cannot hold exactly is
+//! refused with its row, and never bent.
+//!
+//! A sink keeps its positions in the table `_sync_checkpoint`, and rows that nobody may see yet in tables called
 //! `_sync_stage_…`, which are gone when they are published.
 //!
+//! ## SQLite
+//!
+//! SQLite knows numbers, texts and bytes, and converts what is stored by the words in a column's declared type. Decimals are
+//! text because it has no exact decimals: a `NUMERIC` or `DECIMAL` column would make floats of them, and 0.10 + 0.20 would not
+//! be 0.30. As texts, though, `'9.00'` comes after `'10.00'`. To compare, order or add them in SQL, write
+//! `CAST(price AS REAL)`, or multiply to whole cents: `CAST(round(price * 100) AS INTEGER)`. Ranges that a run is given
+//! (`RunOptions::backfill`) compare as numbers.
+//!
+//! ## MySQL and MariaDB
+//!
+//! Texts are `utf8mb4` and have a collation under which only equal texts are equal, trailing spaces included
+//! (`utf8mb4_nopad_bin`, in MySQL `utf8mb4_0900_bin`); a key column with another one is refused, and the message has the
+//! `ALTER TABLE` that mends it. An index holds 3,072 bytes, 4 for each character: the texts of a key share that room, and a
+//! longer key is refused with its row. Tables are InnoDB. Text columns that are there already become `longtext`, unless they
+//! are in an index; there, a text that is too long is refused with its row.
+//!
+//! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
+//! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables.
+//!
 //! # Opening
+//!
+//! Connections to PostgreSQL, MySQL and MariaDB are encrypted where the server offers it. An address that ends with
+//! `?sslmode=verify-full` (PostgreSQL) or `?ssl-mode=VERIFY_IDENTITY` (MySQL, MariaDB) demands it, and looks at the
+//! certificate.
 //!
 //! ```no_run
 //! # #[cfg(feature = "sqlite")]
@@ -39,15 +73,33 @@
 //! ```
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod catalog;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod classified;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod keyset;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod number;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod scope;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod staged;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use catalog::ForeignKey;
+#[cfg(feature = "mysql")]
+pub use mysql::MySql;
 #[cfg(feature = "postgres")]
-pub use postgres::Postgres;
+pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};

@@ -5,7 +5,12 @@
 
 use std::cmp::Ordering;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use sync_core::ValueRef;
 use sync_core::model::Decimal;
+
+/// The most digits of a decimal, besides a zero before the point.
+const MOST_DIGITS: u8 = 38;
 
 /// Room for the text of any decimal of up to 38 digits.
 pub(crate) type DecimalText = [u8; 48];
@@ -14,17 +19,19 @@ pub(crate) type DecimalText = [u8; 48];
 pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -> Option<&str> {
     let value = if value.scale() > u32::from(scale) { value.normalize() } else { value };
     let missing = u32::from(scale).checked_sub(value.scale())?;
-    let mut rest = value.mantissa().unsigned_abs().checked_mul(10_u128.checked_pow(missing)?)?;
+    let mut rest = value.mantissa().unsigned_abs();
     let mut start = text.len();
     let mut place = 0;
     while rest > 0 || place <= scale {
+        if place > MOST_DIGITS {
+            return None;
+        }
         if place == scale && scale > 0 {
             start -= 1;
             text[start] = b'.';
         }
         start -= 1;
-        text[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        text[start] = b'0' + if u32::from(place) < missing { 0 } else { take_last_digit(&mut rest) };
         place += 1;
     }
     if value.is_sign_negative() && !value.is_zero() {
@@ -32,6 +39,16 @@ pub(crate) fn write_decimal(value: Decimal, scale: u8, text: &mut DecimalText) -
         text[start] = b'-';
     }
     std::str::from_utf8(&text[start..]).ok()
+}
+
+fn take_last_digit(number: &mut u128) -> u8 {
+    // Nearly all numbers are short, and dividing 64 bits takes a fraction of dividing 128.
+    let (rest, digit) = match u64::try_from(*number) {
+        Ok(short) => (u128::from(short / 10), (short % 10) as u8),
+        Err(_) => (*number / 10, (*number % 10) as u8),
+    };
+    *number = rest;
+    digit
 }
 
 /// The same form for a number that is too long for [`Decimal`] and came as text; `None` when it is no plain decimal, or
@@ -50,6 +67,18 @@ pub(crate) fn plain_decimal(number: &str, scale: u8) -> Option<String> {
         text.extend(std::iter::repeat_n('0', missing));
     }
     Some(text)
+}
+
+/// Whether two decimals are one number with `scale` digits after the point: a long one is text, and may be written in
+/// two ways.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn same_decimal(one: ValueRef<'_>, other: ValueRef<'_>, scale: u8) -> bool {
+    let text = |value| match value {
+        ValueRef::Decimal(value) => write_decimal(value, scale, &mut [0; 48]).map(str::to_owned),
+        ValueRef::Text(value) => plain_decimal(value, scale),
+        _ => None,
+    };
+    text(one).is_some_and(|one| text(other).is_some_and(|other| one == other))
 }
 
 /// How two plain decimals of any length compare; `None` when one is none.
@@ -132,6 +161,15 @@ mod tests {
         for text in ["", "-", ".", "1e5", "abc", "1.2.3", " 1", "٣"] {
             assert_eq!(plain_decimal(text, 2), None, "{text:?}");
         }
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    #[test]
+    fn a_number_that_is_written_in_two_ways_is_the_same() {
+        let (short, long) = (ValueRef::Decimal("1.5".parse().expect("a decimal")), ValueRef::Text("001.500"));
+        assert!(same_decimal(short, long, 3));
+        assert!(!same_decimal(short, ValueRef::Text("1.501"), 3));
+        assert!(!same_decimal(ValueRef::Text("no number"), ValueRef::Text("no number"), 3));
     }
 
     #[test]

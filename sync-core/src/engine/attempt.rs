@@ -55,6 +55,7 @@ pub(super) async fn run_scope(
         requests: books.requests,
         late: books.late,
         lateness: books.lateness,
+        missed: books.missed,
         elapsed: inner.clock.elapsed().saturating_sub(began),
         error,
         scope,

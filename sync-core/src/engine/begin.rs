@@ -26,7 +26,7 @@ impl ScopeRun<'_> {
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
         if self.options.mode == Mode::Reconcile && !self.options.dry_run {
-            self.refuse_beside_a_first_load().await?;
+            self.look_at_the_changes().await?;
         }
         if afresh && self.checkpoint.stage.is_some() {
             self.discard_stage().await?;
@@ -57,15 +57,19 @@ impl ScopeRun<'_> {
         Ok(request)
     }
 
+    /// How far the changes have come that a reconcile compares with.
+    ///
     /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
     /// it has removed.
-    async fn refuse_beside_a_first_load(&self) -> Result<()> {
+    async fn look_at_the_changes(&mut self) -> Result<()> {
         let live = Scope { lane: Lane::Live, ..self.scope.clone() };
         let standing = match self.home {
             Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
             Home::Store => self.inner.store.checkpoint(&live).await?,
         };
-        match standing.and_then(|standing| standing.stage) {
+        let Some(standing) = standing else { return Ok(()) };
+        self.frontier_before = standing.frontier.map(|frontier| frontier.at);
+        match standing.stage {
             Some(stage) if stage.first_load => Err(Error::config(
                 "the first load has not come to its end: let an incremental run finish it, then reconcile",
             )

@@ -115,6 +115,7 @@ impl ScopeRun<'_> {
             tally.add(Outcome::Unchanged, expected.saturating_sub(told));
             self.carried += told.saturating_sub(expected);
         }
+        self.measure_missed(&tally);
         self.books.ledger.absent += absent_of(&tally, infer);
         self.books.ledger.carried += std::mem::take(&mut self.carried);
         self.books.staged = 0;

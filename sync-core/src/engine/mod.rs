@@ -10,6 +10,7 @@ mod breaker;
 mod builder;
 mod claim;
 mod guarantee;
+mod lateness;
 mod lease_keeper;
 mod listing;
 mod obsolete;

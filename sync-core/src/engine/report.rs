@@ -47,6 +47,9 @@ pub struct ScopeReport {
     /// How late the latest of them was, seconds.
     #[serde(rename = "lateness_seconds", serialize_with = "seconds")]
     pub lateness: Duration,
+    /// Rows that a reconcile had to write though the changes up to their version had been followed, at least so many: they
+    /// came later than the source had said, or were changed at the target. For versions that are times.
+    pub missed: u64,
     /// How long it took, seconds.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,

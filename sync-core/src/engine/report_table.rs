@@ -86,6 +86,15 @@ impl Report {
             let (rows, lateness) = (counted(scope.late, "row"), scope.lateness.as_secs_f64());
             write!(f, "\n{name}: {rows} came late, by up to {lateness:.0} s")?;
         }
+        if scope.missed > 0 {
+            let rows = counted(scope.missed, "row");
+            write!(
+                f,
+                "\n{name}: {rows} or more had been missed by the changes and {} repaired; if nobody wrote into the target, they \
+                 commit later than the source assumes: raise its lookback",
+                if scope.missed == 1 { "is" } else { "are" }
+            )?;
+        }
         Ok(())
     }
 }
@@ -208,6 +217,7 @@ mod tests {
             requests: 617,
             late: 0,
             lateness: Duration::ZERO,
+            missed: 0,
             elapsed: Duration::from_millis(250),
             error: None,
         }

@@ -19,7 +19,7 @@ use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
-use crate::sink::{Stage, Step, StepReport, Write, WriteMode};
+use crate::sink::{Stage, Step, Write, WriteMode};
 use crate::source::{Listing, Receipt};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
@@ -74,7 +74,8 @@ pub(super) struct ScopeRun<'a> {
     pub(super) at_the_sink: Arc<AtomicU64>,
     /// Dead letters by key, once a delete has asked for them.
     pub(super) letters: Option<LettersByKey>,
-    frontier_before: Option<Timestamp>,
+    /// Up to where the changes that came before this run were complete: those of the live lane, for a reconcile.
+    pub(super) frontier_before: Option<Timestamp>,
     pub(super) may_sort: bool,
 }
 
@@ -88,6 +89,9 @@ pub(super) struct Books {
     pub(super) requests: u64,
     pub(super) late: u64,
     pub(super) lateness: Duration,
+    /// Staged rows of a reconcile that may have changed since the last run of changes.
+    pub(super) recent: u64,
+    pub(super) missed: u64,
 }
 
 impl<'a> ScopeRun<'a> {
@@ -247,6 +251,7 @@ impl<'a> ScopeRun<'a> {
         let letters =
             poison::letters_of_rejects(&self.scope, &gathered.rejects, self.checkpoint.seq, self.inner.clock.now());
         let steps = self.steps(gathered.writes);
+        self.note_recent(&steps);
         if self.options.dry_run && next.stage.is_some() {
             self.books.staged += gathered.rows as u64;
             self.rehearsed.extend(steps);
@@ -313,25 +318,6 @@ impl<'a> ScopeRun<'a> {
             Disposition::InsertOnly => WriteMode::InsertOnly,
             _ if self.options.new_only => WriteMode::InsertOnly,
             _ => WriteMode::Upsert,
-        }
-    }
-
-    /// Measures rows that changed before the last run's frontier and only arrive now.
-    pub(super) fn measure_lateness(&mut self, steps: &[Step], reports: &[StepReport]) {
-        let Some(frontier) = self.frontier_before else { return };
-        for (step, report) in steps.iter().zip(reports) {
-            let (Step::Write(write), StepReport::Rows(outcomes)) = (step, report) else { continue };
-            let Some(column) = write.stream.version_index() else { continue };
-            for (row, outcome) in write.changes.rows().iter().zip(outcomes) {
-                if let crate::ValueRef::Timestamp(at) = row.at(column)
-                    && at < frontier
-                    && matches!(outcome, Outcome::Created | Outcome::Updated)
-                {
-                    self.books.late += 1;
-                    let late = Duration::from_micros(frontier.micros().abs_diff(at.micros()));
-                    self.books.lateness = self.books.lateness.max(late);
-                }
-            }
         }
     }
 

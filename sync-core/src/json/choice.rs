@@ -1,6 +1,7 @@
 //! Columns whose value is chosen from several places, or comes from outside of the record.
 
 use super::convert::Column;
+use super::derive::{self, Finder};
 use super::record::Walk;
 use crate::model::RowWriter;
 
@@ -20,6 +21,10 @@ pub(super) enum Place {
     Here(Vec<String>),
     /// Outside of it: the number among the outer values.
     Outer(usize),
+    /// In a list at another place, by a name.
+    Listed(Box<Place>, Finder),
+    /// The hash over the values at these places.
+    Hash(Vec<Place>),
 }
 
 /// A column whose value is chosen when the record has been read.
@@ -36,6 +41,10 @@ pub(super) enum From {
     Slot(usize),
     /// A value from outside of the record.
     Outer(usize),
+    /// A value in a list, by a name.
+    Listed(Box<From>, Finder),
+    /// The hash over these values.
+    Hash(Vec<From>),
     /// JSON, and the column as its own kind suggests: what is declared here is not written as the source does.
     Constant(Column, Box<str>),
 }
@@ -49,12 +58,17 @@ impl Walk<'_, '_> {
             let mut written = Ok(false);
             for from in &choice.from {
                 written = match from {
-                    From::Slot(slot) => self.slots[*slot].map_or(Ok(false), |raw| column.write(raw, row)),
-                    From::Outer(at) => match self.outer.get(*at) {
-                        Some(Some(raw)) => column.write(raw, row),
+                    From::Constant(column, raw) => column.write(raw, row),
+                    From::Hash(parts) => derive::fingerprint(parts.iter().map(|part| self.raw(part)), &column.clean)
+                        .and_then(|hash| {
+                            hash.map_or(Ok(false), |hash| column.write_meaning(&hash, row).map(|()| true))
+                        }),
+                    From::Listed(list, finder) => match self.raw(list).map(|raw| finder.find(raw)) {
+                        Some(Ok(Some(raw))) => column.write(raw, row),
+                        Some(Err(why)) => Err(why),
                         _ => Ok(false),
                     },
-                    From::Constant(column, raw) => column.write(raw, row),
+                    place => self.raw(place).map_or(Ok(false), |raw| column.write(raw, row)),
                 };
                 if written != Ok(false) {
                     break;
@@ -63,5 +77,14 @@ impl Walk<'_, '_> {
             self.written(choice.place, written)?;
         }
         Ok(())
+    }
+
+    /// The value that stands at a place as it is.
+    fn raw(&self, from: &From) -> Option<&str> {
+        match from {
+            From::Slot(slot) => self.slots[*slot],
+            From::Outer(at) => self.outer.get(*at)?.as_deref(),
+            From::Listed(..) | From::Hash(_) | From::Constant(..) => None,
+        }
     }
 }

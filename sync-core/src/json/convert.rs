@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::joined::Split;
 use super::number::Refusal;
 use super::time::{Format, TimeRule};
 use super::{Parse, base64, number, scan, time};
 use crate::model::{Field, Kind, RowWriter, Timestamp, ValueRef};
 
-const UNKNOWN: Refusal = "a value that its map does not list, and no default is declared";
-const NOT_TEXT: Refusal = "nested data where a single value is declared";
+pub(super) const UNKNOWN: Refusal = "a value that its map does not list, and no default is declared";
+pub(super) const NOT_TEXT: Refusal = "nested data where a single value is declared";
 
 /// How the cells of one column are made.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(super) struct Column {
     pub(super) key: bool,
     convert: Convert,
     pub(super) clean: Clean,
+    /// Whether values stay as they are: there is nothing to clean.
+    is_plain: bool,
 }
 
 /// What happens to a single value before it is read.
@@ -31,6 +34,7 @@ pub(super) struct Clean {
     /// Texts that stand for no value.
     pub(super) nulls: Vec<String>,
     pub(super) map: Option<Map>,
+    pub(super) split: Option<Split>,
 }
 
 /// What the texts of a column mean.
@@ -71,18 +75,23 @@ impl Column {
         let name = field.name();
         let convert = Convert::new(field.kind(), parse)
             .map_err(|fault| format!("column {name:?} ({}): {fault}", field.kind()))?;
-        if clean.case.is_some() && clean.map.is_none() && !matches!(convert, Convert::Text) {
+        if let Some(split) = &clean.split {
+            split.check(field.kind()).map_err(|fault| format!("column {name:?} ({}): {fault}", field.kind()))?;
+        }
+        let is_list = clean.split.as_ref().is_some_and(|split| split.part.is_none());
+        if clean.case.is_some() && clean.map.is_none() && !is_list && !matches!(convert, Convert::Text) {
             return Err(format!("column {name:?} ({}): upper and lower case are for text", field.kind()));
         }
-        if clean != Clean::default() && matches!(convert, Convert::Json) {
+        if clean != Clean::default() && !is_list && matches!(convert, Convert::Json) {
             return Err(format!("column {name:?} (JSON) is kept as it comes: nothing can be trimmed or replaced"));
         }
-        Ok(Self { index, name: name.into(), required: !field.is_nullable(), key: false, convert, clean })
+        let is_plain = clean == Clean::default();
+        Ok(Self { index, name: name.into(), required: !field.is_nullable(), key: false, convert, clean, is_plain })
     }
 
     /// Whether a value of the JSON type that the kind suggests needs no look at its text.
     pub(super) fn is_direct(&self) -> bool {
-        let plain = self.clean.nulls.is_empty() && self.clean.map.is_none();
+        let plain = self.clean.nulls.is_empty() && self.clean.map.is_none() && self.clean.split.is_none();
         plain
             && match &self.convert {
                 Convert::Bool | Convert::Int | Convert::UInt => true,
@@ -96,6 +105,10 @@ impl Column {
     #[inline]
     pub(super) fn write_direct(&self, value: ValueRef<'_>, row: &mut RowWriter<'_>) -> Option<Result<bool, Refusal>> {
         let value = match (&self.convert, value) {
+            (Convert::Text, ValueRef::Text(text)) if self.is_plain => {
+                row.set_text(self.index, text);
+                return Some(Ok(true));
+            }
             (Convert::Bool, ValueRef::Bool(_))
             | (Convert::Int, ValueRef::Int(_))
             | (Convert::UInt, ValueRef::UInt(_)) => value,
@@ -110,8 +123,15 @@ impl Column {
 
     /// Writes one JSON value; whether there was one.
     pub(super) fn write(&self, raw: &str, row: &mut RowWriter<'_>) -> Result<bool, Refusal> {
-        match raw.as_bytes().first() {
-            Some(b'n') | None => Ok(false),
+        match (raw.as_bytes().first(), &self.clean.split) {
+            (Some(b'n') | None, _) => Ok(false),
+            (_, Some(split)) => self.joined(split, raw, row),
+            (Some(first), None) => self.plain(*first, raw, row),
+        }
+    }
+
+    fn plain(&self, first: u8, raw: &str, row: &mut RowWriter<'_>) -> Result<bool, Refusal> {
+        match first {
             _ if matches!(self.convert, Convert::Json) => {
                 if scan::has_lone_surrogate(raw) {
                     return Err(LONE_SURROGATE);
@@ -119,10 +139,10 @@ impl Column {
                 row.set_unchecked(self.index, ValueRef::Json(&scan::compact(raw)));
                 Ok(true)
             }
-            Some(b'"') => self.text(&unquote(raw)?, row),
-            Some(b'{' | b'[') => Err(NOT_TEXT),
-            Some(b't' | b'f') => self.bare(raw, row, |column, raw, row| column.bool(raw, row)),
-            Some(_) => self.bare(raw, row, |column, raw, row| column.number(raw, row)),
+            b'"' => self.text(&unquote(raw)?, row),
+            b'{' | b'[' => Err(NOT_TEXT),
+            b't' | b'f' => self.bare(raw, row, |column, raw, row| column.bool(raw, row)),
+            _ => self.bare(raw, row, |column, raw, row| column.number(raw, row)),
         }
     }
 
@@ -164,7 +184,7 @@ impl Column {
     }
 
     #[inline]
-    fn text(&self, text: &str, row: &mut RowWriter<'_>) -> Result<bool, Refusal> {
+    pub(super) fn text(&self, text: &str, row: &mut RowWriter<'_>) -> Result<bool, Refusal> {
         let text = if self.clean.trim { text.trim() } else { text };
         if self.clean.nulls.iter().any(|null| null == text) {
             return Ok(false);
@@ -196,12 +216,25 @@ impl Column {
         self.convert.scalar(meaning, self.index, row)
     }
 
+    pub(super) fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.clean.cased(text)
+    }
+}
+
+impl Clean {
     fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.clean.case {
+        match self.case {
             None => text.into(),
             Some(Case::Upper) => text.to_uppercase().into(),
             Some(Case::Lower) => text.to_lowercase().into(),
         }
+    }
+
+    /// A text without blanks where they are taken away, and in its case; `None` where it stands for no value.
+    pub(super) fn plain<'a>(&self, text: &'a str) -> Option<Cow<'a, str>> {
+        let text = if self.trim { text.trim() } else { text };
+        let is_null = self.nulls.iter().any(|null| null == text);
+        (!is_null).then(|| self.cased(text))
     }
 }
 
@@ -280,7 +313,7 @@ impl Convert {
 const LONE_SURROGATE: Refusal = "text with an escape that is no character (half a surrogate pair)";
 
 /// The text inside of a JSON string.
-fn unquote(raw: &str) -> Result<Cow<'_, str>, Refusal> {
+pub(super) fn unquote(raw: &str) -> Result<Cow<'_, str>, Refusal> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
     if inner.as_bytes().contains(&b'\\') {
         return serde_json::from_str::<String>(raw).map(Cow::Owned).map_err(|_| LONE_SURROGATE);

@@ -23,9 +23,11 @@
 pub(crate) mod base64;
 mod choice;
 mod convert;
+mod derive;
 mod direct;
 mod envelope;
 mod fault;
+mod joined;
 pub(crate) mod number;
 mod outer;
 mod page;

@@ -45,6 +45,33 @@ fn short_int(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
+/// A decimal that fits the column as it is sent, of up to 18 digits: no overflow to look for, and no zero to move.
+fn short_decimal(text: &[u8], precision: u8, scale: u8) -> Option<Decimal> {
+    let (negative, digits) = match text.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, text),
+    };
+    if digits.len() > 18 {
+        return None;
+    }
+    let (mut value, mut point) = (0_i64, None);
+    for (at, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value * 10 + i64::from(digit);
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else {
+            return None;
+        }
+    }
+    let whole = point.unwrap_or(digits.len());
+    let sent = digits.len() - point.map_or(whole, |point| point + 1);
+    let fits = sent <= usize::from(scale) && whole + usize::from(scale) <= usize::from(precision);
+    let is_number = whole > 0 && (point.is_none() || sent > 0);
+    (fits && is_number).then(|| Decimal::new(if negative { -value } else { value }, sent as u32))
+}
+
 fn integer(text: &str) -> Result<i128, Refusal> {
     let exact = match Exact::read(text) {
         Some(Some(exact)) => exact,
@@ -95,6 +122,9 @@ impl Exactly {
 /// A decimal for a column of `precision` digits, `scale` of them after the point. Zeros at the end are kept as sent,
 /// as far as the scale goes.
 pub(crate) fn decimal(text: &str, precision: u8, scale: u8) -> Result<Exactly, Refusal> {
+    if let Some(short) = short_decimal(text.as_bytes(), precision, scale) {
+        return Ok(Exactly::Decimal(short));
+    }
     let exact = match Exact::read(text) {
         Some(Some(exact)) => exact,
         Some(None) => return Err(TOO_MANY_DIGITS),

@@ -149,6 +149,8 @@ impl Plan {
     fn from(&mut self, stand: Place) -> From {
         match stand {
             Place::Outer(outer) => From::Outer(outer),
+            Place::Listed(list, finder) => From::Listed(Box::new(self.from(*list)), finder),
+            Place::Hash(parts) => From::Hash(parts.into_iter().map(|part| self.from(part)).collect()),
             Place::Here(steps) => {
                 let slot = self.slots;
                 self.slots += 1;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::convert::{Case, Map};
+use super::joined::Split;
 use super::outer::Outers;
 use super::plan::Plan;
-use super::rule::Rule;
+use super::rule::{Listed, Rule};
 use super::split::{Reading, Shape};
 use super::unfold::{Unfolding, When};
 use super::{Envelope, Page, Parse};
@@ -87,6 +88,49 @@ impl RecordReader {
     #[must_use]
     pub fn constant(self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.with(name, |rule| rule.constant = Some(value.into()))
+    }
+
+    /// Takes a column from a list of named values, such as `[{"key": "cust", "value": "new"}]`: the value of the first
+    /// item that holds this name. `named` is where an item holds its name, and the name; `value` is where it holds its
+    /// value. It goes behind the places of [`RecordReader::first_of`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use sync_core::StreamSpec;
+    /// # use sync_core::json::RecordReader;
+    /// # let stream = Arc::new(StreamSpec::new("sales").key(["id"]).text("customer"));
+    /// let reader = RecordReader::new(stream).look_up("customer", "/parameters", ("/key", "cust"), "/value");
+    /// # reader.check().unwrap();
+    /// ```
+    #[must_use]
+    pub fn look_up(self, column: &str, list: &str, named: (&str, &str), value: &str) -> Self {
+        let [list, by, name, value] = [list, named.0, named.1, value].map(str::to_owned);
+        self.with(column, |rule| rule.listed = Some(Listed { list, by, name, value }))
+    }
+
+    /// Makes a text column the hash over the values at these places, 32 hexadecimal digits: a key for records that have
+    /// none. It goes behind the places of [`RecordReader::first_of`] and a list that is looked into.
+    ///
+    /// A value counts by its text, after blanks, placeholders and case are seen to as the column says; no value differs
+    /// from an empty one. Where none of them is there, the column has no value. The empty place is the whole record. The
+    /// hash of the same values stays the same in all releases.
+    #[must_use]
+    pub fn hash_of<I: IntoIterator<Item: Into<String>>>(self, name: &str, places: I) -> Self {
+        self.with(name, |rule| rule.hash_of = places.into_iter().map(Into::into).collect())
+    }
+
+    /// Cuts the texts of a JSON column, such as `"SA, AE"`, where this stands, into a list of texts. Each is cleaned and
+    /// looked up in the column's map by itself; empty ones are left out. A list that is one already is only cleaned.
+    #[must_use]
+    pub fn split(self, name: &str, on: &str) -> Self {
+        self.with(name, |rule| rule.clean.split = Some(Split { on: on.to_owned(), part: None }))
+    }
+
+    /// Takes one part, counted from 0, of the texts of a column that are cut where this stands: part 1 of
+    /// `"5500.1001.700001"` is `1001`. Where it is not there or empty, there is no value.
+    #[must_use]
+    pub fn part(self, name: &str, on: &str, part: usize) -> Self {
+        self.with(name, |rule| rule.clean.split = Some(Split { on: on.to_owned(), part: Some(part) }))
     }
 
     /// Says what the texts of a column mean, such as `"0"` for `"pending"`; numbers, true and false count by their
@@ -231,7 +275,7 @@ impl RecordReader {
     /// Rows with room for about as many as the last page held in a body of this size.
     fn room(&self, body: usize) -> Rows {
         let rows = body.checked_div(self.inner.last.load(Ordering::Relaxed)).map_or(0, |rows| rows + rows / 16 + 1);
-        Rows::with_capacity(Arc::clone(self.inner.stream.schema()), rows, if rows > 0 { body / 3 } else { 0 })
+        Rows::with_capacity(Arc::clone(self.inner.stream.schema()), rows, if rows > 0 { body / 2 } else { 0 })
     }
 
     fn remember(&self, body: usize, rows: usize) {

@@ -147,18 +147,21 @@ impl<'p, 'de> Walk<'p, 'de> {
     /// Notes what became of a column.
     #[inline]
     pub(super) fn written(&mut self, place: usize, written: Result<bool, Refusal>) -> Result<(), &'static str> {
+        if written == Ok(true) {
+            self.filled[place / 64] |= 1 << (place % 64);
+            return Ok(());
+        }
         let column = &self.plan.columns[place];
         match written {
-            Ok(true) => {
-                self.filled[place / 64] |= 1 << (place % 64);
-                Ok(())
-            }
-            Ok(false) if column.required => {
-                Err(self.stop(Fault::refused(&column.name, "no value where one is required")))
-            }
-            Ok(false) => Ok(()),
-            Err(why) => Err(self.stop(Fault::refused(&column.name, why))),
+            Ok(_) if column.required => Err(self.unwritten(place, "no value where one is required")),
+            Ok(_) => Ok(()),
+            Err(why) => Err(self.unwritten(place, why)),
         }
+    }
+
+    #[cold]
+    fn unwritten(&mut self, place: usize, why: Refusal) -> &'static str {
+        self.stop(Fault::refused(&self.plan.columns[place].name, why))
     }
 
     /// Reads the members of a value that stands alone.

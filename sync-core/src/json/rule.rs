@@ -3,18 +3,32 @@
 use super::Parse;
 use super::choice::{Place, Source};
 use super::convert::{Clean, Column};
+use super::derive::Finder;
 use super::outer::Outers;
 use super::pointer::{self, Stand};
-use crate::model::{Field, Rows, Schema};
+use crate::model::{Field, Kind, Rows, Schema};
 
 /// Where the values of one column come from and how they are written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rule {
     /// Pointers and names in braces; the member of the column's own name where none are declared.
     pub(super) places: Option<Vec<String>>,
+    /// A list and what is looked for in it.
+    pub(super) listed: Option<Listed>,
+    /// The places of the values whose hash it is.
+    pub(super) hash_of: Vec<String>,
     pub(super) constant: Option<serde_json::Value>,
     pub(super) parse: Parse,
     pub(super) clean: Clean,
+}
+
+/// A value in a list of named ones, as it is declared: pointers, and a name.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) list: String,
+    pub(super) by: String,
+    pub(super) name: String,
+    pub(super) value: String,
 }
 
 impl Rule {
@@ -24,30 +38,47 @@ impl Rule {
         let column = Column::new(index, field, &self.parse, self.clean.clone())?;
         check_meanings(&column, field)?;
         let constant = self.constant.as_ref().map(|value| constant(index, field, value)).transpose()?;
-        let own = || vec![Stand::Here(vec![field.name().to_owned()])];
-        let stands = match (&self.places, &constant) {
-            (Some(places), _) => places.iter().map(|text| pointer::stand(text)).collect::<Result<_, _>>(),
-            (None, Some(_)) => Ok(Vec::new()),
-            (None, None) => Ok(own()),
+        let fault = |fault: String| format!("column {:?}: {fault}", field.name());
+        let derived = self.listed.is_some() || !self.hash_of.is_empty() || constant.is_some();
+        let places = match &self.places {
+            Some(places) => places.iter().map(|text| pointer::stand(text)).collect::<Result<_, _>>().map_err(fault)?,
+            None if derived => Vec::new(),
+            None => vec![Stand::Here(vec![field.name().to_owned()])],
         };
-        let mut stands: Vec<Stand> = stands.map_err(|fault| format!("column {:?}: {fault}", field.name()))?;
-        if stands.is_empty() && constant.is_none() {
+        if places.is_empty() && !derived {
             return Err(format!("column {:?}: no place to take it from, and no constant", field.name()));
         }
-        if let ([Stand::Here(steps)], None) = (stands.as_mut_slice(), &constant) {
-            return Ok((column, Source::At(std::mem::take(steps))));
+        if let ([Stand::Here(steps)], false) = (places.as_slice(), derived) {
+            return Ok((column, Source::At(steps.clone())));
         }
-        let place = |stand| match stand {
-            Stand::Here(steps) => Ok(Place::Here(steps)),
-            Stand::Given(name) => Ok(Place::Outer(outers.number(&name))),
-            Stand::Around(name, steps) if outers.exploded => Ok(Place::Outer(outers.number_around(&name, steps))),
-            Stand::Around(name, _) => Err(format!(
-                "column {:?}: {name:?} names a place in the record around, and nothing is exploded",
-                field.name()
-            )),
-        };
-        let stands = stands.into_iter().map(place).collect::<Result<_, _>>()?;
+        let mut stands: Vec<Place> =
+            places.into_iter().map(|stand| place(stand, field, outers)).collect::<Result<_, _>>()?;
+        if let Some(Listed { list, by, name, value }) = &self.listed {
+            let list = place(pointer::stand(list).map_err(fault)?, field, outers)?;
+            let (by, value) = (pointer::steps(by).map_err(fault)?, pointer::steps(value).map_err(fault)?);
+            stands.push(Place::Listed(Box::new(list), Finder { by, name: name.as_str().into(), value }));
+        }
+        if !self.hash_of.is_empty() {
+            if field.kind() != Kind::Text {
+                return Err(fault("a hash is 32 hexadecimal digits: declare the column as text".to_owned()));
+            }
+            let part = |text: &String| place(pointer::stand(text).map_err(fault)?, field, outers);
+            stands.push(Place::Hash(self.hash_of.iter().map(part).collect::<Result<_, _>>()?));
+        }
         Ok((column, Source::Chosen { stands, constant }))
+    }
+}
+
+/// Where a declared place is, once the values from outside of the record have their numbers.
+fn place(stand: Stand, field: &Field, outers: &mut Outers) -> Result<Place, String> {
+    match stand {
+        Stand::Here(steps) => Ok(Place::Here(steps)),
+        Stand::Given(name) => Ok(Place::Outer(outers.number(&name))),
+        Stand::Around(name, steps) if outers.exploded => Ok(Place::Outer(outers.number_around(&name, steps))),
+        Stand::Around(name, _) => Err(format!(
+            "column {:?}: {name:?} names a place in the record around, and nothing is exploded",
+            field.name()
+        )),
     }
 }
 

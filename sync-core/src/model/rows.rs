@@ -89,8 +89,9 @@ impl Rows {
     /// When there is no such row.
     #[inline]
     pub fn row(&self, index: usize) -> Row<'_> {
-        assert!(index < self.len(), "row {index} of {}", self.len());
-        Row { rows: self, start: index * self.schema.width() }
+        let start = index * self.schema.width();
+        assert!(start < self.cells.len(), "row {index} of {}", self.len());
+        Row { rows: self, start }
     }
 
     /// All rows in order.
@@ -165,6 +166,8 @@ impl Rows {
         }));
     }
 
+    // A call and a copy of the value for every cell cost more than what is done here.
+    #[inline(always)]
     fn value(&self, cell: Cell) -> ValueRef<'_> {
         match cell {
             Cell::Null => ValueRef::Null,
@@ -263,8 +266,8 @@ impl<'a> Row<'a> {
     /// All values in schema order.
     #[inline]
     pub fn values(&self) -> impl ExactSizeIterator<Item = ValueRef<'a>> + use<'a> {
-        let row = *self;
-        (0..row.rows.schema.width()).map(move |column| row.at(column))
+        let rows = self.rows;
+        rows.cells[self.start..self.start + rows.schema.width()].iter().map(|cell| rows.value(*cell))
     }
 
     /// All values in schema order, owned.
@@ -317,6 +320,13 @@ impl RowWriter<'_> {
     pub(crate) fn set_unchecked(&mut self, column: usize, value: ValueRef<'_>) {
         let cell = self.rows.keep(value);
         self.rows.cells[self.mark.cells + column] = cell;
+    }
+
+    /// Puts text into a column of text.
+    #[inline]
+    pub(crate) fn set_text(&mut self, column: usize, text: &str) {
+        let span = self.rows.keep_text(text);
+        self.rows.cells[self.mark.cells + column] = Cell::Text(span);
     }
 
     /// Keeps the row.

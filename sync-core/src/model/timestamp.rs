@@ -40,22 +40,35 @@ impl From<DateTime<Utc>> for Timestamp {
 pub type TimestampText = [u8; 27];
 
 impl Timestamp {
-    /// The text of a timestamp of the years 0000 to 9999, without allocation; `None` outside of them.
+    /// The text of a timestamp of the years 0000 to 9999, in ASCII, without allocation; `None` outside of them.
     ///
     /// Written once for every instant that a sink stores as text, so it reckons by itself instead of through `chrono`.
     #[inline]
-    pub fn write(self, text: &mut TimestampText) -> Option<&str> {
+    pub fn ascii(self) -> Option<TimestampText> {
         let (day, micros) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
         let (year, month, day) = civil(day);
         let (year, seconds) = (u32::try_from(year).ok().filter(|year| *year <= 9999)?, (micros / 1_000_000) as u32);
-        *text = *b"0000-00-00T00:00:00.000000Z";
-        digits(&mut text[0..4], year);
-        digits(&mut text[5..7], month);
-        digits(&mut text[8..10], day);
-        digits(&mut text[11..13], seconds / 3600);
-        digits(&mut text[14..16], seconds / 60 % 60);
-        digits(&mut text[17..19], seconds % 60);
-        digits(&mut text[20..26], (micros % 1_000_000) as u32);
+        let fraction = (micros % 1_000_000) as u32;
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        text[0..2].copy_from_slice(&pair(year / 100));
+        text[2..4].copy_from_slice(&pair(year % 100));
+        text[5..7].copy_from_slice(&pair(month));
+        text[8..10].copy_from_slice(&pair(day));
+        text[11..13].copy_from_slice(&pair(seconds / 3600));
+        text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
+        text[17..19].copy_from_slice(&pair(seconds % 60));
+        if fraction > 0 {
+            text[20..22].copy_from_slice(&pair(fraction / 10_000));
+            text[22..24].copy_from_slice(&pair(fraction / 100 % 100));
+            text[24..26].copy_from_slice(&pair(fraction % 100));
+        }
+        Some(text)
+    }
+
+    /// The same as a string.
+    #[inline]
+    pub fn write(self, text: &mut TimestampText) -> Option<&str> {
+        *text = self.ascii()?;
         std::str::from_utf8(text).ok()
     }
 }
@@ -89,11 +102,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-fn digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// The two digits of a number below 100.
+const fn pair(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 #[cfg(test)]

@@ -72,6 +72,9 @@ pub(crate) fn from_sql(what: &'static str, cause: sqlx::Error) -> Error {
             None => error.message().to_owned(),
         },
         sqlx::Error::PoolTimedOut => "the database gave no connection or lock in time".to_owned(),
+        sqlx::Error::Tls(said) if cfg!(not(feature = "tls")) => {
+            format!("{said}: enable the feature `tls` of sync-store-sql")
+        }
         other => other.to_string(),
     };
     Error::new(kind, what).with_retry(retry).caused_by(Said { text, collision })

@@ -50,6 +50,10 @@
 //! pooler in between must leave a session its connection. Rows of tables are locked for the time of one call. A
 //! session that stops within one, because its machine is suspended, loses its locks after a minute.
 //!
+//! Connections are encrypted with the feature `tls`, where the server can. Add `?sslmode=verify-full` (PostgreSQL) or
+//! `?ssl-mode=VERIFY_IDENTITY` (MySQL) to insist on it, and `sslrootcert=` or `ssl-ca=` for roots of your own. MySQL 8 lets
+//! most accounts in through such a connection only.
+//!
 //! Keys of 512 bytes and more, and keys with a zero byte, are stored as their beginning and a hash.
 
 #![cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -89,7 +93,7 @@ use error::{from_commit, from_sql};
 /// A state store in a SQL database. Cheap to clone; all clones share its connections.
 #[derive(Clone)]
 pub struct SqlStore {
-    database: Database,
+    database: Arc<Database>,
     /// Which database it is, for errors: without an account, without a password.
     place: Arc<Place>,
 }
@@ -122,7 +126,7 @@ impl SqlStore {
 
     #[cfg(feature = "sqlite")]
     async fn with_sqlite(options: sqlx::sqlite::SqliteConnectOptions, path: &Path) -> Result<Self> {
-        let open = async { driver::sqlite::open(options).await.map(Database::Sqlite) };
+        let open = async { driver::sqlite::File::open(options).await.map(Database::Sqlite) };
         Self::opened(("file", path.display().to_string()), open).await
     }
 
@@ -130,7 +134,7 @@ impl SqlStore {
         let named = |error: Error| error.with(place.0, &place.1);
         let database = open.await.map_err(|cause| named(from_sql("the state store cannot be opened", cause)))?;
         migration::migrate(&database).await.map_err(named)?;
-        Ok(Self { database, place: Arc::new(place) })
+        Ok(Self { database: Arc::new(database), place: Arc::new(place) })
     }
 
     async fn begin(&self) -> Result<Transaction> {

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use sync_core::json::{Layout, Parse};
 
 use super::{
-    CsvConfig, DropConfig, Format, PagingConfig, ParentConfig, RuleConfig, SinceConfig, Style, Transform, WindowConfig,
+    CsvConfig, DropConfig, Format, PagingConfig, ParentConfig, RateConfig, RuleConfig, SinceConfig, Style, Transform,
+    WindowConfig,
 };
 
 /// One stream of an API. Begin with [`get`], [`post`] or [`post_form`].
@@ -65,6 +66,10 @@ pub struct Endpoint {
     pub ordered_by_key: bool,
     /// What answers mean, tried before the rules of the API.
     pub rules: Vec<RuleConfig>,
+    /// The rate the other side allows for this class of endpoints, instead of that of the API. Streams, and sources, that
+    /// give the same `key` share it; without one it is this stream's alone. The list of `partitions_from` is counted by
+    /// the rate of the API.
+    pub rate: Option<RateConfig>,
 }
 
 /// The request's method.
@@ -369,6 +374,13 @@ impl Endpoint {
     #[must_use]
     pub fn rule(mut self, rule: RuleConfig) -> Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// The rate the other side allows for this stream.
+    #[must_use]
+    pub fn rate(mut self, rate: RateConfig) -> Self {
+        self.rate = Some(rate);
         self
     }
 

@@ -25,7 +25,7 @@ pub use parent::ParentConfig;
 pub use range::{HalveConfig, PassConfig, SinceConfig, WindowConfig, WindowEnd};
 pub use rule::{Class, RuleConfig, Unit, WaitSource};
 pub use signing::{Algorithm, Encoding, SentConfig, SigningConfig};
-pub use transform::{Case, Transform};
+pub use transform::{Case, LookUp, Transform};
 
 /// One API: where it is, how to get in, its limits and its streams.
 ///

@@ -7,7 +7,7 @@ use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use sync_core::{Error, ErrorKind, Result, Retry};
 use zstd::stream::raw::DParameter;
 use zstd::stream::{raw, zio};
@@ -26,38 +26,70 @@ pub(crate) struct BodyLimits {
     pub(crate) ratio: u64,
 }
 
+type Body = BoxStream<'static, Result<Bytes>>;
+
 /// The whole body, decompressed, and how many bytes came over the wire.
 ///
 /// # Errors
 /// `Limit` when a cap is passed; `Malformed` for an encoding we did not ask for, or two of them; `Unavailable`, to be
 /// tried again, when the body ends too early.
-pub(crate) async fn read_body(
-    headers: &HeaderMap,
-    mut body: BoxStream<'static, Result<Bytes>>,
-    limits: BodyLimits,
-) -> Result<(Bytes, u64)> {
-    let mut decoder = Decoder::new(headers)?;
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<(Bytes, u64)> {
+    let (out, wire) = match Decoder::new(headers)? {
+        Some(decoder) => inflated(decoder, body, limits).await?,
+        None => plain(body, announced(headers), limits).await?,
+    };
+    if out.starts_with(&[0x1f, 0x8b]) || out.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return Err(double_encoding());
+    }
+    Ok((out, wire))
+}
+
+/// A body that is not compressed. Most come in one chunk, which need not be copied.
+async fn plain(mut body: Body, announced: u64, limits: BodyLimits) -> Result<(Bytes, u64)> {
+    let (mut first, mut all, mut wire) = (Bytes::new(), Vec::new(), 0);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        wire += chunk.len() as u64;
+        if wire > limits.bytes {
+            return Err(too_large(limits));
+        }
+        if wire == chunk.len() as u64 {
+            first = chunk;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(usize::try_from(announced.min(limits.bytes)).unwrap_or(0));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok((if all.is_empty() { first } else { all.into() }, wire))
+}
+
+async fn inflated(mut decoder: Decoder, mut body: Body, limits: BodyLimits) -> Result<(Bytes, u64)> {
     let mut wire = 0;
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
         wire += chunk.len() as u64;
         decoder.write(&chunk, limits, wire)?;
     }
-    let out = decoder.finish(wire)?;
-    if out.starts_with(&[0x1f, 0x8b]) || out.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(double_encoding());
-    }
-    Ok((out.into(), wire))
+    Ok((decoder.finish(wire)?.into(), wire))
+}
+
+/// How many bytes the body is said to have on the wire; 0 where nothing is said.
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 enum Decoder {
-    Plain(Capped),
     Gzip(MultiGzDecoder<Capped>),
     Zstd(Box<zio::Writer<Capped, raw::Decoder<'static>>>),
 }
 
 impl Decoder {
-    fn new(headers: &HeaderMap) -> Result<Self> {
+    /// The decoder for a body of these headers; `None` where it is not compressed.
+    fn new(headers: &HeaderMap) -> Result<Option<Self>> {
         let mut encodings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
             let text = value.to_str().map_err(|_| unknown_encoding())?;
@@ -65,14 +97,14 @@ impl Decoder {
             encodings.extend(names.map(str::to_ascii_lowercase).filter(|name| name != "identity"));
         }
         match encodings.as_slice() {
-            [] => Ok(Self::Plain(Capped::default())),
+            [] => Ok(None),
             [one] => match one.as_str() {
-                "gzip" | "x-gzip" => Ok(Self::Gzip(MultiGzDecoder::new(Capped::default()))),
+                "gzip" | "x-gzip" => Ok(Some(Self::Gzip(MultiGzDecoder::new(Capped::default())))),
                 "zstd" => {
                     let no_memory = |cause| Error::internal("cannot set up a zstd decoder").caused_by(cause);
                     let mut decoder = raw::Decoder::new().map_err(no_memory)?;
                     decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(no_memory)?;
-                    Ok(Self::Zstd(Box::new(zio::Writer::new(Capped::default(), decoder))))
+                    Ok(Some(Self::Zstd(Box::new(zio::Writer::new(Capped::default(), decoder)))))
                 }
                 _ => Err(unknown_encoding()),
             },
@@ -82,25 +114,21 @@ impl Decoder {
 
     fn sink(&mut self) -> &mut Capped {
         match self {
-            Self::Plain(capped) => capped,
             Self::Gzip(decoder) => decoder.get_mut(),
             Self::Zstd(decoder) => decoder.writer_mut(),
         }
     }
 
     fn write(&mut self, chunk: &[u8], limits: BodyLimits, wire: u64) -> Result<()> {
-        let plain = matches!(self, Self::Plain(_));
         let sink = self.sink();
         sink.most = limits.bytes;
-        sink.inflated = if plain { u64::MAX } else { wire.saturating_mul(limits.ratio).max(RATIO_FREE) };
+        sink.inflated = wire.saturating_mul(limits.ratio).max(RATIO_FREE);
         let written = match self {
-            Self::Plain(capped) => capped.write_all(chunk),
             Self::Gzip(decoder) => decoder.write_all(chunk),
             Self::Zstd(decoder) => decoder.write_all(chunk),
         };
         match (self.sink().passed, written) {
-            (Some(Cap::Size), _) => Err(Error::new(ErrorKind::Limit, "the body is larger than allowed")
-                .with("limit", format!("{} bytes", limits.bytes))),
+            (Some(Cap::Size), _) => Err(too_large(limits)),
             (Some(Cap::Ratio), _) => Err(Error::new(
                 ErrorKind::Limit,
                 "the body grows more in decompression than allowed; it looks like a decompression bomb",
@@ -117,7 +145,6 @@ impl Decoder {
             return Ok(Vec::new());
         }
         let ended = match &mut self {
-            Self::Plain(_) => Ok(()),
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Zstd(decoder) => decoder.finish(),
         };
@@ -161,6 +188,10 @@ impl Write for Capped {
     }
 }
 
+fn too_large(limits: BodyLimits) -> Error {
+    Error::new(ErrorKind::Limit, "the body is larger than allowed").with("limit", format!("{} bytes", limits.bytes))
+}
+
 fn unknown_encoding() -> Error {
     Error::malformed("the body is encoded in a way we did not ask for; we take gzip, zstd or none")
 }
@@ -202,6 +233,14 @@ mod tests {
         assert_eq!(read("gzip", &gzip(&body)).unwrap().0, body);
         assert_eq!(read("zstd", &zstd::encode_all(&body[..], 3).unwrap()).unwrap().0, body);
         assert_eq!(read("identity", &body).unwrap().0, body);
+    }
+
+    #[test]
+    fn a_plain_body_comes_out_whole_in_however_many_chunks_it_came() {
+        for size in [0, 1, 999, 1000, 1001, 50_000] {
+            let body: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            assert_eq!(read("identity", &body).unwrap(), (body.clone().into(), size));
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ fn specs() -> [StreamSpec; 3] {
         .text("title")
         .text("category")
         .text("status")
+        .json("countries")
+        .text("manager")
+        .text("fingerprint")
         .bool("active")
         .decimal("payout", 12, 2)
         .timestamp("updated_at")
@@ -65,7 +68,8 @@ async fn its_offers_come_behind_a_token_and_are_made_what_they_mean() {
         let (id, title) = if second { (2, json!({"name": " Two "})) } else { (1, json!({"title": "One"})) };
         let mut offer = json!({
             "id": id, "categories": [{"name": "Shoes"}], "status": "P", "active": "yes",
-            "payout": "1,234.50", "updated_at": 1_767_225_600_000_u64,
+            "payout": "1,234.50", "updated_at": 1_767_225_600_000_u64, "countries": "sa, ae",
+            "contacts": [{"role": "billing", "email": "b@network.example"}, {"role": "manager", "email": "m@network.example"}],
         });
         offer.as_object_mut().unwrap().extend(title.as_object().unwrap().clone());
         let next = (!second).then_some("b");
@@ -77,6 +81,10 @@ async fn its_offers_come_behind_a_token_and_are_made_what_they_mean() {
     assert_eq!(outcome.column("category")[0], Value::from("Shoes"));
     assert_eq!(outcome.column("status")[0], Value::from("paused"));
     assert_eq!(outcome.column("payout")[0].to_string(), "1234.50");
+    assert_eq!(outcome.column("countries")[0].to_string(), r#"["SA","AE"]"#);
+    assert_eq!(outcome.column("manager")[0], Value::from("m@network.example"));
+    let prints = outcome.column("fingerprint");
+    assert!(prints[0].to_string().len() == 32 && prints[0] != prints[1], "{prints:?}");
     let first = &server.seen()[0];
     assert_eq!((first.path.as_str(), first.header("authorization")), ("/v2/offers", "Bearer token-1"));
     assert_eq!((first.param("limit"), first.header("accept-language")), (Some("100"), "en"));

@@ -92,8 +92,10 @@ async fn a_variable_of_the_partition_is_part_of_the_key_and_of_rejected_records(
 
 #[test]
 fn a_wrong_declaration_is_refused_by_the_name_of_its_column() {
-    let spec = StreamSpec::new("sales").key(["id"]).text("status").int("n");
+    let spec = StreamSpec::new("sales").key(["id"]).text("status").int("n").json("tags");
     let build = |endpoint: Endpoint| Rest::at("https://a.example").stream(&spec, endpoint).build().unwrap_err();
+    let mut without_split = Transform::part(".", 1);
+    without_split.split = None;
     let cases = [
         (get("/s").transform("nope", Transform::trim()), "nope"),
         (get("/s").transform("status", Transform::first_of(["status"])), "status"),
@@ -102,6 +104,13 @@ fn a_wrong_declaration_is_refused_by_the_name_of_its_column() {
         (get("/s").transform("n", Transform::constant("many")), "\"n\""),
         (get("/s").transform("n", Transform::map([("a", "b")])), "\"n\""),
         (get("/s").column("status", "{account}"), "{account}"),
+        (get("/s").transform("status", Transform::split(",")), "`part`"),
+        (get("/s").transform("tags", Transform::part(",", 0)), "\"tags\""),
+        (get("/s").transform("tags", Transform::split("")), "`split`"),
+        (get("/s").transform("status", without_split), "`split`"),
+        (get("/s").transform("n", Transform::hash_of(["/a"])), "declare the column as text"),
+        (get("/s").transform("status", Transform::hash_of(["/a", "{account}"])), "{account}"),
+        (get("/s").transform("status", Transform::look_up("list", "/key", "x", "/value")), "\"/list\""),
         (get("/s").transform("status", Transform::first_of(["/a", "{account}"])), "{account}"),
     ];
     for (endpoint, name) in cases {
@@ -110,6 +119,9 @@ fn a_wrong_declaration_is_refused_by_the_name_of_its_column() {
         assert!(error.to_string().contains(name), "{name} is not named: {error}");
     }
     let toml = "base = \"https://a.example\"\n[streams.sales]\npath = \"/s\"\n";
+    let unnamed = format!("{toml}transforms = {{ status = {{ look_up = {{ list = \"/parameters\" }} }} }}\n");
+    let error = Rest::from_toml(&unnamed, [spec.clone()]).unwrap_err();
+    assert!(error.to_string().contains("`name`"), "{error}");
     let typo = format!("{toml}transforms = {{ status = {{ triim = true }} }}\n");
     let error = Rest::from_toml(&typo, [spec.clone()]).unwrap_err();
     assert!(error.to_string().contains("triim"), "{error}");

@@ -1,10 +1,12 @@
-//! The stream that a table makes, read from its declaration.
+//! What there is to read: tables, the stream that each makes, and how they refer to each other.
 
 use rusqlite::Connection;
 use sync_core::model::{Field, Kind};
 use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
+use super::error::failed;
 use super::schema::{Column, columns};
+use crate::catalog::ForeignKey;
 
 /// The stream that a table makes.
 pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec> {
@@ -31,6 +33,44 @@ pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec>
         stream = stream.field(Field::new(column.name.as_str(), kind));
     }
     Ok(stream.key(key.into_iter().map(|column| column.name.clone())))
+}
+
+/// The tables there are, by name; views, SQLite's own and those of this library are left out.
+pub(crate) fn tables(connection: &Connection) -> Result<Vec<String>> {
+    let unread = |cause| failed("the tables cannot be listed", cause);
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                 AND name NOT LIKE '\\_sync\\_%' ESCAPE '\\' ORDER BY name";
+    let mut select = connection.prepare(sql).map_err(unread)?;
+    let names = select.query_map([], |row| row.get(0)).map_err(unread)?;
+    names.collect::<rusqlite::Result<_>>().map_err(unread)
+}
+
+/// How the tables refer to each other.
+pub(crate) fn foreign_keys(connection: &Connection) -> Result<Vec<ForeignKey>> {
+    let mut keys = Vec::new();
+    for table in tables(connection)? {
+        let unread = |cause| failed("the foreign keys cannot be listed", cause).with("table", &table);
+        let sql = "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq";
+        let mut select = connection.prepare_cached(sql).map_err(unread)?;
+        let mut found = select.query([&table]).map_err(unread)?;
+        let (mut last, mut key) = (None, Vec::new());
+        while let Some(row) = found.next().map_err(unread)? {
+            let (id, references): (i64, String) = (row.get(0).map_err(unread)?, row.get(1).map_err(unread)?);
+            if last.replace(id) != Some(id) {
+                key = columns(connection, &references)?;
+                key.retain(|column| column.key_place > 0);
+                key.sort_by_key(|column| column.key_place);
+                let (columns, referenced) = (Vec::new(), Vec::new());
+                keys.push(ForeignKey { table: table.clone(), columns, references, referenced });
+            }
+            let Some(foreign) = keys.last_mut() else { continue };
+            // Without columns, the primary key is meant.
+            let meant = key.get(foreign.columns.len()).map(|column| column.name.clone());
+            foreign.columns.push(row.get(2).map_err(unread)?);
+            foreign.referenced.extend(row.get::<_, Option<String>>(3).map_err(unread)?.or(meant));
+        }
+    }
+    Ok(keys)
 }
 
 /// The kind that a declared type names.

@@ -6,51 +6,31 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::{Value as Owned, ValueRef as Cell};
 use rusqlite::{Connection, params_from_iter};
-use sync_core::model::{Kind, Reject, RowScope, Timestamp};
-use sync_core::{Error, ErrorKind, Key, Result, Rows, StreamSpec, Value};
+use sync_core::model::{Kind, Reject, Timestamp};
+use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
 
 use super::error::failed;
 use super::function::INSTANT;
 use super::plan::names;
-use super::position::{Begin, by_time, time_of, version};
+use super::position::{Begin, time_of};
 use super::schema::columns;
 use super::scope::condition;
 use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
 use crate::ident::quoted;
+use crate::keyset::{self, MOST_BYTES, Page, by_time, version};
 
-/// A page that is this large, bytes, ends though it could hold more rows.
-const MOST_BYTES: usize = 4 << 20;
-
-/// Which page to read.
-pub(super) struct Ask {
-    pub(super) stream: Arc<StreamSpec>,
-    /// The rows that are wanted at all.
-    pub(super) rows: RowScope,
-    /// The columns that decide the order.
-    pub(super) order: Vec<String>,
-    /// Whether the first of them is the version.
-    pub(super) by_version: bool,
-    /// The last row of the page before, by the columns that decide the order.
-    pub(super) after: Option<Vec<Value>>,
+/// What the pages of one read need to know.
+#[derive(Clone)]
+pub(crate) struct Reading {
     /// Where the whole read begins, if it is not at the beginning of the table.
     pub(super) begin: Option<Begin>,
-    /// The most rows.
-    pub(super) limit: usize,
     /// The present.
     pub(super) now: Timestamp,
 }
 
-/// What was read.
-pub(super) struct Page {
-    pub(super) rows: Rows,
-    pub(super) rejects: Vec<Reject>,
-    /// The last row, where more may follow; `None` after the last page.
-    pub(super) next: Option<Vec<Value>>,
-    /// The last row that later changes come after. A version that lies in the future, or is not as declared, would
-    /// hide those that come before it.
-    pub(super) settled: Option<Vec<Value>>,
-}
+/// Which page to read.
+pub(super) type Ask = keyset::Ask<Reading>;
 
 /// Reads a page.
 pub(super) fn read(connection: &Connection, ask: &Ask) -> Result<Page> {
@@ -59,8 +39,7 @@ pub(super) fn read(connection: &Connection, ask: &Ask) -> Result<Page> {
     let mut select = connection.prepare_cached(&sql).map_err(unprepared)?;
     let unread = |cause| failed("the table cannot be read", cause).with("table", stream.name());
     let mut found = select.query(params_from_iter(&values)).map_err(unread)?;
-    let mut page =
-        Page { rows: Rows::new(Arc::clone(stream.schema())), rejects: Vec::new(), next: None, settled: None };
+    let mut page = Page::of(stream);
     let (mut read, mut rejected, mut last) = (0, 0, None);
     while let Some(row) = found.next().map_err(unread)? {
         read += 1;
@@ -106,7 +85,7 @@ fn select(connection: &Connection, ask: &Ask) -> Result<(String, Vec<Owned>)> {
     let mut condition = condition(connection, stream, &ask.rows)?;
     let columns = names(stream).map(column).collect::<Result<Vec<_>>>()?.join(", ");
     let order = ask.order.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
-    if let (Some(begin), Some(version)) = (&ask.begin, order.first()) {
+    if let (Some(begin), Some(version)) = (&ask.table.begin, order.first()) {
         // Later pages are found by their place alone: an index looks for one of the two.
         if ask.after.is_none() {
             condition.sql.push_str(&format!(" AND {version} >= ? COLLATE BINARY"));
@@ -146,7 +125,7 @@ fn settles(ask: &Ask, row: &rusqlite::Row<'_>, place: &[Value]) -> bool {
     }
     let (Some(version), Some(index)) = (version(&ask.stream), ask.stream.version_index()) else { return true };
     let as_declared = row.get_ref(index).is_ok_and(|cell| value_of(cell, version).is_ok());
-    as_declared && (!by_time(&ask.stream) || place.first().and_then(time_of).is_some_and(|at| at <= ask.now))
+    as_declared && (!by_time(&ask.stream) || place.first().and_then(time_of).is_some_and(|at| at <= ask.table.now))
 }
 
 /// Refuses a table by whose versions changes cannot be found, and says whether its times are all of one form.

@@ -11,6 +11,8 @@ pub(crate) struct Plan<'s> {
     pub(crate) table: String,
     /// The positions of the key columns.
     pub(crate) key: Vec<usize>,
+    /// The positions of the columns that must have a value.
+    pub(crate) required: Vec<usize>,
     /// The column that says since when a row is missing, where it is not one of the stream's own.
     pub(crate) mark: Option<String>,
     /// Inserts a row unless its key is there.
@@ -42,8 +44,10 @@ impl<'s> Plan<'s> {
         };
         let read = mark.as_ref().map_or_else(|| columns.clone(), |mark| format!("{columns}, {mark}"));
         let append = format!("INSERT INTO {table} ({columns}) VALUES ({places})");
+        let required = |(column, field): (usize, &Field)| (!field.is_nullable()).then_some(column);
         Ok(Self {
             key: stream.key_indices(),
+            required: stream.schema().fields().iter().enumerate().filter_map(required).collect(),
             insert: format!("{append} ON CONFLICT ({key}) DO NOTHING"),
             append,
             select: format!("SELECT {read} FROM {table} WHERE {where_key}"),
@@ -68,7 +72,11 @@ impl<'s> Plan<'s> {
     }
 
     pub(crate) fn field(&self, column: usize) -> &'s Field {
-        &self.stream.schema().fields()[column]
+        &self.fields()[column]
+    }
+
+    pub(crate) fn fields(&self) -> &'s [Field] {
+        self.stream.schema().fields()
     }
 }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::try_unfold;
-use sync_core::model::{Batch, Changes, Frontier, FrontierProof, RowScope};
-use sync_core::source::{CursorKind, Listing, Reading, SourceCapabilities};
-use sync_core::{BatchStream, Boundary, Clock, Error, Feed, ReadRequest, Result, Source, StreamSpec, SystemClock};
+use sync_core::model::{Frontier, FrontierProof};
+use sync_core::source::SourceCapabilities;
+use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
 
-use super::page::{self, Ask, Page};
-use super::position::{self, Again, Begin, Place, by_time, cursor, may_repeat, order, time_of};
+use super::page::{self, Ask, Reading};
+use super::position::{Again, Begin, time_of};
 use super::worker::Worker;
 use super::{SqliteOptions, discover};
+use crate::catalog::ForeignKey;
+use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time};
 
 /// Tables of a SQLite database, as a source. The database is opened for reading only.
 ///
@@ -34,11 +34,7 @@ use super::{SqliteOptions, discover};
 pub struct SqliteSource {
     name: Arc<str>,
     worker: Worker,
-    streams: Vec<Arc<StreamSpec>>,
-    page: usize,
-    lookback: Duration,
-    inclusive: bool,
-    clock: Arc<dyn Clock>,
+    settings: Settings,
 }
 
 impl SqliteSource {
@@ -50,28 +46,20 @@ impl SqliteSource {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let options = SqliteOptions { read_only: true, ..SqliteOptions::new(path) };
         let name = options.name().into();
-        Ok(Self {
-            name,
-            worker: Worker::start(options).await?,
-            streams: Vec::new(),
-            page: 1000,
-            lookback: Duration::ZERO,
-            inclusive: false,
-            clock: Arc::new(SystemClock::new()),
-        })
+        Ok(Self { name, worker: Worker::start(options).await?, settings: Settings::new() })
     }
 
     /// Reads the table of the stream's name: its declared columns, and nothing else.
     #[must_use]
     pub fn table(mut self, stream: impl Into<Arc<StreamSpec>>) -> Self {
-        self.streams.push(stream.into());
+        self.settings.streams.push(stream.into());
         self
     }
 
     /// The most rows in a batch. The default is 1,000. A batch ends earlier when its rows take 4 MiB.
     #[must_use]
     pub fn page(mut self, rows: usize) -> Self {
-        self.page = rows.max(1);
+        self.settings.page = rows.max(1);
         self
     }
 
@@ -82,7 +70,7 @@ impl SqliteSource {
     /// transaction needs no such care.
     #[must_use]
     pub fn inclusive(mut self) -> Self {
-        self.inclusive = true;
+        self.settings.inclusive = true;
         self
     }
 
@@ -91,19 +79,15 @@ impl SqliteSource {
     /// The default is none.
     #[must_use]
     pub fn lookback(mut self, time: Duration) -> Self {
-        self.lookback = time;
+        self.settings.lookback = time;
         self
     }
 
     /// Another clock, such as a simulated one. It says which versions lie in the future.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.settings.clock = clock;
         self
-    }
-
-    fn repeats(&self, stream: &StreamSpec) -> bool {
-        may_repeat(stream) && (self.inclusive || by_time(stream))
     }
 
     /// The stream that a table of the database makes: its columns, their kinds, its key.
@@ -115,6 +99,22 @@ impl SqliteSource {
         let table = table.into();
         self.worker.call(move |connection| discover::stream(connection, &table)).await
     }
+
+    /// The tables there are, by the names that [`discover`](Self::discover) takes.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be read.
+    pub async fn tables(&self) -> Result<Vec<String>> {
+        self.worker.call(|connection| discover::tables(connection)).await
+    }
+
+    /// How the tables refer to each other.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be read.
+    pub async fn foreign_keys(&self) -> Result<Vec<ForeignKey>> {
+        self.worker.call(|connection| discover::foreign_keys(connection)).await
+    }
 }
 
 #[async_trait]
@@ -124,17 +124,15 @@ impl Source for SqliteSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        let repeats = self.streams.iter().any(|stream| self.repeats(stream));
-        let cursor = if repeats { CursorKind::Inclusive } else { CursorKind::PositionAndKey };
-        SourceCapabilities::replayable(cursor).listing(Listing::Rows).ranges()
+        self.settings.capabilities()
     }
 
     async fn feeds(&self) -> Result<Vec<Feed>> {
-        Ok(self.streams.iter().map(|stream| Feed::one(Arc::clone(stream))).collect())
+        Ok(self.settings.feeds())
     }
 
     async fn check(&self) -> Result<()> {
-        let streams = self.streams.clone();
+        let streams = self.settings.streams.clone();
         self.worker
             .call(move |connection| {
                 streams.iter().try_for_each(|stream| page::check_version(connection, stream).map(drop))
@@ -143,119 +141,37 @@ impl Source for SqliteSource {
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {
-        let Some(stream) = request.feed.streams().first().map(Arc::clone) else {
-            return futures::stream::empty().boxed();
-        };
-        let rows = match &request.reading {
-            Reading::Changes => None,
-            Reading::Range(rows) => Some(rows.clone()),
-            _ => Some(RowScope::All),
-        };
-        let by_version = rows.is_none() && stream.version_column().is_some();
-        let order = order(&stream, by_version);
-        let walk =
-            Walk { source: self, stream, request, rows, by_version, order, saved: None, begin: None, at: At::Begin };
-        try_unfold(walk, |mut walk| async move { Ok(walk.next().await?.map(|batch| (batch, walk))) }).boxed()
+        keyset::read(self, self.settings.page, request)
     }
 }
 
-/// A read under way.
-struct Walk<'s> {
-    source: &'s SqliteSource,
-    stream: Arc<StreamSpec>,
-    request: ReadRequest,
-    /// The scope of a listing; `None` follows changes.
-    rows: Option<RowScope>,
-    /// Whether changes are followed by the version.
-    by_version: bool,
-    /// The columns that decide the order.
-    order: Vec<String>,
-    /// Where a later read of changes continues.
-    saved: Place,
-    /// Where this read of changes began.
-    begin: Option<Begin>,
-    at: At,
-}
+#[async_trait]
+impl Tables for SqliteSource {
+    type Table = Reading;
 
-enum At {
-    Begin,
-    Page(Place),
-    End,
-}
-
-impl Walk<'_> {
-    async fn next(&mut self) -> Result<Option<Batch>> {
-        let after = match std::mem::replace(&mut self.at, At::End) {
-            At::Begin => {
-                let place = self.begin().await?;
-                if let (Some(rows), None) = (&self.rows, &place) {
-                    self.at = At::Page(place);
-                    return Ok(Some(Batch::marker(Boundary::Begins(rows.clone()))));
+    async fn start(&self, stream: &Arc<StreamSpec>, by_version: bool, saved: &Place) -> Result<Start<Reading>> {
+        let mut reading = Reading { begin: None, now: self.settings.clock.now().into() };
+        if by_version {
+            let checked = Arc::clone(stream);
+            let of_one_form = self.worker.call(move |connection| page::check_version(connection, &checked)).await?;
+            let last = saved.as_ref().and_then(|values| values.first());
+            reading.begin = match last.filter(|_| self.settings.repeats(stream)) {
+                Some(last) if by_time(stream) && !(of_one_form && self.settings.lookback.is_zero()) => {
+                    Again::at(last, self.settings.lookback).map(Begin::Time)
                 }
-                place
-            }
-            At::Page(place) => place,
-            At::End => return Ok(None),
-        };
-        let ask = Ask {
-            stream: Arc::clone(&self.stream),
-            rows: self.rows.clone().unwrap_or(RowScope::All),
-            order: self.order.clone(),
-            by_version: self.by_version,
-            after,
-            begin: self.begin.clone(),
-            limit: self.source.page,
-            now: self.source.clock.now().into(),
-        };
-        let page = self.source.worker.call(move |connection| page::read(connection, &ask)).await?;
-        self.batch(page).map(Some)
+                last => last.cloned().map(Begin::Version),
+            };
+        }
+        Ok(Start { again: reading.begin.is_some(), table: reading })
     }
 
-    /// Where the first page begins.
-    async fn begin(&mut self) -> Result<Place> {
-        if self.stream.key_columns().is_empty() {
-            return Err(Error::config("a table is read in the order of its key: declare one with `.key([\"id\"])`")
-                .with("stream", self.stream.name()));
-        }
-        let place = position::place(self.request.from.as_ref(), &self.order)?;
-        if !self.by_version {
-            return Ok(place);
-        }
-        let stream = Arc::clone(&self.stream);
-        let of_one_form = self.source.worker.call(move |connection| page::check_version(connection, &stream)).await?;
-        self.saved = place.clone();
-        let last = place.as_ref().and_then(|values| values.first());
-        self.begin = match last.filter(|_| self.source.repeats(&self.stream)) {
-            Some(last) if by_time(&self.stream) && !(of_one_form && self.source.lookback.is_zero()) => {
-                Again::at(last, self.source.lookback).map(Begin::Time)
-            }
-            last => last.cloned().map(Begin::Version),
-        };
-        Ok(place.filter(|_| self.begin.is_none()))
+    async fn page(&self, mut ask: Ask) -> Result<Page> {
+        ask.table.now = self.settings.clock.now().into();
+        self.worker.call(move |connection| page::read(connection, &ask)).await
     }
 
-    fn batch(&mut self, page: Page) -> Result<Batch> {
-        if page.settled.is_some() {
-            self.saved = page.settled;
-        }
-        let boundary = match (&page.next, &self.rows) {
-            (_, None) if self.by_version => Boundary::Resume(cursor(&self.order, &self.saved)?),
-            (Some(_), _) => Boundary::Resume(cursor(&self.order, &page.next)?),
-            (None, Some(rows)) => Boundary::Ends { scope: rows.clone(), complete: true, resume: None },
-            // Without versions the next run begins anew.
-            (None, None) => Boundary::Resume(cursor(&self.order, &None)?),
-        };
-        let frontier = match self.saved.as_ref().and_then(|values| values.first()) {
-            Some(version) if by_time(&self.stream) => {
-                time_of(version).map(|at| Frontier { at, proof: FrontierProof::Assumed })
-            }
-            _ => None,
-        };
-        if page.next.is_some() {
-            self.at = At::Page(page.next);
-        }
-        let mut batch = Batch::of(&self.stream, Changes::upserts(page.rows), boundary);
-        (batch.rejects, batch.frontier, batch.requests) = (page.rejects, frontier, 1);
-        Ok(batch)
+    fn frontier(&self, stream: &StreamSpec, _: &Reading, _: &Place, saved: &Place) -> Option<Frontier> {
+        let version = saved.as_ref().and_then(|values| values.first()).filter(|_| by_time(stream))?;
+        time_of(version).map(|at| Frontier { at, proof: FrontierProof::Assumed })
     }
 }

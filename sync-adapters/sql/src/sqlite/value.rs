@@ -42,6 +42,7 @@ impl Scratch {
 ///
 /// # Errors
 /// `Data`, naming the column, when SQLite cannot hold the value exactly.
+#[inline]
 pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v mut Scratch) -> Result<Stored<'v>> {
     Ok(match value {
         ValueRef::Null => Stored::Null,
@@ -64,8 +65,8 @@ pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v m
         ValueRef::Text(v) | ValueRef::Json(v) => Stored::Text(v.as_bytes()),
         ValueRef::Bytes(v) => Stored::Blob(v),
         ValueRef::Timestamp(v) => {
-            let written = v.write(&mut scratch.timestamp);
-            Stored::Text(written.ok_or_else(|| unfit(field, "its year lies outside 0000 to 9999"))?.as_bytes())
+            scratch.timestamp = v.ascii().ok_or_else(|| unfit(field, "its year lies outside 0000 to 9999"))?;
+            Stored::Text(&scratch.timestamp)
         }
         ValueRef::Date(v) => text(&mut scratch.long, v.to_string()),
         other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),
@@ -81,6 +82,7 @@ fn scale_of(field: &Field) -> u8 {
     if let Kind::Decimal { scale, .. } = field.kind() { scale } else { 0 }
 }
 
+#[cold]
 fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
 }

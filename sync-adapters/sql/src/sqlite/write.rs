@@ -1,8 +1,9 @@
 //! Classify, then write: what is there is looked at first, and only what differs is written.
 
+use rusqlite::types::{Null, ToSql, ToSqlOutput, ValueRef as Stored};
 use rusqlite::{CachedStatement, Connection, Row as SqlRow};
 use sync_core::detect::Difference;
-use sync_core::model::{Change, Op, Outcome, Rows, StreamSpec};
+use sync_core::model::{Change, Field, Op, Outcome, Rows, StreamSpec};
 use sync_core::sink::{Expect, Guard, Write, WriteMode};
 use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
 
@@ -40,6 +41,15 @@ pub(crate) struct Writer<'c> {
     probably_new: bool,
     scratch: Scratch,
     differing: Vec<usize>,
+    /// The last update: rows that were changed together often differ in the same columns.
+    update: Option<Update<'c>>,
+}
+
+/// A statement that sets columns of a row.
+struct Update<'c> {
+    columns: Vec<usize>,
+    clears_mark: bool,
+    statement: CachedStatement<'c>,
 }
 
 /// What is stored under a key, as far as it is needed to decide.
@@ -74,6 +84,7 @@ impl<'c> Writer<'c> {
             probably_new: true,
             scratch: Scratch::new(),
             differing: Vec::new(),
+            update: None,
         })
     }
 
@@ -113,16 +124,13 @@ impl<'c> Writer<'c> {
     /// row needs what a change does not name.
     fn check_required(&self, change: &Change<'_>, is_new: bool) -> Result<()> {
         let fields = change.fields().filter(|_| !is_new);
-        let is_missing = |column: usize, value: ValueRef<'_>| {
-            value.is_null()
-                && !self.plan.field(column).is_nullable()
+        let is_missing = |column: usize| {
+            change.row().at(column).is_null()
                 && fields.is_none_or(|fields| fields.contains(column) || self.plan.key.contains(&column))
         };
-        match change.row().values().enumerate().find(|(column, value)| is_missing(*column, *value)) {
+        match self.plan.required.iter().find(|column| is_missing(**column)) {
             None => Ok(()),
-            Some((column, _)) => {
-                Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name())))
-            }
+            Some(&column) => Err(Error::data(format!("column {:?} must not be empty", self.plan.field(column).name()))),
         }
     }
 
@@ -131,8 +139,8 @@ impl<'c> Writer<'c> {
         if change.fields().is_some() {
             self.check_required(change, true)?;
         }
-        for (column, value) in change.row().values().enumerate() {
-            bind(&mut self.insert, column + 1, value, self.plan, column, &mut self.scratch)?;
+        for (place, (value, field)) in (1..).zip(change.row().values().zip(self.plan.fields())) {
+            bind(&mut self.insert, place, value, field, &mut self.scratch)?;
         }
         let inserted = self.insert.raw_execute().map_err(|cause| failed("the row cannot be inserted", cause))?;
         Ok(inserted == 1)
@@ -142,7 +150,7 @@ impl<'c> Writer<'c> {
     fn look(&mut self, change: &Change<'_>) -> Result<Option<Standing>> {
         let Some(select) = &mut self.select else { return Ok(None) };
         for (place, &column) in self.plan.key.iter().enumerate() {
-            bind(select, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(select, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
         self.differing.clear();
         let mut found = select.raw_query();
@@ -165,8 +173,7 @@ impl<'c> Writer<'c> {
                 self.differing.push(column);
             }
         }
-        let marked =
-            self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != rusqlite::types::ValueRef::Null);
+        let marked = self.plan.mark.is_some() && row.get_ref(width).is_ok_and(|mark| mark != Stored::Null);
         let guarded = matches!(self.guard, Guard::NotOlder | Guard::Newer) && !self.differing.is_empty()
             || change.op() == Op::Delete;
         let values = if guarded { Some(read_row(row, self.plan.stream)?) } else { None };
@@ -183,12 +190,16 @@ impl<'c> Writer<'c> {
             return Ok(refused);
         }
         let columns: &[usize] = if same { &[] } else { &self.differing };
-        let sql = self.plan.update(columns.iter().copied(), standing.marked)?;
-        let mut update = self.connection.prepare_cached(&sql).map_err(unprepared)?;
+        let fits = |last: &Update<'_>| last.columns == columns && last.clears_mark == standing.marked;
+        let update = match self.update.take().filter(fits) {
+            Some(last) => last,
+            None => Update::of(self.connection, self.plan, columns, standing.marked)?,
+        };
+        let statement = &mut self.update.insert(update).statement;
         for (place, &column) in columns.iter().chain(&self.plan.key).enumerate() {
-            bind(&mut update, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(statement, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
-        update.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
+        statement.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
         Ok(Outcome::Updated)
     }
 
@@ -202,7 +213,7 @@ impl<'c> Writer<'c> {
         }
         let mut delete = self.connection.prepare_cached(&self.plan.delete).map_err(unprepared)?;
         for (place, &column) in self.plan.key.iter().enumerate() {
-            bind(&mut delete, place + 1, change.row().at(column), self.plan, column, &mut self.scratch)?;
+            bind(&mut delete, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
         delete
             .raw_execute()
@@ -242,12 +253,20 @@ impl<'c> Writer<'c> {
     }
 }
 
+impl<'c> Update<'c> {
+    fn of(connection: &'c Connection, plan: &Plan<'_>, columns: &[usize], clears_mark: bool) -> Result<Self> {
+        let sql = plan.update(columns.iter().copied(), clears_mark)?;
+        let statement = connection.prepare_cached(&sql).map_err(unprepared)?;
+        Ok(Self { columns: columns.to_vec(), clears_mark, statement })
+    }
+}
+
 /// The row under a key.
 pub(crate) fn read(connection: &Connection, plan: &Plan<'_>, key: &[ValueRef<'_>]) -> Result<Option<Vec<Value>>> {
     let mut select = connection.prepare_cached(&plan.select).map_err(unprepared)?;
     let mut scratch = Scratch::new();
     for (place, (&column, value)) in plan.key.iter().zip(key).enumerate() {
-        bind(&mut select, place + 1, *value, plan, column, &mut scratch)?;
+        bind(&mut select, place + 1, *value, plan.field(column), &mut scratch)?;
     }
     let mut found = select.raw_query();
     match found.next().map_err(|cause| failed("the stored row cannot be read", cause))? {
@@ -267,17 +286,32 @@ pub(crate) fn read_row(row: &SqlRow<'_>, stream: &StreamSpec) -> Result<Vec<Valu
 }
 
 /// Binds a value in the stored form of its column.
+#[inline]
 pub(crate) fn bind(
     statement: &mut CachedStatement<'_>,
     place: usize,
     value: ValueRef<'_>,
-    plan: &Plan<'_>,
-    column: usize,
+    field: &Field,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let stored = stored_form(value, plan.field(column), scratch)?;
-    let bound = rusqlite::types::ToSqlOutput::Borrowed(stored);
-    statement.raw_bind_parameter(place, bound).map_err(|cause| failed("a value cannot be bound", cause))
+    let bound = match stored_form(value, field, scratch)? {
+        Stored::Null => statement.raw_bind_parameter(place, Null),
+        Stored::Integer(v) => statement.raw_bind_parameter(place, v),
+        Stored::Real(v) => statement.raw_bind_parameter(place, v),
+        Stored::Text(v) => statement.raw_bind_parameter(place, Text(v)),
+        Stored::Blob(v) => statement.raw_bind_parameter(place, v),
+    };
+    bound.map_err(|cause| failed("a value cannot be bound", cause))
+}
+
+/// The bytes of a text. With a type for each kind the driver need not look for the kind once more.
+struct Text<'t>(&'t [u8]);
+
+impl ToSql for Text<'_> {
+    #[inline]
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(Stored::Text(self.0)))
+    }
 }
 
 pub(crate) fn unprepared(cause: rusqlite::Error) -> Error {

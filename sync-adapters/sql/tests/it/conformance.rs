@@ -16,39 +16,74 @@ async fn what_sqlite_has_acknowledged_survives_a_restart() {
     sync_testkit::sink::durability(async |name| Sqlite::open(folder.path().join(name)).await).await.assert();
 }
 
-#[cfg(feature = "postgres")]
-mod postgres {
-    use sync_sql::Postgres;
-    use sync_test_servers::{Database, postgres};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod servers {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
 
-    /// A sink on a database of its own, which stays as long as the test.
-    async fn sink(
-        databases: &std::sync::Mutex<std::collections::HashMap<String, Database>>,
-        name: &str,
-    ) -> sync_core::Result<Postgres> {
-        let known = databases.lock().unwrap().get(name).map(|database| database.url().to_owned());
-        let url = match known {
-            Some(url) => url,
-            None => {
-                let database = postgres().await.unwrap();
-                let url = database.url().to_owned();
-                databases.lock().unwrap().insert(name.to_owned(), database);
-                url
+    use sync_test_servers::Database;
+
+    /// Databases by the names of checks. Each stays as long as its test, so that a sink can be opened again.
+    #[derive(Default)]
+    struct Databases(Mutex<HashMap<String, Database>>);
+
+    impl Databases {
+        fn known(&self, name: &str) -> Option<String> {
+            self.0.lock().unwrap().get(name).map(Database::url)
+        }
+
+        fn add(&self, name: &str, database: Database) -> String {
+            let url = database.url();
+            self.0.lock().unwrap().insert(name.to_owned(), database);
+            url
+        }
+    }
+
+    macro_rules! on {
+        ($sink:ty, $server:path, $whole:ident, $restart:ident) => {
+            async fn sink(databases: &Databases, name: &str) -> sync_core::Result<$sink> {
+                let url = match databases.known(name) {
+                    Some(url) => url,
+                    None => databases.add(name, $server().await.unwrap()),
+                };
+                <$sink>::connect(&url).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $whole() {
+                let databases = Databases::default();
+                sync_testkit::sink::conformance(async |name| sink(&databases, name).await).await.assert_no_skips();
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $restart() {
+                let databases = Databases::default();
+                sync_testkit::sink::durability(async |name| sink(&databases, name).await).await.assert();
             }
         };
-        Postgres::connect(&url).await
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn postgres_keeps_the_whole_specification_of_a_sink() {
-        let databases = std::sync::Mutex::default();
-        let report = sync_testkit::sink::conformance(async |name| sink(&databases, name).await).await;
-        report.assert_no_skips();
+    #[cfg(feature = "postgres")]
+    mod postgres {
+        use super::Databases;
+
+        on!(
+            sync_sql::Postgres,
+            sync_test_servers::postgres,
+            postgres_keeps_the_whole_specification_of_a_sink,
+            what_postgres_has_acknowledged_survives_a_restart_of_the_process
+        );
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_postgres_has_acknowledged_survives_a_restart_of_the_process() {
-        let databases = std::sync::Mutex::default();
-        sync_testkit::sink::durability(async |name| sink(&databases, name).await).await.assert();
+    #[cfg(feature = "mysql")]
+    mod mariadb {
+        use super::Databases;
+
+        on!(
+            sync_sql::MySql,
+            sync_test_servers::mariadb,
+            mariadb_keeps_the_whole_specification_of_a_sink,
+            what_mariadb_has_acknowledged_survives_a_restart_of_the_process
+        );
     }
 }

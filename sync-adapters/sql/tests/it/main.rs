@@ -5,10 +5,14 @@ mod conformance;
 mod copy;
 mod engine;
 mod following;
+#[cfg(feature = "mysql")]
+mod mariadb;
 mod names;
 mod opening;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_source;
 mod ranges;
 mod refusals;
 mod schema;

@@ -3,6 +3,7 @@
 mod bodies;
 mod choices;
 mod columns;
+mod derived;
 mod properties;
 mod unfolding;
 

@@ -82,6 +82,16 @@ mod servers {
     }
 
     #[tokio::test]
+    async fn who_insists_on_encryption_is_not_let_in_without() {
+        let [postgres, mariadb] = databases().await;
+        for url in [format!("{}?sslmode=require", postgres.url()), format!("{}?ssl-mode=REQUIRED", mariadb.url())] {
+            let error = SqlStore::connect(&url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            assert!(error.to_string().contains("TLS"), "{error}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_store_prints_its_place_and_no_password() {
         for database in databases().await {
             let store = SqlStore::connect(&database.url()).await.unwrap();

@@ -1,30 +1,10 @@
-//! The styles of real networks, each as a declaration: what goes out and what is made of the answer.
+//! Whole networks, each as a declaration: what goes out and what is made of the answer.
 
 use serde_json::json;
-use sync_core::model::RowScope;
-use sync_core::source::Reading;
 use sync_core::{Retry, StreamSpec, Value};
-use sync_rest::Rest;
 
-use crate::server::{Outcome, Reply, Request, Server, read_as};
-
-/// Reads the first two days of March 2026, or everything where the stream has no range.
-async fn declared(server: &Server, toml: &str, spec: StreamSpec, column: Option<&str>) -> Outcome {
-    let toml = format!("base = {:?}\n{toml}", server.url());
-    let secret = secrecy::SecretString::from("key-1");
-    let source = Rest::from_toml(&toml, [spec]).unwrap().secret("key", secret).build().unwrap();
-    let date = |text: &str| Some(Value::Date(text.parse().unwrap()));
-    let reading = column.map_or(Reading::Listing, |column| {
-        Reading::Range(RowScope::Range { column: column.into(), from: date("2026-03-01"), until: date("2026-03-03") })
-    });
-    read_as(&source, Default::default(), None, reading).await
-}
-
-fn sent(request: &Request, wanted: &[(&str, &str)]) {
-    for (name, value) in wanted {
-        assert_eq!(request.param(name), Some(*value), "{name} in {:?}", request.query);
-    }
-}
+use super::{declared, sent};
+use crate::server::{Reply, Server};
 
 #[tokio::test]
 async fn a_raw_key_numbered_pages_and_amounts_with_separators() {

@@ -1,0 +1,138 @@
+//! The checkpoints a sink keeps beside its rows, fenced by token and sequence.
+
+use sqlx::Row as _;
+use sqlx::mysql::MySqlConnection;
+use sync_core::Result;
+use sync_core::model::{Scope, Tally};
+use sync_core::state::{Advance, Checkpoint, FencingToken};
+
+use super::batch;
+use super::connection::Session;
+use super::error::{failed, number, uncommitted};
+use crate::position::{fenced, from_json, to_json};
+
+/// The scope is found by its hash, since an index holds no text of any length.
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
+    id         char(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    scope      longtext NOT NULL,
+    token      bigint unsigned NOT NULL,
+    seq        bigint unsigned NOT NULL,
+    checkpoint longtext NOT NULL,
+    updated_at datetime(6) NOT NULL
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4";
+
+fn id(scope: &Scope) -> String {
+    blake3::hash(scope.to_string().as_bytes()).to_hex().to_string()
+}
+
+/// Claims a scope: from now on lower tokens are refused.
+pub(crate) async fn claim(session: &mut Session, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+    // Making a table would commit: it is done before the transaction, and only when there is none.
+    if !exists(session).await? {
+        batch::run(session, CREATE.to_owned(), "the table of checkpoints cannot be created").await?;
+    }
+    batch::run(session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
+    match in_transaction(session, scope, token).await {
+        Ok(checkpoint) => {
+            sqlx::raw_sql("COMMIT").execute(&mut **session).await.map_err(uncommitted)?;
+            Ok(checkpoint)
+        }
+        Err(error) => {
+            batch::run(session, "ROLLBACK".to_owned(), "the claim cannot be taken back").await?;
+            Err(error)
+        }
+    }
+}
+
+async fn in_transaction(
+    connection: &mut MySqlConnection,
+    scope: &Scope,
+    token: FencingToken,
+) -> Result<Option<Checkpoint>> {
+    let claimed = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
+    // The row is there and locked before anybody decides by it. The table has no other key.
+    sqlx::query(
+        "INSERT INTO _sync_checkpoint (id, scope, token, seq, checkpoint, updated_at)
+         VALUES (?, ?, 0, 0, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE id = id",
+    )
+    .bind(id(scope))
+    .bind(scope.to_string())
+    .bind(to_json(&Checkpoint::default())?)
+    .execute(&mut *connection)
+    .await
+    .map_err(claimed)?;
+    let row = sqlx::query("SELECT token, checkpoint FROM _sync_checkpoint WHERE id = ? FOR UPDATE")
+        .bind(id(scope))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(claimed)?;
+    let newest = FencingToken(row.try_get(0).map_err(claimed)?);
+    if newest > token {
+        return Err(fenced(newest, scope));
+    }
+    let checkpoint = from_json(&row.try_get::<String, _>(1).map_err(claimed)?, scope)?;
+    sqlx::query("UPDATE _sync_checkpoint SET token = ? WHERE id = ?")
+        .bind(token.0)
+        .bind(id(scope))
+        .execute(&mut *connection)
+        .await
+        .map_err(claimed)?;
+    Ok((checkpoint != Checkpoint::default()).then_some(checkpoint))
+}
+
+/// The checkpoint of a scope, without claiming it.
+pub(crate) async fn look(connection: &mut MySqlConnection, scope: &Scope) -> Result<Option<Checkpoint>> {
+    let kept = sqlx::query_scalar("SELECT checkpoint FROM _sync_checkpoint WHERE id = ?")
+        .bind(id(scope))
+        .fetch_optional(connection)
+        .await;
+    let kept: Option<String> = match kept {
+        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => return Ok(None),
+        kept => kept.map_err(|cause| failed("the checkpoint cannot be read", cause).with("scope", scope))?,
+    };
+    kept.map(|kept| from_json(&kept, scope)).transpose()
+}
+
+/// What the server says of a table that is not there.
+pub(crate) const NO_SUCH_TABLE: u16 = 1146;
+
+/// Moves the checkpoint one step, with what became of the unit's rows. Fails, so that the whole unit is rolled back, when
+/// somebody else has claimed the scope or it does not stand where the unit expects it.
+pub(crate) async fn advance(
+    connection: &mut MySqlConnection,
+    scope: &Scope,
+    advance: &Advance,
+    tally: Tally,
+) -> Result<()> {
+    let next = Checkpoint { tally, ..advance.next.clone() };
+    let failed = |cause| failed("the checkpoint cannot be written", cause).with("scope", scope);
+    // The number of rows that an UPDATE changed depends on the driver's flags: what is locked is looked at instead.
+    let standing = sqlx::query("SELECT token, seq FROM _sync_checkpoint WHERE id = ? FOR UPDATE")
+        .bind(id(scope))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let (token, seq) = match standing {
+        Some(row) => (row.try_get::<u64, _>(0).map_err(failed)?, row.try_get::<u64, _>(1).map_err(failed)?),
+        None => (0, 0),
+    };
+    if (token, seq) != (advance.token.0, advance.expected) {
+        return Err(fenced(FencingToken(token), scope).with("token", advance.token).with("expected", advance.expected));
+    }
+    sqlx::query("UPDATE _sync_checkpoint SET seq = ?, checkpoint = ?, updated_at = UTC_TIMESTAMP(6) WHERE id = ?")
+        .bind(next.seq)
+        .bind(to_json(&next)?)
+        .bind(id(scope))
+        .execute(&mut *connection)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+async fn exists(connection: &mut MySqlConnection) -> Result<bool> {
+    match sqlx::query("SELECT 1 FROM _sync_checkpoint LIMIT 1").fetch_optional(connection).await {
+        Ok(_) => Ok(true),
+        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => Ok(false),
+        Err(cause) => Err(failed("the checkpoints cannot be looked for", cause)),
+    }
+}

@@ -1,0 +1,157 @@
+//! Connections: set up so that nothing is bent, checked, and given back to the pool only when nothing is left in them.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use sync_core::{Error, Result};
+
+use super::error::{failed, refused_setup};
+
+/// What a session must have. Strict, so that what does not fit is refused instead of cut; `ANSI_QUOTES`, so that names
+/// are quoted as in other databases; `NO_AUTO_VALUE_ON_ZERO`, so that the key 0 stays 0.
+const MODES: [&str; 8] = [
+    "STRICT_ALL_TABLES",
+    "NO_ZERO_DATE",
+    "NO_ZERO_IN_DATE",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+    "NO_ENGINE_SUBSTITUTION",
+    "NO_BACKSLASH_ESCAPES",
+    "ANSI_QUOTES",
+    "NO_AUTO_VALUE_ON_ZERO",
+];
+
+/// Settings that `SHOW VARIABLES` must give back as they were set.
+const SETTINGS: [(&str, &[&str]); 8] = [
+    ("time_zone", &["+00:00"]),
+    ("character_set_client", &["utf8mb4"]),
+    ("character_set_connection", &["utf8mb4"]),
+    ("character_set_results", &["utf8mb4"]),
+    ("tx_isolation", &["READ-COMMITTED"]),
+    ("transaction_isolation", &["READ-COMMITTED"]),
+    ("foreign_key_checks", &["ON"]),
+    ("unique_checks", &["ON"]),
+];
+
+/// What statements must know about the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Server {
+    /// The collation of `utf8mb4` under which only equal texts are equal, trailing spaces included.
+    pub(crate) exact: &'static str,
+    /// The longest packet it takes, bytes.
+    pub(crate) packet: usize,
+}
+
+/// The options of all connections, and what the server is like.
+pub(crate) async fn first(options: MySqlConnectOptions) -> Result<(MySqlConnectOptions, Server)> {
+    // The modes are set as a whole by `set_up`.
+    let options = options.charset("utf8mb4").pipes_as_concat(false).no_engine_substitution(false).timezone(None);
+    let unreachable = |cause| failed("the database cannot be reached", cause);
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    set_up(&mut connection).await.map_err(unreachable)?;
+    let settings = settings(&mut connection).await.map_err(unreachable)?;
+    let version = settings.get("version").map_or("", String::as_str);
+    let exact = if version.contains("MariaDB") { "utf8mb4_nopad_bin" } else { "utf8mb4_0900_bin" };
+    if !is_exact(&mut connection, exact).await.unwrap_or_default() {
+        return Err(Error::config(format!(
+            "the server (version {version}) has no collation {exact}, without which keys that differ only in trailing spaces would be one: it takes MariaDB 10.6 or MySQL 8.0.17, or newer"
+        )));
+    }
+    let packet = settings.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20);
+    sqlx::Connection::close(connection).await.map_err(unreachable)?;
+    Ok((options, Server { exact, packet }))
+}
+
+/// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind.
+pub(crate) async fn set_up(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    // A statement that waits for a table to be free gives up after a minute instead of a day.
+    let set = format!(
+        "SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, unique_checks = 1, \
+         sql_auto_is_null = 0, sql_safe_updates = 0, lock_wait_timeout = 60",
+        MODES.join(",")
+    );
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;
+    sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
+    let settings = settings(connection).await?;
+    let modes: Vec<&str> = settings.get("sql_mode").map(|modes| modes.split(',').collect()).unwrap_or_default();
+    if let Some(missing) = MODES.iter().find(|mode| !modes.contains(mode)) {
+        return Err(refused_setup(format!("the server does not take the sql_mode {missing}")));
+    }
+    match SETTINGS.iter().find(|(name, allowed)| {
+        settings.get(*name).is_some_and(|value| !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)))
+    }) {
+        None => Ok(()),
+        Some((name, wanted)) => Err(refused_setup(format!("the server does not take {name} = {}", wanted[0]))),
+    }
+}
+
+async fn settings(connection: &mut MySqlConnection) -> sqlx::Result<HashMap<String, String>> {
+    let names: Vec<&str> =
+        SETTINGS.iter().map(|(name, _)| *name).chain(["sql_mode", "version", "max_allowed_packet"]).collect();
+    let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ('{}')", names.join("', '"));
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?))).collect()
+}
+
+/// Whether texts that differ in case or in trailing spaces stay apart under a collation of `utf8mb4`.
+pub(crate) async fn is_exact(connection: &mut MySqlConnection, collation: &str) -> Result<bool> {
+    let known_form = collation.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // Other than binary collations may merge letters that nobody thought of asking for.
+    if !known_form || !collation.ends_with("_bin") {
+        return Ok(false);
+    }
+    let sql = format!(
+        "SELECT CAST(CONVERT('a' USING utf8mb4) COLLATE {collation} IN ('a ', 'A', CONVERT('ä' USING utf8mb4)) AS SIGNED)"
+    );
+    let merged: i64 = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get_unchecked(0))
+        .map_err(|cause| failed("the collation cannot be tried", cause))?;
+    Ok(merged == 0)
+}
+
+/// A connection of the pool. Unless it is given back by [`release`](Self::release), it is closed: a dropped future may
+/// leave half an answer in it, or a transaction, which the server takes back when the connection ends.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Option<PoolConnection<sqlx::MySql>>,
+}
+
+const HELD: &str = "a session holds its connection until it is released or dropped";
+
+impl Session {
+    pub(crate) async fn of(pool: &MySqlPool) -> Result<Self> {
+        let connection = pool.acquire().await.map_err(|cause| failed("the database cannot be reached", cause))?;
+        Ok(Self { connection: Some(connection) })
+    }
+
+    /// Gives the connection back: the last answer was read, and no transaction is open.
+    pub(crate) fn release(mut self) {
+        drop(self.connection.take());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        self.connection.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        self.connection.as_mut().expect(HELD)
+    }
+}

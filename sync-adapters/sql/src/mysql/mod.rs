@@ -1,0 +1,95 @@
+//! MySQL and MariaDB: a pool of connections that are set up strictly and checked, rows and checkpoint in one transaction,
+//! a few statements for each unit whatever its size.
+
+mod batch;
+mod checkpoint;
+mod column;
+mod connection;
+mod error;
+mod publish;
+mod query;
+mod rehearsal;
+mod schema;
+mod scope;
+mod sink;
+mod stage;
+mod table;
+mod update;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sync_core::{Error, Result};
+
+use connection::{Server, Session};
+
+/// A MySQL or MariaDB database as a sink. Cheap to clone; all clones share the connections.
+///
+/// It needs MariaDB 10.6 or MySQL 8.0.17, or newer, and tables of the engine InnoDB. Its account needs the rights to
+/// `SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES` on the database.
+#[derive(Clone)]
+pub struct MySql {
+    name: Arc<str>,
+    pool: MySqlPool,
+    server: Server,
+    /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
+    known: Arc<Mutex<HashSet<String>>>,
+}
+
+impl MySql {
+    /// Connects to a database by its address, `mysql://user:password@host:port/database`.
+    ///
+    /// Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults are, and are asked whether they
+    /// are.
+    ///
+    /// # Errors
+    /// `Config` when the address cannot be read or the server cannot keep values and keys exactly, `Unavailable` or
+    /// `Unauthorized` when it does not let us in. The address is not repeated: it may hold a password.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let options: MySqlConnectOptions = url.parse().map_err(|_| {
+            Error::config(
+                "the address of the database cannot be read: it should look like mysql://user:password@host:port/database",
+            )
+        })?;
+        let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
+            return Err(Error::config("the address of the database ends without the name of a database"));
+        };
+        let name = format!("{}/{database}", options.get_host());
+        // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
+        let (options, server) =
+            connection::first(options).await.map_err(|error| error.with("database", name.as_str()))?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(|connection, _| Box::pin(connection::set_up(connection)))
+            .connect_lazy_with(options);
+        Ok(Self { name: name.into(), pool, server, known: Arc::default() })
+    }
+
+    async fn session(&self) -> Result<Session> {
+        Session::of(&self.pool).await.map_err(|error| error.with("database", &self.name))
+    }
+
+    fn has_known(&self, table: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(table)
+    }
+
+    fn note_known(&self, table: &str, known: bool) {
+        let mut tables = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known {
+            tables.insert(table.to_owned());
+        } else {
+            tables.remove(table);
+        }
+    }
+}
+
+impl fmt::Debug for MySql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MySql").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! Rehearsals: the same path, in a transaction that is taken back.
+//!
+//! Making a table commits in MySQL, unless it is a temporary one. So a rehearsal makes temporary tables: where a table is
+//! missing, one of its name; where it would have to be changed, a changed copy that hides it, which takes as long and as
+//! much room as the change itself would. They end with their connection.
+
+use sync_core::sink::{Step, WriteReport};
+use sync_core::{Result, StreamSpec};
+
+use super::batch::run;
+use super::connection::Session;
+use super::query::name;
+use super::schema::{Need, Target};
+use super::sink::take_steps;
+use super::{MySql, stage, table};
+use crate::ident::{list, quoted};
+
+/// The copy, until it takes the name of the table.
+const COPY: &str = "\"_sync_copy\"";
+
+pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step]) -> Result<WriteReport> {
+    let mut hidden: Vec<&str> = Vec::new();
+    let mut made = false;
+    for step in steps {
+        let stream = match step {
+            Step::Write(write) => &write.stream,
+            Step::Publish(publish) => &publish.stream,
+            _ => continue,
+        };
+        if hidden.contains(&stream.name()) {
+            continue;
+        }
+        made |= hide(sink, &mut session, stream).await?;
+        hidden.push(stream.name());
+    }
+    let (mut places, stages) = stage::make(&mut session, sink.server, steps, true).await?;
+    run(&mut session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
+    let done = take_steps(sink, &mut session, steps, &mut places).await;
+    run(&mut session, "ROLLBACK".to_owned(), "the rehearsal cannot be taken back").await?;
+    // A connection that is not released is closed, and its temporary tables end with it.
+    if !made && !stages {
+        session.release();
+    }
+    done
+}
+
+/// Puts a temporary table before one that is missing or would have to be changed.
+async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Result<bool> {
+    let target = Target { stream, server: sink.server };
+    match target.needs(session).await? {
+        Need::Nothing => Ok(false),
+        Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),
+        Need::Alter(changes) => {
+            let (what, table) = ("the table cannot be rehearsed", name(stream.name())?);
+            let there = table::look(session, stream.name()).await?.map(|table| table.columns).unwrap_or_default();
+            let plain = there.iter().filter(|column| !column.computed).map(|column| column.name.as_str());
+            let columns = list(plain)?;
+            run(session, format!("CREATE TEMPORARY TABLE {COPY} LIKE {table}"), what).await?;
+            target.alter(session, COPY, &changes).await?;
+            run(session, format!("INSERT INTO {COPY} ({columns}) SELECT {columns} FROM {table}"), what).await?;
+            run(session, format!("ALTER TABLE {COPY} RENAME TO {}", quoted(stream.name())?), what).await?;
+            Ok(true)
+        }
+    }
+}

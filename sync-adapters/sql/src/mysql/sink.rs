@@ -1,0 +1,210 @@
+//! The sink: each unit is one transaction.
+
+use async_trait::async_trait;
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Row as _};
+use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
+use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
+use sync_core::state::{Checkpoint, FencingToken};
+use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
+
+use super::batch::run;
+use super::connection::Session;
+use super::error::{failed, uncommitted};
+use super::query::Plan;
+use super::scope::Condition;
+use super::stage::Places;
+use super::write::{Look, Writing, look};
+use super::{MySql, checkpoint, publish, rehearsal, schema, stage};
+use crate::classified::Incoming;
+
+#[async_trait]
+impl Sink for MySql {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        SinkCapabilities::all()
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        let session = self.session().await?;
+        if unit.intent == Intent::Rehearse {
+            return rehearsal::rehearse(self, session, unit.steps).await;
+        }
+        self.write_unit(session, unit).await
+    }
+
+    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+        let mut session = self.session().await?;
+        let checkpoint = checkpoint::claim(&mut session, scope, token).await?;
+        session.release();
+        Ok(checkpoint)
+    }
+
+    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
+        let mut session = self.session().await?;
+        let checkpoint = checkpoint::look(&mut session, scope).await?;
+        session.release();
+        Ok(checkpoint)
+    }
+
+    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+        let mut session = self.session().await?;
+        schema::prepare(&mut session, stream, self.server).await?;
+        session.release();
+        Ok(())
+    }
+
+    async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
+        let mut session = self.session().await?;
+        let plan = Plan::of(stream, self.server)?;
+        let mut rows = Rows::new(std::sync::Arc::clone(stream.schema()));
+        for key in keys {
+            let value = |column: usize| {
+                let place = plan.key.iter().position(|&key| key == column);
+                place.and_then(|place| key.values().get(place)).map_or(ValueRef::Null, Value::as_ref)
+            };
+            rows.push((0..stream.schema().width()).map(value))?;
+        }
+        let all: Vec<usize> = (0..keys.len()).collect();
+        let standing = look(&mut session, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
+        session.release();
+        Ok(standing
+            .into_iter()
+            .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
+            .collect())
+    }
+
+    async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
+        let mut session = self.session().await?;
+        let scope = Condition::of(stream, self.server, rows)?;
+        let sql = format!("SELECT count(*) FROM {} t WHERE {}", Plan::of(stream, self.server)?.table, scope.sql);
+        let row = sqlx::query_with(AssertSqlSafe(sql), scope.arguments()?)
+            .fetch_one(&mut *session)
+            .await
+            .map_err(|cause| failed("the rows cannot be counted", cause).with("table", stream.name()))?;
+        session.release();
+        Ok(Some(row.get::<i64, _>(0).cast_unsigned()))
+    }
+
+    async fn check(&self) -> Result<()> {
+        let mut session = self.session().await?;
+        schema::writable(&mut session).await.map_err(|error| error.with("database", &self.name))?;
+        let may_create = may_create(&mut session).await?;
+        session.release();
+        if may_create {
+            return Ok(());
+        }
+        let what = "the account may not create tables: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, CREATE TEMPORARY TABLES on the database to it";
+        Err(Error::new(ErrorKind::Forbidden, what).with("database", &self.name))
+    }
+}
+
+/// Whether the account may create tables in its database, as far as it can see. Rights that come by a role are not seen.
+async fn may_create(connection: &mut MySqlConnection) -> Result<bool> {
+    let account = "concat('''', replace(CURRENT_USER(), '@', '''@'''), '''')";
+    let sql = format!(
+        "SELECT CURRENT_ROLE() IS NOT NULL AND CURRENT_ROLE() <> 'NONE'
+             OR EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES
+                        WHERE GRANTEE = {account} AND PRIVILEGE_TYPE = 'CREATE')
+             OR EXISTS (SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES
+                        WHERE GRANTEE = {account} AND PRIVILEGE_TYPE = 'CREATE'
+                          AND DATABASE() LIKE TABLE_SCHEMA ESCAPE '\\')"
+    );
+    let may: i64 = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get_unchecked(0))
+        .map_err(|cause| failed("the rights of the account cannot be looked at", cause))?;
+    Ok(may != 0)
+}
+
+impl MySql {
+    async fn write_unit(&self, mut session: Session, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        let (mut places, _) = stage::make(&mut session, self.server, unit.steps, false).await?;
+        run(&mut session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
+        match self.in_transaction(&mut session, unit, &mut places).await {
+            Ok(report) => {
+                sqlx::raw_sql("COMMIT").execute(&mut *session).await.map_err(uncommitted)?;
+                // The unit is done, whatever becomes of the tables that it needs no more: the next stage sweeps them away.
+                if stage::clean_up(&mut session, places, true).await.is_ok() {
+                    session.release();
+                }
+                Ok(report)
+            }
+            // Nothing is known of the connection, or it leads to a server that only reads now: it is closed, and the
+            // server takes the transaction back.
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(error) => {
+                let taken_back = run(&mut session, "ROLLBACK".to_owned(), "the unit cannot be taken back").await;
+                if taken_back.is_ok() && stage::clean_up(&mut session, places, false).await.is_ok() {
+                    session.release();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn in_transaction(
+        &self,
+        session: &mut Session,
+        unit: &WriteUnit<'_>,
+        places: &mut Places,
+    ) -> Result<WriteReport> {
+        let report = take_steps(self, session, unit.steps, places).await?;
+        if let Some(advance) = unit.advance {
+            checkpoint::advance(session, unit.scope, advance, report.tally()).await?;
+        }
+        Ok(report)
+    }
+
+    async fn write(&self, connection: &mut MySqlConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
+        if write.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let plan = Plan::of(&write.stream, self.server)?;
+        let writing = Writing {
+            plan: &plan,
+            incoming: Incoming {
+                stream: &write.stream,
+                changes: &write.changes,
+                rules: write.rules(),
+                expect: &write.expect,
+                step,
+            },
+            insert_first: !self.has_known(write.stream.name()),
+        };
+        let outcomes = writing.write(connection).await?;
+        let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
+        self.note_known(write.stream.name(), new * 2 < outcomes.len());
+        Ok(outcomes)
+    }
+}
+
+/// Takes all steps of a unit, in a transaction that somebody else begins and ends.
+pub(crate) async fn take_steps(
+    sink: &MySql,
+    connection: &mut MySqlConnection,
+    steps: &[Step],
+    places: &mut Places,
+) -> Result<WriteReport> {
+    let mut report = WriteReport::default();
+    for (index, step) in steps.iter().enumerate() {
+        let place = places.of(index).cloned();
+        report.steps.push(match step {
+            Step::Write(write) => StepReport::Rows(sink.write(connection, index, write).await?),
+            Step::Stage(stage) => {
+                let place = place.ok_or_else(|| Error::internal("a stage without a table"))?;
+                StepReport::Rows(stage::append(connection, sink.server, index, stage, &place).await?)
+            }
+            Step::Publish(publish) => publish::publish(connection, sink.server, index, publish, places, place).await?,
+            Step::Discard { stage, stream } => {
+                StepReport::Discarded(publish::discard(connection, sink.server, stage, stream, places, place).await?)
+            }
+            other => return Err(Error::internal(format!("this sink does not know the step {other:?}"))),
+        });
+    }
+    Ok(report)
+}

@@ -1,0 +1,151 @@
+//! Rows that are there already: a few are written one by one, many by way of a temporary table.
+
+use sqlx::mysql::{MySqlArguments, MySqlConnection};
+use sync_core::{ErrorKind, Result};
+
+use super::batch::{self, ROWS, pieces};
+use super::column::size_of;
+use super::error::failed;
+use super::write::Writing;
+use crate::classified::Incoming;
+use crate::ident::quoted;
+
+/// From so many rows on, the temporary table costs less than as many statements.
+const MANY: usize = 12;
+
+/// The temporary table. Nobody else sees it, and it ends with the connection at the latest.
+const SENT: &str = "\"_sync_sent\"";
+
+const FAILED: &str = "the rows cannot be updated";
+
+/// Writes these columns of rows that are locked, and clears their marks.
+pub(crate) async fn update(
+    connection: &mut MySqlConnection,
+    writing: &Writing<'_>,
+    columns: &[usize],
+    clear_mark: bool,
+    rows: &[usize],
+) -> Result<()> {
+    let update = Update { writing, columns, clear_mark };
+    if columns.is_empty() && update.mark().is_none() {
+        return Ok(());
+    }
+    if rows.len() >= MANY {
+        match update.joined(connection, rows).await {
+            // The statement was undone as a whole; row by row the one at fault can be named.
+            Err(error) if error.kind() == ErrorKind::Data => {}
+            done => return done,
+        }
+    }
+    for &row in rows {
+        update.single(connection, row).await?;
+    }
+    Ok(())
+}
+
+struct Update<'u> {
+    writing: &'u Writing<'u>,
+    columns: &'u [usize],
+    clear_mark: bool,
+}
+
+impl Update<'_> {
+    fn mark(&self) -> Option<&String> {
+        self.writing.plan.mark.as_ref().filter(|_| self.clear_mark)
+    }
+
+    /// `t."a" = …, t."b" = …`.
+    fn sets(&self, value: impl Fn(usize) -> Result<String>) -> Result<String> {
+        let plan = self.writing.plan;
+        let sets = self
+            .columns
+            .iter()
+            .map(|&column| Ok(format!("t.{} = {}", quoted(plan.field(column).name())?, value(column)?)))
+            .chain(self.mark().map(|mark| Ok(format!("t.{mark} = NULL"))));
+        Ok(sets.collect::<Result<Vec<_>>>()?.join(", "))
+    }
+
+    async fn single(&self, connection: &mut MySqlConnection, row: usize) -> Result<()> {
+        let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = self.writing;
+        let sets = self.sets(|_| Ok("?".to_owned()))?;
+        let sql = format!("UPDATE {} AS t SET {sets} WHERE {}", plan.table, plan.has_key()?);
+        let mut arguments = MySqlArguments::default();
+        plan.bind(&mut arguments, changes, row, self.columns, *step)?;
+        plan.bind(&mut arguments, changes, row, &plan.key, *step)?;
+        batch::execute(connection, sql, arguments, true).await.map(drop).map_err(|cause| {
+            let error = failed(FAILED, cause).with("table", plan.stream.name());
+            if error.kind() == ErrorKind::Data { error.at_row(*step, row) } else { error }
+        })
+    }
+
+    /// The rows go into a temporary table, whose columns are those of the target, and from there at once. Making and
+    /// dropping a temporary table commits nothing.
+    async fn joined(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
+        let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = self.writing;
+        let sent: Vec<usize> =
+            plan.key.iter().chain(self.columns.iter().filter(|column| !plan.key.contains(column))).copied().collect();
+        let drop = format!("DROP TEMPORARY TABLE IF EXISTS {SENT}");
+        batch::run(connection, drop.clone(), FAILED).await?;
+        let columns = sent.iter().map(|&column| format!("c{column} {}", plan.types[column])).collect::<Vec<_>>();
+        let key = plan.key.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
+        let create =
+            format!("CREATE TEMPORARY TABLE {SENT} ({}, PRIMARY KEY ({key})) ENGINE=InnoDB", columns.join(", "));
+        batch::run(connection, create, FAILED).await?;
+        let size = |row: usize| sent.iter().map(|&column| size_of(changes.rows().row(row).at(column))).sum();
+        let pieces = pieces(rows, sent.len(), plan.server, size)
+            .map_err(|row| batch::too_large(plan.server).at_row(*step, row))?;
+        let names = sent.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
+        let head = format!("INSERT INTO {SENT} ({names})");
+        let places = format!("({})", vec!["?"; sent.len()].join(","));
+        for piece in pieces {
+            let mut arguments = MySqlArguments::default();
+            for &row in piece {
+                plan.bind(&mut arguments, changes, row, &sent, *step)?;
+            }
+            batch::execute(connection, batch::values(&head, &places, piece.len()), arguments, piece.len() == ROWS)
+                .await
+                .map_err(|cause| failed(FAILED, cause).with("table", plan.stream.name()))?;
+        }
+        let same_key =
+            plan.key.iter().map(|&column| Ok(format!("t.{} = u.c{column}", quoted(plan.field(column).name())?)));
+        let sql = format!(
+            "UPDATE {SENT} AS u STRAIGHT_JOIN {} AS t ON {} SET {}",
+            plan.table,
+            same_key.collect::<Result<Vec<_>>>()?.join(" AND "),
+            self.sets(|column| Ok(format!("u.c{column}")))?
+        );
+        batch::run(connection, sql, FAILED).await.map_err(|error| error.with("table", plan.stream.name()))?;
+        batch::run(connection, drop, FAILED).await
+    }
+}
+
+/// Deletes rows that are locked.
+pub(crate) async fn delete(connection: &mut MySqlConnection, writing: &Writing<'_>, rows: &[usize]) -> Result<()> {
+    for piece in rows.chunks(ROWS / 2) {
+        match delete_piece(connection, writing, piece).await {
+            // Somebody refers to a row. The statement was undone as a whole; one by one the row can be named.
+            Err(error) if error.kind() == ErrorKind::Data => {
+                for &row in piece {
+                    delete_piece(connection, writing, &[row]).await.map_err(|error| {
+                        if error.kind() == ErrorKind::Data { error.at_row(writing.incoming.step, row) } else { error }
+                    })?;
+                }
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+async fn delete_piece(connection: &mut MySqlConnection, writing: &Writing<'_>, rows: &[usize]) -> Result<()> {
+    let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = writing;
+    let mut arguments = MySqlArguments::default();
+    for &row in rows {
+        plan.bind(&mut arguments, changes, row, &plan.key, *step)?;
+    }
+    let sql = format!("DELETE t FROM {} AS t WHERE {}", plan.table, plan.has_one_key_of(rows.len())?);
+    batch::execute(connection, sql, arguments, rows.len() == 1)
+        .await
+        .map(drop)
+        .map_err(|cause| failed("the rows cannot be deleted", cause).with("table", plan.stream.name()))
+}
