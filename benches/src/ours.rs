@@ -6,7 +6,7 @@ use std::time::Instant;
 use sync_core::engine::Pipeline;
 use sync_core::{Engine, Sink, StreamSpec};
 use sync_rest::{Rest, get};
-use sync_sql::{Postgres, Sqlite};
+use sync_sql::{MySql, Postgres, Sqlite};
 use sync_store_sql::SqlStore;
 
 use crate::Result;
@@ -52,6 +52,7 @@ async fn open(to: &str) -> Result<(Arc<dyn Sink>, SqlStore)> {
         Some(("postgres", _)) => {
             (Arc::new(Postgres::connect(to).await?), SqlStore::connect(to).await?)
         }
+        Some(("mysql", _)) => (Arc::new(MySql::connect(to).await?), SqlStore::connect(to).await?),
         _ => (Arc::new(Sqlite::open(to).await?), SqlStore::open_sqlite(to).await?),
     })
 }
