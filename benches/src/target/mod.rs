@@ -59,6 +59,6 @@ fn assignments(of: impl Fn(&str) -> String) -> String {
 
 /// The numbers of `2024-01-01T00:00:00Z`: year, month, day, hour, minute, second.
 fn parts(instant: &str) -> Result<[u16; 6]> {
-    let number = |from: usize, until: usize| Ok::<u16, std::num::ParseIntError>(instant[from..until].parse()?);
+    let number = |from: usize, until: usize| instant[from..until].parse::<u16>();
     Ok([number(0, 4)?, number(5, 7)?, number(8, 10)?, number(11, 13)?, number(14, 16)?, number(17, 19)?])
 }
