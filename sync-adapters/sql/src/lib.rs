@@ -59,6 +59,10 @@
 //!
 //! # Opening
 //!
+//! Connections to PostgreSQL, MySQL and MariaDB are encrypted where the server offers it. An address that ends with
+//! `?sslmode=verify-full` (PostgreSQL) or `?ssl-mode=VERIFY_IDENTITY` (MySQL, MariaDB) demands it, and looks at the
+//! certificate.
+//!
 //! ```no_run
 //! # #[cfg(feature = "sqlite")]
 //! # async fn open() -> sync_core::Result<()> {
@@ -70,6 +74,8 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod catalog;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod classified;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -78,11 +84,15 @@ mod keyset;
 mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod number;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod scope;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -43,6 +43,12 @@ pub(crate) fn id(stage: &StageName, stream: &StreamSpec) -> String {
     both.to_hex()[..24].to_owned()
 }
 
+/// The table that holds the staged rows of a stream.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn plain_table(stage: &StageName, stream: &StreamSpec) -> String {
+    format!("_sync_stage_{}", id(stage, stream))
+}
+
 /// The names of the columns that a change names, as a stage keeps them: positions would not survive another declaration.
 pub(crate) fn named(stream: &StreamSpec, fields: &FieldSet) -> String {
     let names = stream.schema().fields().iter().map(Field::name).enumerate();
@@ -101,10 +107,11 @@ impl Staged<'_> {
     /// Takes the mark from the rows that are staged.
     pub(crate) fn unmark(&self, mark: &str) -> Result<String> {
         Ok(format!(
-            "UPDATE {} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND EXISTS (SELECT 1 FROM {} s WHERE {})",
+            "UPDATE {} SET {mark} = NULL WHERE {mark} IS NOT NULL AND ({}) IN (SELECT {} FROM {})",
             self.target,
-            self.stage,
-            self.same_key()?
+            crate::ident::list(self.publish.stream.key_columns().iter().map(String::as_str))?,
+            key(&self.publish.stream)?,
+            self.stage
         ))
     }
 

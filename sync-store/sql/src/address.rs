@@ -3,6 +3,8 @@
 use sync_core::{Error, Result};
 
 use crate::SqlStore;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use crate::{database::Database, driver::Server};
 
 /// What an address should look like. Nothing of the given one is repeated: it may hold a password anywhere.
 const FORM: &str = "the address of the state store is none: it should look like sqlite:shop.db, \
@@ -41,7 +43,7 @@ async fn postgres(url: &str) -> Result<SqlStore> {
     };
     let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or_default());
     SqlStore::opened(("database", name), async {
-        crate::driver::postgres::open(options).await.map(crate::database::Database::Postgres)
+        crate::driver::postgres::open(options).await.map(|pool| Database::Postgres(Server(pool)))
     })
     .await
 }
@@ -53,7 +55,7 @@ async fn mysql(url: &str) -> Result<SqlStore> {
     let options = options.timezone(String::from("+00:00")).charset("utf8mb4").set_names(true);
     let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or_default());
     SqlStore::opened(("database", name), async {
-        crate::driver::mysql::open(options).await.map(crate::database::Database::MySql)
+        crate::driver::mysql::open(options).await.map(|pool| Database::MySql(Server(pool)))
     })
     .await
 }

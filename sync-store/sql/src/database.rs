@@ -7,15 +7,14 @@ use crate::statement::{Statement, Value};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// A pool of connections.
-#[derive(Clone)]
+/// Connections to a database.
 pub(crate) enum Database {
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::SqlitePool),
+    Sqlite(crate::driver::sqlite::File),
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::PgPool),
+    Postgres(crate::driver::Server<sqlx::Postgres>),
     #[cfg(feature = "mysql")]
-    MySql(sqlx::MySqlPool),
+    MySql(crate::driver::Server<sqlx::MySql>),
 }
 
 /// A transaction that may write. Dropped, it is rolled back.
@@ -79,13 +78,12 @@ impl Database {
     /// Begins a transaction that may write.
     pub(crate) async fn begin(&self) -> Result<Transaction> {
         Ok(match self {
-            // It takes the write lock at once, so that it can never fail half-way for want of it.
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite(file) => Transaction::Sqlite(file.begin().await?),
             #[cfg(feature = "postgres")]
-            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            Self::Postgres(server) => Transaction::Postgres(server.begin().await?),
             #[cfg(feature = "mysql")]
-            Self::MySql(pool) => Transaction::MySql(pool.begin().await?),
+            Self::MySql(server) => Transaction::MySql(server.begin().await?),
         })
     }
 
@@ -93,7 +91,7 @@ impl Database {
     pub(crate) async fn begin_alone(&self) -> Result<Alone> {
         #[cfg(feature = "mysql")]
         let guard = match self {
-            Self::MySql(pool) => Some(crate::driver::mysql::lock_out_others(pool).await?),
+            Self::MySql(server) => Some(crate::driver::mysql::lock_out_others(&server.0).await?),
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             _ => None,
         };
@@ -116,21 +114,28 @@ impl Database {
     /// Runs one statement as a transaction of its own, and says how many rows it found.
     pub(crate) async fn execute(&self, statement: Statement) -> Result<u64> {
         let (text, values) = statement.spoken(self.dialect());
-        each!(Self, self, pool => {
-            Ok(bound!(sqlx::query(AssertSqlSafe(text)), values).execute(pool).await?.rows_affected())
+        each!(Self, self, connections => {
+            let mut writer = connections.writer().await?;
+            Ok(bound!(sqlx::query(AssertSqlSafe(text)), values).execute(&mut *writer).await?.rows_affected())
         })
     }
 
     /// Reads rows.
     pub(crate) async fn rows<T: Record>(&self, statement: Statement) -> Result<Vec<T>> {
         let (text, values) = statement.spoken(self.dialect());
-        each!(Self, self, pool => bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(pool).await)
+        each!(Self, self, connections => {
+            let mut reader = connections.reader().await?;
+            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(&mut *reader).await
+        })
     }
 
     /// Reads the first row.
     pub(crate) async fn row<T: Record>(&self, statement: Statement) -> Result<Option<T>> {
         let (text, values) = statement.spoken(self.dialect());
-        each!(Self, self, pool => bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(pool).await)
+        each!(Self, self, connections => {
+            let mut reader = connections.reader().await?;
+            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut *reader).await
+        })
     }
 }
 

@@ -93,7 +93,7 @@ use error::{from_commit, from_sql};
 /// A state store in a SQL database. Cheap to clone; all clones share its connections.
 #[derive(Clone)]
 pub struct SqlStore {
-    database: Database,
+    database: Arc<Database>,
     /// Which database it is, for errors: without an account, without a password.
     place: Arc<Place>,
 }
@@ -126,7 +126,7 @@ impl SqlStore {
 
     #[cfg(feature = "sqlite")]
     async fn with_sqlite(options: sqlx::sqlite::SqliteConnectOptions, path: &Path) -> Result<Self> {
-        let open = async { driver::sqlite::open(options).await.map(Database::Sqlite) };
+        let open = async { driver::sqlite::File::open(options).await.map(Database::Sqlite) };
         Self::opened(("file", path.display().to_string()), open).await
     }
 
@@ -134,7 +134,7 @@ impl SqlStore {
         let named = |error: Error| error.with(place.0, &place.1);
         let database = open.await.map_err(|cause| named(from_sql("the state store cannot be opened", cause)))?;
         migration::migrate(&database).await.map_err(named)?;
-        Ok(Self { database, place: Arc::new(place) })
+        Ok(Self { database: Arc::new(database), place: Arc::new(place) })
     }
 
     async fn begin(&self) -> Result<Transaction> {

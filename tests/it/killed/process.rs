@@ -96,7 +96,7 @@ enum Then {
 impl Moment {
     fn random(random: &mut Random, server: bool) -> Self {
         // Behind a server most of them within a unit, which is after an even number of marks.
-        let marks = random.below(10);
+        let marks = random.below(12);
         let marks = if server { marks + marks % 2 * random.below(2) } else { marks };
         let then = match random.below(5) {
             0 if server => Then::WaitFor(Seen::Commit, Duration::from_micros(random.below(2000))),

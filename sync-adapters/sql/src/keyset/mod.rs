@@ -7,6 +7,8 @@ mod position;
 mod settings;
 mod walk;
 
-pub(crate) use position::{Place, by_time, order, version};
+#[cfg(feature = "postgres")]
+pub(crate) use position::order;
+pub(crate) use position::{Place, by_time, version};
 pub(crate) use settings::Settings;
 pub(crate) use walk::{Ask, MOST_BYTES, Page, Start, Tables, read};

@@ -40,10 +40,7 @@ impl Postgres {
     /// `Config` when the address cannot be read, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let options: PgConnectOptions =
-            url.parse().map_err(|_| Error::config("the address of the database cannot be read: it should look like postgres://user:password@host:port/database"))?;
-        let options = options.application_name("sync");
-        let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or("postgres"));
+        let (options, name) = address(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(30))
@@ -65,6 +62,14 @@ impl Postgres {
             tables.remove(table);
         }
     }
+}
+
+/// How to connect to this address, and what the database is called in reports: without user and password.
+fn address(url: &str) -> Result<(PgConnectOptions, String)> {
+    let options: PgConnectOptions =
+        url.parse().map_err(|_| Error::config("the address of the database cannot be read: it should look like postgres://user:password@host:port/database"))?;
+    let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or("postgres"));
+    Ok((options.application_name("sync"), name))
 }
 
 impl fmt::Debug for Postgres {

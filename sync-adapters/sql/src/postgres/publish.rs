@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use sync_core::model::{Absent, Changes, Field, FieldSet, Mark, Op, Outcome, Rows, Tally};
+use sync_core::model::{Absent, Changes, Mark, Op, Outcome, Rows, Tally};
 use sync_core::sink::{Guard, Publish, StepReport, WriteMode};
 use sync_core::{Error, ErrorKind, Key, Result, Value};
 
@@ -14,7 +14,8 @@ use super::schema;
 use super::scope::Condition;
 use super::stage;
 use super::write::{Writing, execute};
-use crate::ident::quoted;
+use crate::classified::Incoming;
+use crate::staged::{Gone, Staged, column, fields, kept_back, key};
 
 /// Staged rows that are looked at and written together.
 const CHUNK: usize = 5000;
@@ -26,89 +27,54 @@ pub(crate) async fn publish(connection: &mut PgConnection, step: usize, publish:
         return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
     }
     let plan = Plan::of(stream)?;
-    let staged = Staged { publish, plan: &plan, table: stage::table(&publish.stage, stream)? };
+    let staged = Staged { publish, stage: stage::table(&publish.stage, stream)?, target: plan.table.clone() };
+    let publishing = Publishing { publish, plan: &plan, staged: &staged };
     let tally = if publish.keys_only {
-        staged.compare_keys(connection).await?
+        publishing.compare_keys(connection).await?
     } else {
-        match staged.fill_empty_target(connection).await? {
+        match publishing.fill_empty_target(connection).await? {
             Some(tally) => tally,
-            None => staged.merge(connection, step).await?,
+            None => publishing.merge(connection, step).await?,
         }
     };
-    let absent = staged.deal_with_absent(connection).await?;
+    let absent = publishing.deal_with_absent(connection).await?;
     stage::discard(connection, &publish.stage, stream).await?;
     Ok(StepReport::Published { staged: tally, absent })
 }
 
-struct Staged<'p> {
+struct Publishing<'p> {
     publish: &'p Publish,
     plan: &'p Plan<'p>,
-    table: String,
+    staged: &'p Staged<'p>,
 }
 
-impl Staged<'_> {
-    fn key(&self) -> Result<String> {
-        stage::columns(self.publish.stream.key_columns().iter().map(String::as_str))
-    }
-
-    /// The condition that `s`, a staged row, and `t`, a target row, have one key.
-    fn same_key(&self) -> Result<String> {
-        let names = self.publish.stream.key_columns().iter();
-        let parts = names.map(|name| Ok(format!("s.{} = t.{}", stage::column(name)?, quoted(name)?)));
-        Ok(parts.collect::<Result<Vec<_>>>()?.join(" AND "))
-    }
-
+impl Publishing<'_> {
     /// A key listing writes no row, but the marks of those it names; it says which rows the target has.
     async fn compare_keys(&self, connection: &mut PgConnection) -> Result<Tally> {
-        let (key, same, stage, target) = (self.key()?, self.same_key()?, &self.table, &self.plan.table);
-        let listed = number(connection, format!("SELECT count(*) FROM {stage}")).await?;
-        let distinct =
-            number(connection, format!("SELECT count(*) FROM (SELECT DISTINCT {key} FROM {stage}) d")).await?;
-        let mut unmarked = String::new();
-        if let Absent::Mark(mark) = &self.publish.absent {
-            let mark = name(mark)?;
-            // A row that is named again is no longer missing.
-            let clear = format!(
-                "UPDATE {target} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
-            );
-            let cleared = execute(connection, clear, Vec::new(), "the marks cannot be cleared").await?;
-            if cleared > 0 {
-                unmarked = format!("{cleared}");
+        let listed = number(connection, self.staged.listed()).await?;
+        let distinct = number(connection, self.staged.distinct()?).await?;
+        let present = number(connection, self.staged.present()?).await?;
+        let unmarked = match &self.publish.absent {
+            Absent::Mark(mark) => {
+                let clear = self.staged.unmark(&name(mark)?)?;
+                execute(connection, clear, Vec::new(), "the marks cannot be cleared").await?
             }
-        }
-        let present = number(
-            connection,
-            format!("SELECT count(*) FROM (SELECT DISTINCT {key} FROM {stage}) s WHERE EXISTS (SELECT 1 FROM {target} t WHERE {same})"),
-        )
-        .await?;
-        let updated = unmarked.parse::<u64>().unwrap_or_default();
-        let mut tally = Tally::new();
-        tally.add(Outcome::Updated, updated);
-        tally.add(Outcome::Unchanged, present - updated);
-        tally.add(Outcome::Missing, distinct - present);
-        tally.add(Outcome::Duplicate, listed - distinct);
-        Ok(tally)
+            _ => 0,
+        };
+        Ok(Staged::compared(listed, distinct, present, unmarked))
     }
 
     /// Into an empty target, one statement carries everything, unless a key stands twice or a row is refused.
     async fn fill_empty_target(&self, connection: &mut PgConnection) -> Result<Option<Tally>> {
         let odd = format!(
             "SELECT (EXISTS (SELECT 1 FROM {}) OR EXISTS (SELECT 1 FROM {} WHERE op <> 0))::int::bigint",
-            self.plan.table, self.table
+            self.staged.target, self.staged.stage
         );
         if !self.publish.skip.is_empty() || number(connection, odd).await? > 0 {
             return Ok(None);
         }
-        let from = stage::columns(self.publish.stream.schema().fields().iter().map(Field::name))?;
-        let fill = format!(
-            "INSERT INTO {} ({}) SELECT {from} FROM {} ORDER BY {}",
-            self.plan.table,
-            self.plan.columns,
-            self.table,
-            self.key()?
-        );
         schema::run(connection, "SAVEPOINT fill".to_owned(), "no savepoint").await?;
-        match execute(connection, fill, Vec::new(), "the rows cannot be published").await {
+        match execute(connection, self.staged.fill()?, Vec::new(), "the rows cannot be published").await {
             Ok(rows) => {
                 schema::run(connection, "RELEASE SAVEPOINT fill".to_owned(), "no savepoint").await?;
                 let mut tally = Tally::new();
@@ -127,11 +93,11 @@ impl Staged<'_> {
     /// Piece by piece in key order, each row classified before it is written.
     async fn merge(&self, connection: &mut PgConnection, step: usize) -> Result<Tally> {
         let stream = &self.publish.stream;
-        let asked = self.plan.asked(&self.plan.all(), |field| stage::column(field.name()))?;
+        let asked = self.plan.asked(&self.plan.all(), |field| column(field.name()))?;
         let declare = format!(
             "DECLARE staged NO SCROLL CURSOR FOR SELECT op::bigint, fields, {asked} FROM {} ORDER BY {}, seq",
-            self.table,
-            self.key()?
+            self.staged.stage,
+            key(stream)?
         );
         schema::run(connection, declare, "the stage cannot be read").await?;
         let mut tally = Tally::new();
@@ -181,7 +147,7 @@ impl Staged<'_> {
             mark.op = if row.try_get::<i64, _>(0).map_err(unread)? == 0 { Op::Upsert } else { Op::Delete };
             mark.fields = match row.try_get::<Option<String>, _>(1).map_err(unread)? {
                 None => None,
-                Some(names) => Some(fields_of(&names, self.plan)?),
+                Some(names) => Some(fields(&self.publish.stream, &names)?),
             };
             Ok(Changes::marked(page, vec![mark]))
         };
@@ -227,49 +193,54 @@ impl Staged<'_> {
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, changes: &Changes) -> Result<Tally> {
-        let writing =
-            Writing { plan: self.plan, changes, rules: self.publish.rules(), expect: &[], step, insert_first: false };
+        let writing = Writing {
+            plan: self.plan,
+            incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
+            insert_first: false,
+        };
         Ok(writing.write(connection).await?.into_iter().collect())
     }
 
     /// Deletes or marks the rows in scope that the stage does not name, if they are not too many.
     async fn deal_with_absent(&self, connection: &mut PgConnection) -> Result<Tally> {
-        let mut tally = Tally::new();
         if self.publish.absent == Absent::Keep || self.publish.mode != WriteMode::Upsert {
-            return Ok(tally);
+            return Ok(Tally::new());
         }
         self.name_spared(connection).await?;
-        schema::run(connection, format!("ANALYZE {}", self.table), "the stage cannot be looked through").await?;
+        let analyze = format!("ANALYZE {}", self.staged.stage);
+        schema::run(connection, analyze, "the stage cannot be looked through").await?;
         let scope = Condition::of(&self.publish.stream, &self.publish.rows)?;
         let mark = match &self.publish.absent {
             Absent::Mark(column) => Some(name(column)?),
             _ => None,
         };
-        let unmarked = mark.as_ref().map_or_else(String::new, |mark| format!(" AND t.{mark} IS NULL"));
-        let absent = format!(
-            "{}{unmarked} AND NOT EXISTS (SELECT 1 FROM {} s WHERE {})",
-            scope.sql,
-            self.table,
-            self.same_key()?
-        );
-        let gone = self.count(connection, &scope, &absent).await?;
-        let present = self.count(connection, &scope, &format!("{}{unmarked}", scope.sql)).await?;
-        if gone == 0 {
+        let gone = self.staged.gone(&scope.sql, mark)?;
+        let count = count(connection, gone.count(), &scope).await?;
+        let present = self::count(connection, gone.count_present(), &scope).await?;
+        if let Some(tally) = gone.withheld(count, present) {
             return Ok(tally);
         }
-        if !self.publish.most.allows(gone, present) {
-            tally.add(Outcome::Withheld, gone);
-            return Ok(tally);
-        }
-        let sql = match mark {
-            Some(mark) => format!("UPDATE {} AS t SET {mark} = now() WHERE {absent}", self.plan.table),
-            None => format!("DELETE FROM {} AS t WHERE {absent}", self.plan.table),
-        };
-        let done = scope.bind(sqlx::query(AssertSqlSafe(sql))).execute(connection).await.map_err(|cause| {
-            failed("the rows that are gone cannot be removed", cause).with("table", self.publish.stream.name())
-        })?;
-        tally.add(Outcome::Deleted, done.rows_affected());
+        let mut tally = Tally::new();
+        tally.add(Outcome::Deleted, self.remove(connection, &gone, &scope).await?);
         Ok(tally)
+    }
+
+    async fn remove(&self, connection: &mut PgConnection, gone: &Gone<'_>, scope: &Condition) -> Result<u64> {
+        let stream = &self.publish.stream;
+        schema::run(connection, "SAVEPOINT gone".to_owned(), "no savepoint").await?;
+        let sql = gone.remove("now()", "DELETE FROM");
+        let removed = scope.bind(sqlx::query(AssertSqlSafe(sql))).execute(&mut *connection).await;
+        match removed.map_err(|cause| failed("the rows that are gone cannot be removed", cause)) {
+            Ok(removed) => {
+                schema::run(connection, "RELEASE SAVEPOINT gone".to_owned(), "no savepoint").await?;
+                Ok(removed.rows_affected())
+            }
+            Err(error) if error.kind() == ErrorKind::Data => {
+                schema::run(connection, "ROLLBACK TO SAVEPOINT gone".to_owned(), "no savepoint").await?;
+                Err(kept_back(stream, error, &referring(connection, &self.staged.target).await?))
+            }
+            Err(error) => Err(error.with("table", stream.name())),
+        }
     }
 
     /// Adds the keys of rows that were listed and could not be staged, so that they do not seem absent.
@@ -295,29 +266,33 @@ impl Staged<'_> {
         let values: Vec<String> = sent.iter().map(|&column| plan.sent(sent, column)).collect();
         let sql = format!(
             "INSERT INTO {} ({}, op) SELECT {}, 0 FROM {}",
-            self.table,
-            self.key()?,
+            self.staged.stage,
+            key(&self.publish.stream)?,
             values.join(", "),
             plan.unnest(sent, 1, &[])
         );
         execute(connection, sql, arrays, "the keys cannot be staged").await.map(drop)
     }
-
-    async fn count(&self, connection: &mut PgConnection, scope: &Condition, condition: &str) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {} t WHERE {condition}", self.plan.table);
-        let row = scope
-            .bind(sqlx::query(AssertSqlSafe(sql)))
-            .fetch_one(connection)
-            .await
-            .map_err(|cause| failed("the rows in scope cannot be counted", cause))?;
-        Ok(row.get::<i64, _>(0).cast_unsigned())
-    }
 }
 
-fn fields_of(names: &str, plan: &Plan<'_>) -> Result<FieldSet> {
-    let names: Vec<String> = serde_json::from_str(names)
-        .map_err(|cause| Error::new(ErrorKind::Schema, "the stage was written by another release").caused_by(cause))?;
-    Ok(names.iter().filter_map(|name| plan.stream.schema().index(name)).collect())
+/// Tables whose rows refer to rows of this one.
+async fn referring(connection: &mut PgConnection, table: &str) -> Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass($1)",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+    .map_err(|cause| failed("the keys of other tables cannot be looked at", cause))
+}
+
+async fn count(connection: &mut PgConnection, sql: String, scope: &Condition) -> Result<u64> {
+    let row = scope
+        .bind(sqlx::query(AssertSqlSafe(sql)))
+        .fetch_one(connection)
+        .await
+        .map_err(|cause| failed("the rows in scope cannot be counted", cause))?;
+    Ok(row.get::<i64, _>(0).cast_unsigned())
 }
 
 async fn number(connection: &mut PgConnection, sql: String) -> Result<u64> {

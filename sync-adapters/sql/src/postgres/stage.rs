@@ -12,25 +12,11 @@ use super::query::{Plan, arrays};
 use super::schema;
 use super::write::execute;
 use crate::ident::quoted;
-
-/// A stream's column in the stage, quoted. With the prefix, no name that a stream declares means anything here; a hash
-/// stands for names that would be too long.
-pub(crate) fn column(name: &str) -> Result<String> {
-    if name.len() <= 60 {
-        return quoted(&format!("c_{name}"));
-    }
-    quoted(&format!("h_{}", &blake3::hash(name.as_bytes()).to_hex()[..40]))
-}
-
-/// Columns in the stage, quoted, separated by commas.
-pub(crate) fn columns<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<String> {
-    Ok(names.into_iter().map(column).collect::<Result<Vec<_>>>()?.join(", "))
-}
+use crate::staged::{column, columns, named, plain_table};
 
 /// The table that holds the staged rows of a stream, quoted.
 pub(crate) fn table(stage: &StageName, stream: &StreamSpec) -> Result<String> {
-    let both = blake3::hash(format!("{}\0{}", stage.as_str(), stream.name()).as_bytes());
-    quoted(&format!("_sync_stage_{}", &both.to_hex()[..24]))
+    quoted(&plain_table(stage, stream))
 }
 
 /// Whether there is such a stage.
@@ -76,20 +62,8 @@ pub(crate) async fn append(connection: &mut PgConnection, step: usize, stage: &S
     let rows: Vec<usize> = (0..stage.changes.len()).collect();
     let mut sent = arrays(&plan, &stage.changes, &rows, &all, step)?;
     sent.push(Column::Int(stage.changes.iter().map(|change| Some(i64::from(change.op() == Op::Delete))).collect()));
-    sent.push(Column::Text(
-        stage
-            .changes
-            .iter()
-            .map(|change| {
-                let names = |fields: &sync_core::model::FieldSet| {
-                    let names: Vec<&str> = fields.iter().map(|column| plan.field(column).name()).collect();
-                    serde_json::to_string(&names)
-                        .map_err(|cause| Error::internal("names of columns cannot be written").caused_by(cause))
-                };
-                change.fields().map(names).transpose()
-            })
-            .collect::<Result<_>>()?,
-    ));
+    let fields = stage.changes.iter().map(|change| change.fields().map(|fields| named(stream, fields)));
+    sent.push(Column::Text(fields.collect()));
     let values: Vec<String> = all.iter().map(|&column| plan.sent(&all, column)).collect();
     let sql = format!(
         "INSERT INTO {} ({}, op, fields) SELECT {}, u.c{}::smallint, u.c{} FROM {} ORDER BY u.ord",

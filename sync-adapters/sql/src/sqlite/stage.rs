@@ -1,7 +1,7 @@
 //! Staged rows: a plain append, out of sight, as fast as SQLite writes.
 
 use rusqlite::{Connection, OptionalExtension};
-use sync_core::model::{Field, FieldSet, Op, Outcome, StreamSpec};
+use sync_core::model::{Field, Op, Outcome, StreamSpec};
 use sync_core::sink::{Publish, Stage};
 use sync_core::state::StageName;
 use sync_core::{Error, ErrorKind, Result};
@@ -12,6 +12,7 @@ use super::schema;
 use super::value::{Scratch, declared_type};
 use super::write::{bind, unprepared};
 use crate::ident::quoted;
+use crate::staged::{column, columns, key, named, plain_column, plain_table};
 
 /// The order in which rows were staged.
 pub(crate) const SEQ: &str = "seq";
@@ -22,33 +23,9 @@ pub(crate) const OP: &str = "op";
 /// The names of the columns that a change names, as JSON; null when it names all.
 pub(crate) const FIELDS: &str = "fields";
 
-/// A stream's column in the stage, quoted. With the prefix, no name that a stream declares means anything here.
-pub(crate) fn column(name: &str) -> Result<String> {
-    quoted(&plain_column(name))
-}
-
-fn plain_column(name: &str) -> String {
-    format!("c_{name}")
-}
-
-/// Columns in the stage, quoted, separated by commas.
-pub(crate) fn columns<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<String> {
-    Ok(names.into_iter().map(column).collect::<Result<Vec<_>>>()?.join(", "))
-}
-
-/// The key columns in the stage.
-pub(crate) fn key(stream: &StreamSpec) -> Result<String> {
-    columns(stream.key_columns().iter().map(String::as_str))
-}
-
 /// The table that holds the staged rows of a stream, quoted.
 pub(crate) fn table(stage: &StageName, stream: &StreamSpec) -> Result<String> {
     quoted(&plain_table(stage, stream))
-}
-
-fn plain_table(stage: &StageName, stream: &StreamSpec) -> String {
-    let both = blake3::hash(format!("{}\0{}", stage.as_str(), stream.name()).as_bytes());
-    format!("_sync_stage_{}", &both.to_hex()[..24])
 }
 
 /// Whether anything was ever staged under this name.
@@ -165,22 +142,6 @@ pub(crate) fn append(connection: &Connection, step: usize, stage: &Stage) -> Res
         put().map_err(|error| if error.kind() == ErrorKind::Data { error.at_row(step, row) } else { error })?;
     }
     Ok(vec![Outcome::Staged; stage.changes.len()])
-}
-
-/// The names of the columns a change names: positions would not survive another declaration.
-fn named(stream: &StreamSpec, fields: &FieldSet) -> String {
-    let names = names(stream).enumerate().filter(|(column, _)| fields.contains(*column)).map(|(_, name)| name);
-    serde_json::Value::from(names.collect::<Vec<_>>()).to_string()
-}
-
-/// The columns that a staged change names.
-///
-/// # Errors
-/// `Internal` when it is no list of names.
-pub(crate) fn fields(stream: &StreamSpec, named: &str) -> Result<FieldSet> {
-    let names: Vec<String> = serde_json::from_str(named)
-        .map_err(|cause| Error::internal("the columns of a staged change cannot be read").caused_by(cause))?;
-    Ok(names.iter().filter_map(|name| stream.schema().index(name)).collect())
 }
 
 /// Forgets staged rows, and says how many they were.

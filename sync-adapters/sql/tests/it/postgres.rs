@@ -91,6 +91,19 @@ async fn a_scattered_first_load_is_staged_published_and_leaves_nothing_behind() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_gone_but_referred_to_are_no_fault_of_a_row_that_came() {
+    let world = World::new(MemorySource::of([orders()]).page(100).listing(Listing::Rows)).await;
+    (1..=3).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+    world.run(RunOptions::incremental()).await;
+    world.ask("CREATE TABLE parts (id bigint REFERENCES orders (id)); INSERT INTO parts VALUES (2)").await;
+    world.source.delete("orders", &Key::new([2]));
+    let report = world.engine.run_with("shop", RunOptions::reconcile()).await.unwrap();
+    let said = format!("{report}");
+    assert!(said.contains("rows of parts refer to some of them: remove those first"), "{said}");
+    assert_eq!(count(&report, Outcome::Rejected), 0, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_unchanged_write_no_log() {
     // The log is the whole server's: this one is nobody else's.
     let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();

@@ -17,3 +17,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most connections to a server. A store makes short calls: a few carry many pipelines.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const CONNECTIONS: u32 = 5;
+
+/// Where connections to a server come from: any will do, to read and to write.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) struct Server<DB: sqlx::Database>(pub(crate) sqlx::Pool<DB>);
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl<DB: sqlx::Database> Server<DB> {
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, DB>, sqlx::Error> {
+        self.0.begin().await
+    }
+
+    pub(crate) async fn writer(&self) -> Result<sqlx::pool::PoolConnection<DB>, sqlx::Error> {
+        self.0.acquire().await
+    }
+
+    pub(crate) async fn reader(&self) -> Result<sqlx::pool::PoolConnection<DB>, sqlx::Error> {
+        self.0.acquire().await
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 use sync_core::ErrorKind;
 
 use crate::error::Meaning;
@@ -12,16 +13,48 @@ use crate::error::Meaning;
 /// to publish a first load.
 const BUSY: Duration = Duration::from_secs(60);
 
-pub(crate) async fn open(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full).busy_timeout(BUSY);
-    // One connection to write and one to read: a third would only wait for the first.
-    SqlitePoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(BUSY)
-        // There is no server that could have gone, and asking costs as much as a statement.
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
+/// How long a reader waits for the first connection: longer than any call that is not itself waiting for a lock.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// A file, and one connection to it that does everything. A second one is opened when somebody wants to read while the
+/// first waits for the write lock: opening one costs as much as a run with nothing to do.
+pub(crate) struct File {
+    first: SqlitePool,
+    second: SqlitePool,
+}
+
+impl File {
+    /// Opens the first connection.
+    pub(crate) async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let options =
+            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full).busy_timeout(BUSY);
+        let one = || {
+            SqlitePoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(BUSY)
+                // There is no server that could have gone, and asking costs as much as a statement.
+                .test_before_acquire(false)
+        };
+        Ok(Self { second: one().connect_lazy_with(options.clone()), first: one().connect_with(options).await? })
+    }
+
+    /// Begins a transaction that takes the write lock at once, so that it can never fail half-way for want of it.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.first.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// The connection that writes.
+    pub(crate) async fn writer(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+        self.first.acquire().await
+    }
+
+    /// A connection to read from, which never waits for the write lock.
+    pub(crate) async fn reader(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+        match tokio::time::timeout(GRACE, self.first.acquire()).await {
+            Ok(first) => first,
+            Err(_) => self.second.acquire().await,
+        }
+    }
 }
 
 /// What a primary result code means (<https://www.sqlite.org/rescode.html>).

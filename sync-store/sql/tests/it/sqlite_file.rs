@@ -1,7 +1,9 @@
 //! What there is to a file alone.
 
+use std::time::Duration;
+
 use sync_core::ErrorKind;
-use sync_core::state::{FencingToken, StateStore};
+use sync_core::state::{FencingToken, RunQuery, StateStore};
 use sync_store_sql::SqlStore;
 
 use crate::HOUR;
@@ -29,4 +31,26 @@ async fn a_path_and_an_address_open_the_same_file() {
     let first = by_path.acquire("job", "a", HOUR, FencingToken(0)).await.unwrap();
     let second = by_address.acquire("job", "a", HOUR, FencingToken(0)).await.unwrap();
     assert!(second.token > first.token);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_does_not_wait_for_the_write_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let store = SqlStore::open_sqlite(&path).await.unwrap();
+    let sink = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    let publishing = sink.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move { store.acquire("job", "a", HOUR, FencingToken(0)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let all = RunQuery::default();
+    for _ in 0..3 {
+        let read = tokio::time::timeout(Duration::from_secs(10), store.runs(&all));
+        assert!(read.await.expect("a reader waits for the lock").unwrap().is_empty());
+    }
+    assert!(!writer.is_finished(), "the writer waits for the lock");
+    publishing.rollback().await.unwrap();
+    writer.await.unwrap().unwrap();
 }

@@ -105,16 +105,18 @@ async fn by_transaction(pool: &PgPool) -> Result<Horizon> {
 /// What is older than every transaction of this database, and than the present.
 ///
 /// Only connections to this database can write into its tables; those of vacuum do not write rows. Everything else counts,
-/// readers too: whoever has begun may still write. Outside of a transaction block, each statement looks anew.
+/// readers too: whoever has begun may still write. So does a command that is under way, though no transaction is shown: the
+/// second transaction of one message, or of COMMIT AND CHAIN, has the time at which the message came, and for a moment
+/// between the two none is shown. Outside of a transaction block, each statement looks anew.
 async fn by_clock(pool: &PgPool) -> Result<Horizon> {
     let unread = |cause| failed("the running transactions cannot be looked at", cause);
     let seen = sqlx::query(
         "SELECT pg_is_in_recovery(), pg_has_role('pg_read_all_stats', 'USAGE'), current_user::text,
                 count(*) FILTER (WHERE state = 'disabled'),
-                least(min(xact_start), statement_timestamp()) - $1 * interval '1 second',
-                extract(epoch FROM statement_timestamp() - min(xact_start))::bigint,
-                (array_agg(pid ORDER BY xact_start) FILTER (WHERE xact_start IS NOT NULL))[1]
-         FROM pg_stat_activity
+                least(min(began), statement_timestamp()) - $1 * interval '1 second',
+                extract(epoch FROM statement_timestamp() - min(began))::bigint,
+                (array_agg(pid ORDER BY began) FILTER (WHERE began IS NOT NULL))[1]
+         FROM pg_stat_activity, least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) began
          WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
            AND pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'",
     )

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Executor as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sync_core::model::{Frontier, FrontierProof, RowScope};
 use sync_core::source::SourceCapabilities;
-use sync_core::{BatchStream, Clock, Error, Feed, ReadRequest, Result, Source, StreamSpec, Value};
+use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec, Value};
 
+use super::address;
 use super::error::failed;
 use crate::catalog::ForeignKey;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, order};
@@ -71,10 +72,7 @@ impl PostgresSource {
     /// `Config` when the address cannot be read, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let options: PgConnectOptions =
-            url.parse().map_err(|_| Error::config("the address of the database cannot be read: it should look like postgres://user:password@host:port/database"))?;
-        let options = options.application_name("sync");
-        let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or("postgres"));
+        let (options, name) = address(url)?;
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(30))

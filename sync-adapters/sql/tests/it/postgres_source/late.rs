@@ -117,12 +117,33 @@ async fn what_commits_late_within_the_lookback_is_found_and_measured() {
     assert!(report.scopes[0].lateness >= Duration::from_millis(400), "{report}");
 }
 
+/// What the horizon relies on, as the server's manual leaves it open.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_stamps_with_the_time_that_it_shows_for_the_transaction() {
     let world = World::new("SELECT 1", &[]).await;
     let shown = "SELECT now() = xact_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     let sleeping = format!("BEGIN; SELECT pg_sleep(0.05); {shown}; COMMIT; {shown}");
     assert_eq!(world.sql(&sleeping).await.split_whitespace().collect::<Vec<_>>(), ["t", "t"]);
+    let mut connection = PgConnection::connect(&world.there.url()).await.unwrap();
+    let old = "SELECT now() = query_start AND now() < clock_timestamp() - interval '0.2 s' AS old FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    // One message with two transactions: the second is stamped with the arrival of the message.
+    let message = format!("BEGIN; SELECT pg_sleep(0.2); COMMIT; BEGIN; {old}; COMMIT");
+    let rows = connection.fetch_all(AssertSqlSafe(message)).await.unwrap();
+    let old: bool = sqlx::Row::try_get(rows.last().unwrap(), "old").unwrap();
+    assert!(old, "a command under way says how old the transactions may be that it goes on to begin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_other_databases_hold_nothing_back() {
+    let mut world = World::new(BY_TIME, &[by_time()]).await;
+    world.source = world.source.stamped_by_server();
+    let elsewhere = World::new(BY_TIME, &[]).await;
+    let other = in_a_transaction(&elsewhere, "INSERT INTO orders (id) VALUES (1)").await;
+    world.sql("INSERT INTO orders (id) VALUES (1)").await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    world.run(RunOptions::incremental()).await;
+    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
+    commit(other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +203,28 @@ async fn versions_about_which_the_server_proves_nothing_are_refused() {
     let mut numbered = World::new(BY_NUMBER, &[by_number()]).await;
     numbered.source = numbered.source.stamped_by_server();
     assert!(numbered.refused().await.contains("\"bigint\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_a_subscription_fills_is_not_stamped_by_this_server() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let there = server.database().await.unwrap();
+    there.client("ALTER SYSTEM SET wal_level = logical").await.unwrap();
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    there.client(&format!("{BY_TIME} CREATE PUBLICATION p FOR TABLE orders")).await.unwrap();
+    there.client("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
+    let mut world = World::on(server.database().await.unwrap(), BY_TIME, &[by_time()]).await;
+    let address = format!("host={} port={} dbname={}", there.host(), there.port(), there.name());
+    let account = format!("user={} password={}", there.user(), there.password());
+    let subscribe = "WITH (create_slot = false, slot_name = 's', copy_data = false)";
+    world.sql(&format!("CREATE SUBSCRIPTION s CONNECTION '{address} {account}' PUBLICATION p {subscribe}")).await;
+    world.source.check().await.unwrap();
+    world.source = world.source.stamped_by_server();
+    let refused = world.refused().await;
+    assert!(refused.contains("subscription") && refused.contains("lookback"), "{refused}");
+    world.sql("ALTER SUBSCRIPTION s DISABLE; ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s").await;
+    world.source.check().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

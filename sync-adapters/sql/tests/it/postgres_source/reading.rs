@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use sync_core::model::{Outcome, RowScope};
+use sync_core::model::{Field, Kind, Outcome, RowScope};
 use sync_core::{ReadRequest, RunOptions, Source, StreamSpec};
 
 use super::{BY_NUMBER, World, by_number};
@@ -99,6 +99,56 @@ async fn keys_in_the_order_of_a_language_lose_no_row_at_page_edges() {
     let report = world.run(RunOptions::incremental()).await;
     assert_eq!((report.ledger().fetched, world.rows("code").len()), (16, 16), "{report}");
     assert_eq!(world.run(RunOptions::reconcile()).await.ledger().count(Outcome::Deleted), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_every_type_tell_where_the_next_page_begins() {
+    let keys = [
+        ("uuid", Kind::Text, "gen_random_uuid()"),
+        ("bytea", Kind::Bytes, "decode(lpad(to_hex(i * 40), 4, '0'), 'hex')"),
+        ("numeric", Kind::Decimal { precision: 38, scale: 20 }, "i / 3::numeric"),
+        ("numeric(9,2)", Kind::Text, "-i / 7.0"),
+        ("real", Kind::Float, "i / 3.0::real"),
+        ("double precision", Kind::Float, "CASE i WHEN 1 THEN '-Infinity' WHEN 2 THEN '5e-324' ELSE 0.1 * i END"),
+        ("timestamptz", Kind::Timestamp, "'1890-01-01Z'::timestamptz + i * interval '1 microsecond'"),
+        ("timestamp", Kind::Timestamp, "'2026-10-25 02:59:59'::timestamp + i * interval '1 s'"),
+        ("date", Kind::Date, "'0001-01-03 BC'::date + i"),
+        ("time", Kind::Text, "'23:00'::time + i * interval '1 s'"),
+        ("interval", Kind::Text, "i * interval '-1 month 1 second'"),
+        ("varchar(5)", Kind::Text, "repeat('ä', i)"),
+        ("char(5)", Kind::Text, "repeat('x', i)"),
+        ("name", Kind::Text, "'n' || i"),
+        ("\"char\"", Kind::Text, "chr(64 + i)::\"char\""),
+        ("mood", Kind::Text, "(ARRAY['sad', 'ok', 'happy', 'a''b', 'Z'])[i]::mood"),
+        ("int[]", Kind::Text, "ARRAY[i, NULL, 3]"),
+        ("inet", Kind::Text, "'10.0.0.0'::inet + i"),
+        ("bit varying", Kind::Text, "i::bit(4)::bit varying"),
+        ("smallint", Kind::Int, "-i"),
+        ("xid8", Kind::UInt, "(i || '8446744073709551')::xid8"),
+        ("price", Kind::Decimal { precision: 9, scale: 2 }, "i * 1.01"),
+        ("jsonb", Kind::Json, "jsonb_build_object('a', i)"),
+    ];
+    let world = World::new(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'a''b', 'Z'); CREATE DOMAIN price AS numeric(9,2)",
+        &[],
+    )
+    .await;
+    for (number, (declared, kind, value)) in keys.into_iter().enumerate() {
+        let table = format!("keys{number}");
+        world.sql(&format!("CREATE TABLE {table} (k {declared} PRIMARY KEY); INSERT INTO {table} SELECT {value} FROM generate_series(1, 5) i")).await;
+        let stream = StreamSpec::new(table.as_str()).field(Field::new("k", kind)).key(["k"]);
+        let source = world.source.clone().page(1).table(stream);
+        source.check().await.unwrap();
+        let feed = source.feeds().await.unwrap().remove(0);
+        let batches: Vec<_> = source.read(ReadRequest::new(feed, Default::default())).collect().await;
+        let read: Vec<(usize, usize)> = batches
+            .into_iter()
+            .map(Result::unwrap)
+            .map(|batch| (batch.runs[0].changes.len(), batch.rejects.len()))
+            .collect();
+        let all = read.iter().fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
+        assert_eq!(all, (5, 0), "{declared}: {read:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
