@@ -51,7 +51,9 @@ impl Sink for Postgres {
             self.contended.note(stream.name(), is_conflict(&done));
         }
         match done {
-            Err(error) if error.kind() == ErrorKind::Schema => Err(self.explained(unit.steps, error).await),
+            Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Data) => {
+                Err(self.explained(unit.steps, error).await)
+            }
             done => done,
         }
     }

@@ -4,6 +4,8 @@
 mod conformance;
 mod copy;
 mod engine;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod faults;
 mod following;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod hostile;
