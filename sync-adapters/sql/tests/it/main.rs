@@ -1,6 +1,8 @@
 //! SQLite as a target, judged by the conformance suite and by a plain driver.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod chinook;
 mod conformance;
 mod copy;
 mod engine;

@@ -100,11 +100,14 @@ impl World {
         Self { server, source, database, engine, retries }
     }
 
-    /// With 50 rows that came with a first run, and a column of somebody else's.
+    /// With 50 rows that came with a first run and were changed by a second one, so that the sink looks before it writes,
+    /// and a column of somebody else's.
     pub(crate) async fn filled(server: Server, database: Database) -> Self {
         let world = Self::on(server, database).await;
-        (1..=50).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
-        world.run().await;
+        for (version, note) in [(0, "zeroth"), (1, "first")] {
+            (1..=50).for_each(|id| world.source.upsert("orders", row(id, version, note)));
+            world.run().await;
+        }
         world.ask("ALTER TABLE orders ADD COLUMN theirs int").await;
         world
     }
