@@ -132,9 +132,9 @@ async fn rows_that_are_unchanged_write_no_log() {
         assert_eq!(world.ask(&about(table)).await, "0", "records of the log about {table}");
     }
     let moves: u64 = world.ask(&about("_sync_checkpoint")).await.parse().unwrap();
-    assert!((1..=250).contains(&moves), "{moves} records about the checkpoint, of 100 units");
-    eprintln!("{written} bytes of log, {moves} records about the checkpoint");
-    assert!(written < 200_000, "{written} bytes of log for rows that did not change");
+    assert!((1..=60).contains(&moves), "{moves} records about the checkpoint");
+    // Measured: 13,792 bytes with 25 records about the checkpoint, whose page comes once as a whole.
+    assert!(written < 30_000, "{written} bytes of log for rows that did not change");
 }
 
 #[tokio::test(flavor = "multi_thread")]
