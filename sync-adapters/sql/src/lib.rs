@@ -72,11 +72,11 @@
 //! # }
 //! ```
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod keyset;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -89,10 +89,10 @@ mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use catalog::ForeignKey;
 #[cfg(feature = "mysql")]
-pub use mysql::MySql;
+pub use mysql::{MySql, MySqlSource};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]

@@ -101,9 +101,7 @@ pub(crate) fn settles_by_clock<T>(ask: &Ask<T>, cells: &[Cell<'_>], now: Timesta
         Err(_) => false,
         Ok(_) if !by_time(&ask.stream) => true,
         Ok(ValueRef::Timestamp(at)) => at <= now,
-        Ok(ValueRef::Date(day)) => {
-            Timestamp::from(chrono::NaiveDateTime::from(day).and_utc()) <= now
-        }
+        Ok(ValueRef::Date(day)) => Timestamp::from(chrono::NaiveDateTime::from(day).and_utc()) <= now,
         Ok(_) => false,
     }
 }

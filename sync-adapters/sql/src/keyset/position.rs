@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sync_core::model::{Disposition, Field, Kind};
-use sync_core::{Cursor, Error, ErrorKind, Result, StreamSpec, Value};
+use sync_core::{Cursor, Result, StreamSpec, Value};
 
 /// The version of the cursor's format.
 const FORMAT: u32 = 2;
@@ -54,18 +54,6 @@ pub(crate) fn by_time(stream: &StreamSpec) -> bool {
 /// Whether rows of this stream may come again without harm. A row that is appended would be there twice.
 pub(crate) fn may_repeat(stream: &StreamSpec) -> bool {
     stream.version_column().is_some() && stream.writes() != Disposition::Append
-}
-
-/// The most empty columns that are counted.
-pub(crate) const MOST_EMPTY: i64 = 1000;
-
-/// The error of rows that an ordering column is empty in: the pages would pass them by.
-pub(crate) fn never_found(stream: &StreamSpec, column: &str, rows: i64) -> Error {
-    let many = if rows >= MOST_EMPTY { "1000 rows or more" } else { &format!("{rows} rows") };
-    let what = if stream.version_column() == Some(column) { "a version" } else { "it in the key" };
-    let what =
-        format!("{many} have no {column:?} and would never be found: fill it, or declare the stream without {what}");
-    Error::new(ErrorKind::Schema, what).with("table", stream.name())
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::source::{CursorKind, Listing, SourceCapabilities};
-use sync_core::model::{Frontier, FrontierProof, Timestamp};
-use sync_core::{Clock, Feed, StreamSpec, SystemClock, Value};
+use sync_core::{Clock, Feed, StreamSpec, SystemClock};
 
-use super::position::{Place, by_time, may_repeat};
+use super::position::{by_time, may_repeat};
 
 /// The tables that are read, and how they are followed.
 #[derive(Debug, Clone)]
@@ -41,42 +40,6 @@ impl Settings {
     pub(crate) fn repeats(&self, stream: &StreamSpec) -> bool {
         let by_time = by_time(stream) && !(self.proven && self.lookback.is_zero());
         may_repeat(stream) && (self.inclusive || by_time)
-    }
-
-    /// The version that a read of changes begins with, where rows are read again. `read` reads times of the table, and
-    /// `write` writes them.
-    pub(crate) fn begin(
-        &self,
-        stream: &StreamSpec,
-        saved: &Place,
-        read: impl Fn(&str) -> Option<Timestamp>,
-        write: impl Fn(Timestamp) -> Option<String>,
-    ) -> Option<Value> {
-        let last = saved.as_ref().and_then(|values| values.first()).filter(|_| self.repeats(stream))?;
-        if !by_time(stream) || self.lookback.is_zero() {
-            return Some(last.clone());
-        }
-        let Value::Text(last) = last else { return None };
-        // A column that is a date takes the day of it, which is earlier still.
-        let back = i64::try_from(self.lookback.as_micros()).unwrap_or(i64::MAX);
-        let since = read(last)?.micros().saturating_sub(back);
-        // The first year that all forms of the text have.
-        const FIRST: i64 = -62_135_596_800_000_000;
-        write(Timestamp::from_micros(since.max(FIRST))).map(|text| Value::from(text.as_str()))
-    }
-
-    /// Up to where changes are complete if rows come no later than the host says, with this position saved.
-    pub(crate) fn assumed(
-        stream: &StreamSpec,
-        saved: &Place,
-        read: impl Fn(&str) -> Option<Timestamp>,
-    ) -> Option<Frontier> {
-        match saved.as_ref().and_then(|values| values.first()) {
-            Some(Value::Text(version)) if by_time(stream) => {
-                read(version).map(|at| Frontier { at, proof: FrontierProof::Assumed })
-            }
-            _ => None,
-        }
     }
 
     pub(crate) fn capabilities(&self) -> SourceCapabilities {

@@ -12,7 +12,7 @@ use sync_core::{BatchStream, Boundary, Error, ReadRequest, Result, Rows, StreamS
 use super::position::{self, Place, cursor, order};
 
 /// A page that is this large, bytes, ends though it could hold more rows.
-pub(super) const MOST_BYTES: usize = 4 << 20;
+pub(crate) const MOST_BYTES: usize = 4 << 20;
 
 /// A database whose tables are read by keyset.
 #[async_trait]

@@ -75,8 +75,7 @@ fn select(ask: &Ask) -> Result<(String, Vec<String>)> {
     let by = order.iter().map(|(column, _)| column.as_str()).collect::<Vec<_>>().join(", ");
     match (&ask.after, &ask.table.begin, order.first()) {
         (Some(after), _, _) => {
-            let bounds =
-                after.iter().zip(&order).map(|(value, (_, cast))| Ok(condition.bound(text(value)?, cast)));
+            let bounds = after.iter().zip(&order).map(|(value, (_, cast))| Ok(condition.bound(text(value)?, cast)));
             let bounds = bounds.collect::<Result<Vec<_>>>()?.join(", ");
             condition.sql.push_str(&format!(" AND ({by}) > ({bounds})"));
         }

@@ -132,7 +132,9 @@ impl Table {
         for name in order.iter().filter(|name| self.column(name).is_some_and(|column| !column.required)) {
             // An index that begins with the column answers this; without one, the read itself is no faster.
             let (table, column) = (&self.sql, quoted(name)?);
-            let sql = format!("SELECT count(*) FROM (SELECT FROM {table} t WHERE t.{column} IS NULL LIMIT {MOST_EMPTY}) empty");
+            let sql = format!(
+                "SELECT count(*) FROM (SELECT FROM {table} t WHERE t.{column} IS NULL LIMIT {MOST_EMPTY}) empty"
+            );
             let without: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .fetch_one(pool)
