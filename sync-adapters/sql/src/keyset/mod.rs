@@ -15,10 +15,10 @@ mod walk;
 pub(crate) use bounds::{MOST_EMPTY, never_found};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use cell::{Cell, Gathering, decimal, no_such_value, settles_by_clock};
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(crate) use position::order;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use position::by_time;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use position::order;
 pub(crate) use position::{Place, version};
 pub(crate) use settings::Settings;
 #[cfg(feature = "sqlite")]

@@ -4,9 +4,12 @@
 mod conformance;
 mod copy;
 mod engine;
+mod followed;
 mod following;
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql")]
+mod mysql_source;
 mod names;
 mod opening;
 #[cfg(feature = "postgres")]
