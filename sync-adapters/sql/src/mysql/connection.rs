@@ -90,10 +90,11 @@ pub(crate) async fn first(options: MySqlConnectOptions, access: Access) -> Resul
 /// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind.
 pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<()> {
     let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };
+    // An answer that a setting of the server cut short would look like a whole one.
     // A statement that waits for a table to be free gives up after a minute instead of a day.
     let set = format!(
         "SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, unique_checks = 1, \
-         sql_auto_is_null = 0, sql_safe_updates = 0, lock_wait_timeout = 60",
+         sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, lock_wait_timeout = 60",
         modes.join(",")
     );
     sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;

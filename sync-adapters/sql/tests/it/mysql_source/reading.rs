@@ -72,7 +72,7 @@ async fn keys_in_the_order_of_a_language_lose_no_row_at_page_edges() {
         // The index tells them apart as it orders them.
         ("varchar(20) COLLATE utf8mb4_unicode_ci", "PRIMARY KEY (code)"),
         ("varchar(20) COLLATE utf8mb4_bin", "PRIMARY KEY (code)"),
-        ("char(20) COLLATE utf8mb4_unicode_520_nopad_ci", "UNIQUE (code)"),
+        ("varchar(20) COLLATE utf8mb4_unicode_520_nopad_ci", "UNIQUE (code)"),
         // Here nothing keeps two keys apart that the collation takes for one.
         ("varchar(20) COLLATE utf8mb4_general_ci", "UNIQUE (bytes)"),
     ] {
