@@ -14,6 +14,9 @@ pub(crate) struct Figures {
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_mib: f64,
     pub(crate) requests: u64,
+    /// Of the database, where it has a server.
+    #[serde(default)]
+    pub(crate) server_cpu_seconds: f64,
 }
 
 impl Figures {
@@ -25,6 +28,7 @@ impl Figures {
             cpu_seconds: cpu_seconds()?,
             peak_mib: peak_mib()?,
             requests,
+            server_cpu_seconds: 0.0,
         })
     }
 

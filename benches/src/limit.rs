@@ -1,6 +1,5 @@
 //! The limit: fetching and writing overlapped, by hand, for exactly this API and this table.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -12,7 +11,7 @@ use crate::figures::Figures;
 use crate::page::{Page, Row};
 use crate::records::{Order, record};
 use crate::serve::PAGE;
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// An answer, its texts still in the body.
 #[derive(Deserialize)]
@@ -29,13 +28,12 @@ fn next_of(body: &[u8]) -> Result<Option<String>> {
 }
 
 /// Brings everything, or what has changed, from the API.
-pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
+pub(crate) fn run(url: &str, to: &str, order: Order) -> Result<()> {
     let began = Instant::now();
-    let target = Target::open(db)?;
-    let since = target.since()?;
+    let mut target = target::open(to, order)?;
+    let (since, page) = target.reached()?;
     let (pages, inbox) = sync_channel::<(Page, Option<String>)>(8);
-    let staged = order == Order::Random && since.is_none();
-    let writer = thread::spawn(move || write(target, &inbox, staged));
+    let writer = thread::spawn(move || write(&mut *target, &inbox));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let requests = runtime.block_on(async {
         let client = reqwest::Client::new();
@@ -46,7 +44,7 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
             let request = client.get(address);
             tokio::spawn(async move { request.send().await?.error_for_status()?.bytes().await })
         };
-        let (mut requests, mut coming) = (0, Some(fetch(None)));
+        let (mut requests, mut coming) = (0, Some(fetch(page.as_deref())));
         while let Some(page) = coming.take() {
             let body = page.await??;
             requests += 1;
@@ -65,10 +63,7 @@ pub(crate) fn run(url: &str, db: &Path, order: Order) -> Result<()> {
 }
 
 /// Writes pages as they come, as many in one transaction as are ready.
-///
-/// Random keys are staged and sorted once: in the same runs, 50,000 sorted rows a transaction reached half of that at a
-/// million records.
-fn write(mut target: Target, inbox: &Receiver<(Page, Option<String>)>, staged: bool) -> Result<u64> {
+fn write(target: &mut dyn Target, inbox: &Receiver<(Page, Option<String>)>) -> Result<u64> {
     let (mut records, mut newest) = (0, None::<String>);
     while let Ok((first, mut next)) = inbox.recv() {
         let mut ready = vec![first];
@@ -81,39 +76,28 @@ fn write(mut target: Target, inbox: &Receiver<(Page, Option<String>)>, staged: b
         records += ready.iter().map(|page| page.rows().count() as u64).sum::<u64>();
         let last = ready.iter().flat_map(Page::rows).map(|row| row.updated_at).max();
         newest = newest.max(last.map(str::to_owned));
-        let rows = ready.iter().flat_map(Page::rows);
-        if staged {
-            target.stage(rows, next.as_deref())?;
-        } else {
-            let since = if next.is_none() { newest.as_deref() } else { None };
-            target.upsert(rows, since, next.as_deref())?;
-        }
+        target.write(&ready, newest.as_deref(), next.as_deref())?;
     }
-    if staged {
-        target.publish(newest.as_deref())?;
-    }
+    // The database is closed here, which works the log into the file and flushes it.
     Ok(records)
 }
 
 /// The driver alone: the same writes, without network and parsing.
-pub(crate) fn bare(records: u64, db: &Path, order: Order) -> Result<()> {
-    let mut target = Target::open(db)?;
+pub(crate) fn bare(records: u64, to: &str, order: Order) -> Result<()> {
+    let mut target = target::open(to, order)?;
     let pages: Vec<Page> = (0..records)
-        .step_by(5000)
+        .step_by(PAGE as usize)
         .map(|from| {
-            let records: Vec<_> = (from..(from + 5000).min(records)).map(|place| record(place, order, 0)).collect();
+            let records: Vec<_> = (from..(from + PAGE).min(records)).map(|place| record(place, order, 0)).collect();
             Page::of(&records.iter().map(Row::from).collect::<Vec<_>>())
         })
         .collect();
     let began = Instant::now();
-    for page in &pages {
-        match order {
-            Order::Key => target.upsert(page.rows(), None, None)?,
-            Order::Random => target.stage(page.rows(), None)?,
-        }
+    let mut units = pages.chunks(5).peekable();
+    while let Some(unit) = units.next() {
+        target.write(unit, None, units.peek().map(|_| "more"))?;
     }
-    if order == Order::Random {
-        target.publish(None)?;
-    }
+    // Closing works the log into the file and flushes it. The programs beside it do so within their time, too.
+    drop(target);
     Figures::of(records, began.elapsed(), 0)?.print()
 }

@@ -1,4 +1,4 @@
-//! REST to SQLite, measured end to end: the engine beside a program written by hand for this one job.
+//! REST to SQL, measured end to end: the engine beside programs written by hand for this one job, and beside others.
 //!
 //! `cargo run --release -p sync-benches -- e2e` runs everything; the other subcommands are the processes it starts.
 
@@ -12,7 +12,6 @@ mod records;
 mod serve;
 mod target;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -39,22 +38,27 @@ enum Command {
         records: u64,
         #[arg(long, value_enum, default_value_t = Order::Key)]
         order: Order,
+        /// How much longer each answer takes than it must, milliseconds
+        #[arg(long, default_value_t = 0)]
+        latency: u64,
     },
     /// The program written by hand
     Limit {
         #[arg(long)]
         url: String,
+        /// A path or an address
         #[arg(long)]
-        db: PathBuf,
+        to: String,
         #[arg(long, value_enum, default_value_t = Order::Key)]
         order: Order,
     },
-    /// The bare driver: generated rows into SQLite, without a network
+    /// The bare driver: generated rows into a database, without an API
     Bare {
         #[arg(long, default_value_t = 100_000)]
         records: u64,
+        /// A path or an address
         #[arg(long)]
-        db: PathBuf,
+        to: String,
         #[arg(long, value_enum, default_value_t = Order::Key)]
         order: Order,
     },
@@ -67,19 +71,23 @@ enum Command {
     Ours {
         #[arg(long)]
         url: String,
+        /// A path or an address
         #[arg(long)]
-        db: PathBuf,
+        to: String,
+        /// Numbered pages, so many at once, instead of a cursor
+        #[arg(long)]
+        at_once: Option<usize>,
     },
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::E2e(options) => e2e::run(&options),
-        Command::Serve { records, order } => serve::run(records, order),
-        Command::Limit { url, db, order } => limit::run(&url, &db, order),
-        Command::Bare { records, db, order } => limit::bare(records, &db, order),
+        Command::Serve { records, order, latency } => serve::run(records, order, latency),
+        Command::Limit { url, to, order } => limit::run(&url, &to, order),
+        Command::Bare { records, to, order } => limit::bare(records, &to, order),
         Command::Drivers { records } => drivers::run(records),
-        Command::Ours { url, db } => ours::run(&url, &db),
+        Command::Ours { url, to, at_once } => ours::run(&url, &to, at_once),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,20 +1,20 @@
 //! The engine, as a host would wire it: public API only.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::engine::Pipeline;
-use sync_core::{Engine, StreamSpec};
+use sync_core::{Engine, Sink, StreamSpec};
 use sync_rest::{Rest, get};
-use sync_sql::Sqlite;
+use sync_sql::{MySql, Postgres, Sqlite};
 use sync_store_sql::SqlStore;
 
 use crate::Result;
 use crate::figures::Figures;
 use crate::serve::PAGE;
 
-/// Brings everything, or what has changed, from the API.
-pub(crate) fn run(url: &str, db: &Path) -> Result<()> {
+/// Brings everything, or what has changed, from the API: by a cursor, or by numbered pages, so many at once.
+pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -31,18 +31,26 @@ pub(crate) fn run(url: &str, db: &Path) -> Result<()> {
             .bool("active")
             .timestamp("created_at")
             .version("updated_at");
-        let listing = get("/records")
-            .records("/data")
-            .cursor("/next")
-            .page_param("cursor")
-            .size("limit", PAGE)
-            .since("updated_since");
+        let listing = get("/records").records("/data").size("limit", PAGE).since("updated_since");
+        let listing = match at_once {
+            None => listing.cursor("/next").page_param("cursor"),
+            Some(pages) => listing.page("page").total("/total").concurrency(pages),
+        };
         let source = Rest::at(url).stream(&records, listing).build()?;
-        let (sink, store) = (Sqlite::open(db).await?, SqlStore::open_sqlite(db).await?);
+        let (sink, store) = open(to).await?;
         let engine = Engine::builder(store).owner("bench").pipeline(Pipeline::new("bench", source, sink)).build()?;
         let report = engine.run("bench").await?;
         let (fetched, requests) = (report.ledger().fetched, report.requests());
         report.completed()?;
         Figures::of(fetched, began.elapsed(), requests)?.print()
+    })
+}
+
+/// The database at a path or an address, which holds the engine's state as well.
+async fn open(to: &str) -> Result<(Arc<dyn Sink>, SqlStore)> {
+    Ok(match to.split_once("://") {
+        Some(("postgres", _)) => (Arc::new(Postgres::connect(to).await?), SqlStore::connect(to).await?),
+        Some(("mysql", _)) => (Arc::new(MySql::connect(to).await?), SqlStore::connect(to).await?),
+        _ => (Arc::new(Sqlite::open(to).await?), SqlStore::open_sqlite(to).await?),
     })
 }

@@ -1,6 +1,8 @@
 //! The API: pages rendered once at the start, so that serving costs as little as it can.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -24,11 +26,15 @@ struct Served {
     last_updated: String,
     /// The records that were changed, in the order of the listing.
     changed: Mutex<(u32, Vec<Record>)>,
+    answered: AtomicU64,
+    latency: Duration,
 }
 
 #[derive(Debug, Deserialize)]
 struct Asked {
     cursor: Option<u64>,
+    /// The number of a page, from 1 on, where no cursor is given.
+    page: Option<u64>,
     updated_since: Option<String>,
 }
 
@@ -38,7 +44,7 @@ struct Change {
 }
 
 /// Serves until killed; the address is the first line of the output.
-pub(crate) fn run(records: u64, order: Order) -> Result<()> {
+pub(crate) fn run(records: u64, order: Order, latency: u64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -48,9 +54,15 @@ pub(crate) fn run(records: u64, order: Order) -> Result<()> {
             pages: (0..records.div_ceil(PAGE)).map(|page| render_page(page, records, order)).collect(),
             last_updated: record(records.saturating_sub(1), order, 0).updated_at.into(),
             changed: Mutex::default(),
+            answered: AtomicU64::new(0),
+            latency: Duration::from_millis(latency),
         });
         println!("http://{}", listener.local_addr()?);
-        let router = Router::new().route("/records", get(answer)).route("/mutate", post(mutate)).with_state(served);
+        let router = Router::new()
+            .route("/records", get(answer))
+            .route("/mutate", post(mutate))
+            .route("/answered", get(answered))
+            .with_state(served);
         axum::serve(listener, router).await?;
         Ok(())
     })
@@ -70,8 +82,13 @@ fn render(rows: &[Record], next: Option<u64>, total: u64) -> Bytes {
 }
 
 async fn answer(State(served): State<Arc<Served>>, Query(asked): Query<Asked>) -> Response {
-    let page = asked.cursor.unwrap_or(0);
-    let body = match asked.updated_since {
+    if !served.latency.is_zero() {
+        tokio::time::sleep(served.latency).await;
+    }
+    served.answered.fetch_add(1, Ordering::Relaxed);
+    let page = asked.cursor.or(asked.page.map(|page| page.saturating_sub(1))).unwrap_or(0);
+    // All records are younger than the year 2024.
+    let body = match asked.updated_since.filter(|since| since.get(..4) >= Some("2024")) {
         None => served.pages.get(page as usize).cloned(),
         Some(since) => Some(since_page(&served, &since, page)),
     };
@@ -81,7 +98,7 @@ async fn answer(State(served): State<Arc<Served>>, Query(asked): Query<Asked>) -
     }
 }
 
-/// Records changed at or after an instant. Only instants at or after the last unchanged record are asked for.
+/// Records changed at or after an instant. Only instants at or after the last unchanged record are asked for, or such before all of them.
 fn since_page(served: &Served, since: &str, page: u64) -> Bytes {
     let changed = served.changed.lock().unwrap_or_else(PoisonError::into_inner);
     // The client may write the instant with digits after the seconds.
@@ -95,6 +112,10 @@ fn since_page(served: &Served, since: &str, page: u64) -> Bytes {
     let from = (page * PAGE).min(total) as usize;
     let until = ((page + 1) * PAGE).min(total) as usize;
     render(&rows[from..until], (until < rows.len()).then_some(page + 1), total)
+}
+
+async fn answered(State(served): State<Arc<Served>>) -> String {
+    served.answered.load(Ordering::Relaxed).to_string()
 }
 
 async fn mutate(State(served): State<Arc<Served>>, Query(change): Query<Change>) -> StatusCode {

@@ -77,6 +77,8 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod classified;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -85,8 +87,12 @@ mod keyset;
 mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod number;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod scope;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

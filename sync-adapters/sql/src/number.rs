@@ -5,6 +5,8 @@
 
 use std::cmp::Ordering;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use sync_core::ValueRef;
 use sync_core::model::Decimal;
 
 /// The most digits of a decimal, besides a zero before the point.
@@ -65,6 +67,18 @@ pub(crate) fn plain_decimal(number: &str, scale: u8) -> Option<String> {
         text.extend(std::iter::repeat_n('0', missing));
     }
     Some(text)
+}
+
+/// Whether two decimals are one number with `scale` digits after the point: a long one is text, and may be written in
+/// two ways.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn same_decimal(one: ValueRef<'_>, other: ValueRef<'_>, scale: u8) -> bool {
+    let text = |value| match value {
+        ValueRef::Decimal(value) => write_decimal(value, scale, &mut [0; 48]).map(str::to_owned),
+        ValueRef::Text(value) => plain_decimal(value, scale),
+        _ => None,
+    };
+    text(one).is_some_and(|one| text(other).is_some_and(|other| one == other))
 }
 
 /// How two plain decimals of any length compare; `None` when one is none.
@@ -147,6 +161,15 @@ mod tests {
         for text in ["", "-", ".", "1e5", "abc", "1.2.3", " 1", "٣"] {
             assert_eq!(plain_decimal(text, 2), None, "{text:?}");
         }
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    #[test]
+    fn a_number_that_is_written_in_two_ways_is_the_same() {
+        let (short, long) = (ValueRef::Decimal("1.5".parse().expect("a decimal")), ValueRef::Text("001.500"));
+        assert!(same_decimal(short, long, 3));
+        assert!(!same_decimal(short, ValueRef::Text("1.501"), 3));
+        assert!(!same_decimal(ValueRef::Text("no number"), ValueRef::Text("no number"), 3));
     }
 
     #[test]

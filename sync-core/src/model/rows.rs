@@ -166,7 +166,8 @@ impl Rows {
         }));
     }
 
-    #[inline]
+    // A call and a copy of the value for every cell cost more than what is done here.
+    #[inline(always)]
     fn value(&self, cell: Cell) -> ValueRef<'_> {
         match cell {
             Cell::Null => ValueRef::Null,

@@ -49,14 +49,18 @@ impl Timestamp {
         let (year, month, day) = civil(day);
         let (year, seconds) = (u32::try_from(year).ok().filter(|year| *year <= 9999)?, (micros / 1_000_000) as u32);
         let fraction = (micros % 1_000_000) as u32;
-        let [century, year, month, day] = [year / 100, year % 100, month, day].map(pair);
-        let [hour, minute, second] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(pair);
-        let [first, middle, last] = [fraction / 10_000, fraction / 100 % 100, fraction % 100].map(pair);
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let places = [0, 2, 5, 8, 11, 14, 17, 20, 22, 24];
-        let pairs = [century, year, month, day, hour, minute, second, first, middle, last];
-        for (place, digits) in places.into_iter().zip(pairs) {
-            text[place..place + 2].copy_from_slice(&digits);
+        text[0..2].copy_from_slice(&pair(year / 100));
+        text[2..4].copy_from_slice(&pair(year % 100));
+        text[5..7].copy_from_slice(&pair(month));
+        text[8..10].copy_from_slice(&pair(day));
+        text[11..13].copy_from_slice(&pair(seconds / 3600));
+        text[14..16].copy_from_slice(&pair(seconds / 60 % 60));
+        text[17..19].copy_from_slice(&pair(seconds % 60));
+        if fraction > 0 {
+            text[20..22].copy_from_slice(&pair(fraction / 10_000));
+            text[22..24].copy_from_slice(&pair(fraction / 100 % 100));
+            text[24..26].copy_from_slice(&pair(fraction % 100));
         }
         Some(text)
     }

@@ -83,7 +83,7 @@ fn announced(headers: &HeaderMap) -> u64 {
 }
 
 enum Decoder {
-    Gzip(MultiGzDecoder<Capped>),
+    Gzip(Box<MultiGzDecoder<Capped>>),
     Zstd(Box<zio::Writer<Capped, raw::Decoder<'static>>>),
 }
 
@@ -99,7 +99,7 @@ impl Decoder {
         match encodings.as_slice() {
             [] => Ok(None),
             [one] => match one.as_str() {
-                "gzip" | "x-gzip" => Ok(Some(Self::Gzip(MultiGzDecoder::new(Capped::default())))),
+                "gzip" | "x-gzip" => Ok(Some(Self::Gzip(Box::new(MultiGzDecoder::new(Capped::default()))))),
                 "zstd" => {
                     let no_memory = |cause| Error::internal("cannot set up a zstd decoder").caused_by(cause);
                     let mut decoder = raw::Decoder::new().map_err(no_memory)?;

@@ -2,13 +2,14 @@
 
 use sqlx::Row as _;
 use sqlx::mysql::MySqlConnection;
+use sync_core::Result;
 use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
-use sync_core::{Error, ErrorKind, Result};
 
 use super::batch;
 use super::connection::Session;
 use super::error::{failed, number, uncommitted};
+use crate::position::{fenced, from_json, to_json};
 
 /// The scope is found by its hash, since an index holds no text of any length.
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
@@ -134,23 +135,4 @@ async fn exists(connection: &mut MySqlConnection) -> Result<bool> {
         Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => Ok(false),
         Err(cause) => Err(failed("the checkpoints cannot be looked for", cause)),
     }
-}
-
-fn to_json(checkpoint: &Checkpoint) -> Result<String> {
-    serde_json::to_string(checkpoint)
-        .map_err(|cause| Error::internal("a checkpoint cannot be written as JSON").caused_by(cause))
-}
-
-fn from_json(body: &str, scope: &Scope) -> Result<Checkpoint> {
-    serde_json::from_str(body).map_err(|cause| {
-        Error::new(ErrorKind::Schema, "the checkpoint was written by another release")
-            .with("scope", scope)
-            .caused_by(cause)
-    })
-}
-
-fn fenced(newest: FencingToken, scope: &Scope) -> Error {
-    Error::fenced(newest, "the scope is claimed by another holder, or has moved on")
-        .with("scope", scope)
-        .with("claimed", newest)
 }

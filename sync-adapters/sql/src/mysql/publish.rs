@@ -17,6 +17,7 @@ use super::query::{Plan, name};
 use super::scope::Condition;
 use super::stage::{self, Place, Places};
 use super::write::{Look, Writing, look};
+use crate::classified::Incoming;
 use crate::staged::{Staged, column, fields, id, kept_back, key};
 
 /// Staged rows that are looked at and written together.
@@ -128,7 +129,7 @@ impl Publishing<'_> {
                 let key = incoming.at(0).key(&self.plan.key);
                 after = Some((key.values().to_vec(), seq));
                 waiting = Some(match waiting.take() {
-                    Some(before) if self.plan.key_of(&before, 0) == self.plan.key_of(&incoming, 0) => {
+                    Some(before) if self.plan.key_of(before.at(0).row()) == self.plan.key_of(incoming.at(0).row()) => {
                         tally.add(Outcome::Duplicate, 1);
                         self.both(&before, &incoming)?
                     }
@@ -210,10 +211,13 @@ impl Publishing<'_> {
         let changes = changes.select(kept);
         let writing = Writing {
             plan: self.plan,
-            changes: &changes,
-            rules: self.publish.rules(),
-            expect: &[],
-            step,
+            incoming: Incoming {
+                stream: self.plan.stream,
+                changes: &changes,
+                rules: self.publish.rules(),
+                expect: &[],
+                step,
+            },
             insert_first: false,
         };
         match writing.write(connection).await {

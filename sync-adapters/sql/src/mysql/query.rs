@@ -1,7 +1,7 @@
 //! The SQL of a stream's table: the only place where statements for rows are put together.
 
 use sqlx::mysql::MySqlArguments;
-use sync_core::model::{Absent, Changes, Field, StreamSpec};
+use sync_core::model::{Absent, Changes, Field, Row, StreamSpec};
 use sync_core::{Error, Key, Result};
 
 use super::column::{bind, compared, declared_types, of_key};
@@ -69,9 +69,8 @@ impl<'s> Plan<'s> {
         Ok(vec![format!("({})", self.has_key()?); keys].join(" OR "))
     }
 
-    /// The key of a change, for maps.
-    pub(crate) fn key_of(&self, changes: &Changes, row: usize) -> Key {
-        let row = changes.rows().row(row);
+    /// The key of a row, for maps.
+    pub(crate) fn key_of(&self, row: Row<'_>) -> Key {
         Key::new(self.key.iter().map(|&column| of_key(row.at(column), self.field(column))))
     }
 

@@ -16,6 +16,7 @@ use super::scope::Condition;
 use super::stage::Places;
 use super::write::{Look, Writing, look};
 use super::{MySql, checkpoint, publish, rehearsal, schema, stage};
+use crate::classified::Incoming;
 
 #[async_trait]
 impl Sink for MySql {
@@ -166,10 +167,13 @@ impl MySql {
         let plan = Plan::of(&write.stream, self.server)?;
         let writing = Writing {
             plan: &plan,
-            changes: &write.changes,
-            rules: write.rules(),
-            expect: &write.expect,
-            step,
+            incoming: Incoming {
+                stream: &write.stream,
+                changes: &write.changes,
+                rules: write.rules(),
+                expect: &write.expect,
+                step,
+            },
             insert_first: !self.has_known(write.stream.name()),
         };
         let outcomes = writing.write(connection).await?;

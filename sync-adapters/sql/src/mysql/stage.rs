@@ -19,7 +19,7 @@ use super::column::size_of;
 use super::connection::{Server, Session};
 use super::error::{failed, number};
 use super::query::Plan;
-use super::write::changed_meanwhile;
+use crate::classified::changed_meanwhile;
 use crate::ident::quoted;
 use crate::staged::{column, columns, id, key, named, plain_column};
 
@@ -335,7 +335,7 @@ async fn enter(connection: &mut MySqlConnection, plan: &Plan<'_>, id: &str, plac
             .await;
         return match entered {
             // Somebody else has begun the same stage.
-            Err(cause) if number(&cause) == Some(1062) => Err(changed_meanwhile(plan)),
+            Err(cause) if number(&cause) == Some(1062) => Err(changed_meanwhile(plan.stream)),
             entered => entered.map(drop).map_err(|cause| failed("the stage cannot be entered", cause)),
         };
     }
@@ -345,7 +345,7 @@ async fn enter(connection: &mut MySqlConnection, plan: &Plan<'_>, id: &str, plac
 /// Sees that a stage is still where it was, and keeps others from publishing it meanwhile.
 pub(crate) async fn claim(connection: &mut MySqlConnection, plan: &Plan<'_>, id: &str, place: &Place) -> Result<()> {
     let there = entry(connection, id, " FOR UPDATE").await?;
-    if there.as_deref() == Some(place.name.as_str()) { Ok(()) } else { Err(changed_meanwhile(plan)) }
+    if there.as_deref() == Some(place.name.as_str()) { Ok(()) } else { Err(changed_meanwhile(plan.stream)) }
 }
 
 /// Takes the entry of a stage away: from the commit on there is no such stage.

@@ -7,6 +7,7 @@ use super::batch::{self, ROWS, pieces};
 use super::column::size_of;
 use super::error::failed;
 use super::write::Writing;
+use crate::classified::Incoming;
 use crate::ident::quoted;
 
 /// From so many rows on, the temporary table costs less than as many statements.
@@ -65,7 +66,7 @@ impl Update<'_> {
     }
 
     async fn single(&self, connection: &mut MySqlConnection, row: usize) -> Result<()> {
-        let Writing { plan, changes, step, .. } = self.writing;
+        let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = self.writing;
         let sets = self.sets(|_| Ok("?".to_owned()))?;
         let sql = format!("UPDATE {} AS t SET {sets} WHERE {}", plan.table, plan.has_key()?);
         let mut arguments = MySqlArguments::default();
@@ -80,7 +81,7 @@ impl Update<'_> {
     /// The rows go into a temporary table, whose columns are those of the target, and from there at once. Making and
     /// dropping a temporary table commits nothing.
     async fn joined(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
-        let Writing { plan, changes, step, .. } = self.writing;
+        let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = self.writing;
         let sent: Vec<usize> =
             plan.key.iter().chain(self.columns.iter().filter(|column| !plan.key.contains(column))).copied().collect();
         let drop = format!("DROP TEMPORARY TABLE IF EXISTS {SENT}");
@@ -126,7 +127,7 @@ pub(crate) async fn delete(connection: &mut MySqlConnection, writing: &Writing<'
             Err(error) if error.kind() == ErrorKind::Data => {
                 for &row in piece {
                     delete_piece(connection, writing, &[row]).await.map_err(|error| {
-                        if error.kind() == ErrorKind::Data { error.at_row(writing.step, row) } else { error }
+                        if error.kind() == ErrorKind::Data { error.at_row(writing.incoming.step, row) } else { error }
                     })?;
                 }
             }
@@ -137,7 +138,7 @@ pub(crate) async fn delete(connection: &mut MySqlConnection, writing: &Writing<'
 }
 
 async fn delete_piece(connection: &mut MySqlConnection, writing: &Writing<'_>, rows: &[usize]) -> Result<()> {
-    let Writing { plan, changes, step, .. } = writing;
+    let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = writing;
     let mut arguments = MySqlArguments::default();
     for &row in rows {
         plan.bind(&mut arguments, changes, row, &plan.key, *step)?;

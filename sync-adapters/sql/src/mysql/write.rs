@@ -1,20 +1,21 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is locked, looked at again, and
 //! written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::{AssertSqlSafe, Row as _};
-use sync_core::model::{Changes, Key, Kind, Op, Outcome, Rows};
-use sync_core::sink::{Expect, Rules, Write, WriteMode};
-use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
+use sync_core::model::{Changes, Key, Op, Outcome, Rows};
+use sync_core::sink::WriteMode;
+use sync_core::{Error, ErrorKind, Result, Value};
 
 use super::batch::{self, ROWS, pieces};
-use super::column::{decimal_text, read, size_of};
+use super::column::{read, size_of};
 use super::error::failed;
 use super::query::Plan;
 use super::update::{delete, update};
+use crate::classified::{Classified, Incoming, changed_meanwhile};
 
 /// A row as it stands in the table.
 #[derive(PartialEq)]
@@ -33,14 +34,10 @@ pub(crate) enum Look {
 /// The most values of keys that one look binds: from 1,000 on, MariaDB makes another query of an `IN`.
 const LOOKS: usize = 512;
 
-/// What to write, and by which rules.
+/// What to write.
 pub(crate) struct Writing<'w> {
     pub(crate) plan: &'w Plan<'w>,
-    pub(crate) changes: &'w Changes,
-    pub(crate) rules: Rules,
-    pub(crate) expect: &'w [Expect],
-    /// The step, for errors about a row.
-    pub(crate) step: usize,
+    pub(crate) incoming: Incoming<'w>,
     /// Whether rows are probably new, so that inserting first saves a look.
     pub(crate) insert_first: bool,
 }
@@ -48,14 +45,14 @@ pub(crate) struct Writing<'w> {
 impl Writing<'_> {
     /// Writes the changes and says of each what became of it.
     pub(crate) async fn write(&self, connection: &mut MySqlConnection) -> Result<Vec<Outcome>> {
-        self.refuse_unfit()?;
-        let all: Vec<usize> = (0..self.changes.len()).collect();
-        if self.rules.mode == WriteMode::Append {
+        self.incoming.refuse_unfit()?;
+        let all: Vec<usize> = (0..self.incoming.changes.len()).collect();
+        if self.incoming.rules.mode == WriteMode::Append {
             self.insert(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
         let mut outcomes = vec![None; all.len()];
-        if self.insert_first && self.expect.is_empty() {
+        if self.insert_first && self.incoming.expect.is_empty() {
             self.insert_new(connection, &mut outcomes).await?;
         }
         let open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
@@ -63,24 +60,10 @@ impl Writing<'_> {
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
 
-    /// What no table could hold is refused before anything is asked.
-    fn refuse_unfit(&self) -> Result<()> {
-        let write = Write {
-            stream: Arc::new(self.plan.stream.clone()),
-            changes: self.changes.clone(),
-            mode: self.rules.mode,
-            guard: self.rules.guard,
-            difference: self.rules.difference,
-            expect: Vec::new(),
-        };
-        (0..self.changes.len())
-            .try_for_each(|row| write.outcome(row, None).map(drop).map_err(|error| error.at_row(self.step, row)))
-    }
-
     /// Inserts piece by piece while all rows of a piece are new; a statement that fails has had no effect.
     async fn insert_new(&self, connection: &mut MySqlConnection, outcomes: &mut [Option<Outcome>]) -> Result<()> {
         let upserts: Vec<usize> =
-            (0..self.changes.len()).filter(|&row| self.changes.at(row).op() == Op::Upsert).collect();
+            (0..self.incoming.changes.len()).filter(|&row| self.incoming.changes.at(row).op() == Op::Upsert).collect();
         for piece in self.pieces(&upserts)? {
             match self.insert_piece(connection, piece).await {
                 Ok(()) => piece.iter().for_each(|&row| outcomes[row] = Some(Outcome::Created)),
@@ -99,38 +82,14 @@ impl Writing<'_> {
         open: &[usize],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<()> {
-        let standing = look(connection, self.plan, self.changes, open, self.step, Look::Free).await?;
-        let (mut inserts, mut deletes, mut touched) = (Vec::new(), Vec::new(), Vec::new());
-        // One statement for each set of columns that differ, by whether a mark goes.
-        let mut updates: BTreeMap<(Vec<usize>, bool), Vec<usize>> = BTreeMap::new();
-        for (place, &row) in open.iter().enumerate() {
-            let (change, standing) = (self.changes.at(row), standing[place].as_ref());
-            let existing = standing.map(|standing| standing.rows.row(0));
-            self.check(row, existing.map(|existing| existing.to_values()).as_deref())?;
-            let marked = standing.is_some_and(|standing| standing.marked);
-            let outcome = match self.rules.outcome(self.plan.stream, existing, change) {
-                Outcome::Unchanged if marked && change.op() == Op::Upsert => Outcome::Updated,
-                outcome => outcome,
-            };
-            match (outcome, existing) {
-                (Outcome::Created, _) => inserts.push(row),
-                (Outcome::Deleted, Some(_)) => deletes.push(row),
-                (Outcome::Updated, Some(stored)) => {
-                    let differs = |column: &usize| {
-                        change.fields().is_none_or(|fields| fields.contains(*column))
-                            && !self.same(*column, stored.at(*column), change.row().at(*column))
-                    };
-                    let columns: Vec<usize> = self.plan.all().into_iter().filter(differs).collect();
-                    updates.entry((columns, marked)).or_default().push(row);
-                }
-                _ => {}
-            }
-            if matches!(outcome, Outcome::Updated | Outcome::Deleted) {
-                touched.push(place);
-            }
-            outcomes[row] = Some(outcome);
-        }
-        self.lock(connection, open, &standing, touched).await?;
+        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, Look::Free).await?;
+        let rows = open
+            .iter()
+            .zip(&standing)
+            .map(|(&row, standing)| (row, standing.as_ref().map(|standing| (standing.rows.row(0), standing.marked))));
+        let Classified { inserts, updates, deletes } = self.incoming.classify(rows, outcomes)?;
+        let touched = |place: &usize| matches!(outcomes[open[*place]], Some(Outcome::Updated | Outcome::Deleted));
+        self.lock(connection, open, &standing, (0..open.len()).filter(touched).collect()).await?;
         for ((columns, marked), rows) in updates {
             update(connection, self, &columns, marked, &rows).await?;
         }
@@ -147,28 +106,12 @@ impl Writing<'_> {
         standing: &[Option<Standing>],
         mut touched: Vec<usize>,
     ) -> Result<()> {
-        touched.sort_by_cached_key(|&place| self.plan.key_of(self.changes, open[place]));
+        touched.sort_by_cached_key(|&place| self.plan.key_of(self.incoming.changes.rows().row(open[place])));
         let rows: Vec<usize> = touched.iter().map(|&place| open[place]).collect();
-        let locked = look(connection, self.plan, self.changes, &rows, self.step, Look::Locked).await?;
+        let locked =
+            look(connection, self.plan, self.incoming.changes, &rows, self.incoming.step, Look::Locked).await?;
         let same = touched.iter().zip(&locked).all(|(&place, locked)| standing[place] == *locked);
-        if same { Ok(()) } else { Err(changed_meanwhile(self.plan)) }
-    }
-
-    /// A long decimal may be written in two ways.
-    fn same(&self, column: usize, stored: ValueRef<'_>, incoming: ValueRef<'_>) -> bool {
-        let field = self.plan.field(column);
-        let long = matches!(field.kind(), Kind::Decimal { .. })
-            && matches!((stored, incoming), (ValueRef::Text(_), _) | (_, ValueRef::Text(_)));
-        stored == incoming || long && decimal_text(stored, field).ok() == decimal_text(incoming, field).ok()
-    }
-
-    fn check(&self, row: usize, stored: Option<&[Value]>) -> Result<()> {
-        let as_expected = match (self.expect.get(row), stored) {
-            (None, _) | (Some(Expect::Absent), None) => true,
-            (Some(Expect::Row(expected)), Some(stored)) => expected == stored,
-            _ => false,
-        };
-        if as_expected { Ok(()) } else { Err(changed_meanwhile(self.plan)) }
+        if same { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
 
     /// Inserts rows. A piece that is refused is halved until the row at fault is found.
@@ -201,27 +144,30 @@ impl Writing<'_> {
 
     /// A row that cannot be inserted because its key has come meanwhile is tried again; any other is at fault itself.
     async fn blame(&self, connection: &mut MySqlConnection, row: usize, error: Error) -> Error {
-        if self.rules.mode != WriteMode::Append {
-            match look(connection, self.plan, self.changes, &[row], self.step, Look::Free).await.as_deref() {
-                Ok([Some(_)]) => return changed_meanwhile(self.plan),
+        if self.incoming.rules.mode != WriteMode::Append {
+            match look(connection, self.plan, self.incoming.changes, &[row], self.incoming.step, Look::Free)
+                .await
+                .as_deref()
+            {
+                Ok([Some(_)]) => return changed_meanwhile(self.plan.stream),
                 Ok(_) => {}
                 Err(_) => return error,
             }
         }
-        error.at_row(self.step, row)
+        error.at_row(self.incoming.step, row)
     }
 
     fn pieces<'r>(&self, rows: &'r [usize]) -> Result<Vec<&'r [usize]>> {
-        let size = |row: usize| self.changes.rows().row(row).values().map(size_of).sum();
+        let size = |row: usize| self.incoming.changes.rows().row(row).values().map(size_of).sum();
         pieces(rows, self.plan.stream.schema().width(), self.plan.server, size)
-            .map_err(|row| batch::too_large(self.plan.server).at_row(self.step, row))
+            .map_err(|row| batch::too_large(self.plan.server).at_row(self.incoming.step, row))
     }
 
     async fn insert_piece(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
         let all = self.plan.all();
         let mut arguments = MySqlArguments::default();
         for &row in rows {
-            self.plan.bind(&mut arguments, self.changes, row, &all, self.step)?;
+            self.plan.bind(&mut arguments, self.incoming.changes, row, &all, self.incoming.step)?;
         }
         let head = format!("INSERT INTO {} ({})", self.plan.table, self.plan.columns);
         let places = format!("({})", vec!["?"; all.len()].join(","));
@@ -231,12 +177,6 @@ impl Writing<'_> {
             .map(drop)
             .map_err(|cause| failed("the rows cannot be inserted", cause).with("table", self.plan.stream.name()))
     }
-}
-
-pub(crate) fn changed_meanwhile(plan: &Plan<'_>) -> Error {
-    Error::new(ErrorKind::Conflict, "somebody else changed a row meanwhile")
-        .with_retry(Retry::Backoff)
-        .with("table", plan.stream.name())
 }
 
 /// The rows that stand under the keys of these changes, in their order.
@@ -254,7 +194,7 @@ pub(crate) async fn look(
     for (piece, rows) in rows.chunks(most).enumerate() {
         let mut found = look_at_piece(connection, plan, changes, rows, step, look).await?;
         for (place, &row) in rows.iter().enumerate() {
-            standing[piece * most + place] = match found.get_mut(&plan.key_of(changes, row)) {
+            standing[piece * most + place] = match found.get_mut(&plan.key_of(changes.rows().row(row))) {
                 // A reader may ask for one key twice.
                 Some(found) => Some(Standing { rows: found.rows.clone(), marked: found.marked }),
                 None => None,
@@ -296,8 +236,7 @@ async fn look_at_piece(
         let mut rows = Rows::new(Arc::clone(plan.stream.schema()));
         rows.push(values.iter().map(Value::as_ref))?;
         let marked: i64 = row.try_get_unchecked(0).map_err(unread)?;
-        let stored = Changes::upserts(rows.clone());
-        standing.insert(plan.key_of(&stored, 0), Standing { rows, marked: marked != 0 });
+        standing.insert(plan.key_of(rows.row(0)), Standing { rows, marked: marked != 0 });
     }
     Ok(standing)
 }

@@ -1,12 +1,13 @@
 //! The checkpoints a sink keeps beside its rows, fenced by token and sequence.
 
 use sqlx::{PgConnection, Row as _};
+use sync_core::Result;
 use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
-use sync_core::{Error, ErrorKind, Result};
 
 use super::error::failed;
 use super::schema;
+use crate::position::{fenced, from_json, to_json};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
     scope      text PRIMARY KEY,
@@ -105,23 +106,4 @@ async fn exists(connection: &mut PgConnection) -> Result<bool> {
         .fetch_one(connection)
         .await
         .map_err(|cause| failed("the checkpoints cannot be looked for", cause))
-}
-
-fn to_json(checkpoint: &Checkpoint) -> Result<String> {
-    serde_json::to_string(checkpoint)
-        .map_err(|cause| Error::internal("a checkpoint cannot be written as JSON").caused_by(cause))
-}
-
-fn from_json(body: &str, scope: &Scope) -> Result<Checkpoint> {
-    serde_json::from_str(body).map_err(|cause| {
-        Error::new(ErrorKind::Schema, "the checkpoint was written by another release")
-            .with("scope", scope)
-            .caused_by(cause)
-    })
-}
-
-fn fenced(newest: FencingToken, scope: &Scope) -> Error {
-    Error::fenced(newest, "the scope is claimed by another holder, or has moved on")
-        .with("scope", scope)
-        .with("claimed", newest)
 }

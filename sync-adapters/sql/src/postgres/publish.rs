@@ -14,6 +14,7 @@ use super::schema;
 use super::scope::Condition;
 use super::stage;
 use super::write::{Writing, execute};
+use crate::classified::Incoming;
 use crate::staged::{Gone, Staged, column, fields, kept_back, key};
 
 /// Staged rows that are looked at and written together.
@@ -192,8 +193,11 @@ impl Publishing<'_> {
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, changes: &Changes) -> Result<Tally> {
-        let writing =
-            Writing { plan: self.plan, changes, rules: self.publish.rules(), expect: &[], step, insert_first: false };
+        let writing = Writing {
+            plan: self.plan,
+            incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
+            insert_first: false,
+        };
         Ok(writing.write(connection).await?.into_iter().collect())
     }
 

@@ -12,6 +12,7 @@ use super::query::Plan;
 use super::scope::Condition;
 use super::write::{Writing, look};
 use super::{Postgres, checkpoint, publish, schema, stage};
+use crate::classified::Incoming;
 
 #[async_trait]
 impl Sink for Postgres {
@@ -148,10 +149,13 @@ impl Postgres {
         let plan = Plan::of(&write.stream)?;
         let writing = Writing {
             plan: &plan,
-            changes: &write.changes,
-            rules: write.rules(),
-            expect: &write.expect,
-            step,
+            incoming: Incoming {
+                stream: &write.stream,
+                changes: &write.changes,
+                rules: write.rules(),
+                expect: &write.expect,
+                step,
+            },
             insert_first: !self.has_known(write.stream.name()),
         };
         let outcomes = writing.write(connection).await?;

@@ -1,16 +1,17 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use sync_core::model::{Changes, Key, Kind, Op, Outcome, Rows};
-use sync_core::sink::{Expect, Rules, Write, WriteMode};
-use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
+use sync_core::model::{Changes, Key, Op, Outcome, Rows};
+use sync_core::sink::WriteMode;
+use sync_core::{Result, Value};
 
-use super::column::{Column, read, text_of};
+use super::column::{Column, read};
 use super::error::failed;
 use super::query::{Plan, arrays};
+use crate::classified::{Classified, Incoming, changed_meanwhile};
 use crate::ident::quoted;
 
 /// A row as it stands in the table.
@@ -21,18 +22,10 @@ pub(crate) struct Standing {
     marked: bool,
 }
 
-/// Rows to update and the `xmin` they were seen with, by the columns that differ and whether a mark goes: one statement
-/// for each.
-type Updates = BTreeMap<(Vec<usize>, bool), Vec<(usize, i64)>>;
-
-/// What to write, and by which rules.
+/// What to write.
 pub(crate) struct Writing<'w> {
     pub(crate) plan: &'w Plan<'w>,
-    pub(crate) changes: &'w Changes,
-    pub(crate) rules: Rules,
-    pub(crate) expect: &'w [Expect],
-    /// The step, for errors about a row.
-    pub(crate) step: usize,
+    pub(crate) incoming: Incoming<'w>,
     /// Whether rows are probably new, so that inserting first saves a look.
     pub(crate) insert_first: bool,
 }
@@ -40,27 +33,16 @@ pub(crate) struct Writing<'w> {
 impl Writing<'_> {
     /// Writes the changes and says of each what became of it.
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<Vec<Outcome>> {
-        let write = Write {
-            stream: Arc::new(self.plan.stream.clone()),
-            changes: self.changes.clone(),
-            mode: self.rules.mode,
-            guard: self.rules.guard,
-            difference: self.rules.difference,
-            expect: Vec::new(),
-        };
-        // What no table could hold is refused before anything is asked.
-        for row in 0..self.changes.len() {
-            write.outcome(row, None).map_err(|error| error.at_row(self.step, row))?;
-        }
-        let all: Vec<usize> = (0..self.changes.len()).collect();
-        if self.rules.mode == WriteMode::Append {
+        self.incoming.refuse_unfit()?;
+        let all: Vec<usize> = (0..self.incoming.changes.len()).collect();
+        if self.incoming.rules.mode == WriteMode::Append {
             self.insert(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
         let mut outcomes = vec![None; all.len()];
-        if self.insert_first && self.expect.is_empty() {
+        if self.insert_first && self.incoming.expect.is_empty() {
             let upserts: Vec<usize> =
-                all.iter().copied().filter(|&row| self.changes.at(row).op() == Op::Upsert).collect();
+                all.iter().copied().filter(|&row| self.incoming.changes.at(row).op() == Op::Upsert).collect();
             let created = self.insert_new(connection, &upserts).await?;
             for row in upserts {
                 if created.contains(&self.key(row)) {
@@ -83,64 +65,27 @@ impl Writing<'_> {
         if open.is_empty() {
             return Ok(());
         }
-        let standing = look(connection, self.plan, self.changes, open, self.step).await?;
-        let (mut inserts, mut deletes) = (Vec::new(), Vec::new());
-        let mut updates = Updates::new();
-        for (&row, standing) in open.iter().zip(&standing) {
-            let change = self.changes.at(row);
-            let existing = standing.as_ref().map(|standing| standing.rows.row(0));
-            self.check(row, existing.map(|existing| existing.to_values()).as_deref())?;
-            let marked = standing.as_ref().is_some_and(|standing| standing.marked);
-            let outcome = match self.rules.outcome(self.plan.stream, existing, change) {
-                Outcome::Unchanged if marked && change.op() == Op::Upsert => Outcome::Updated,
-                outcome => outcome,
-            };
-            match (outcome, standing) {
-                (Outcome::Created, _) => inserts.push(row),
-                (Outcome::Deleted, Some(standing)) => deletes.push((row, standing.xmin)),
-                (Outcome::Updated, Some(standing)) => {
-                    let stored = standing.rows.row(0);
-                    let differs = |column: &usize| {
-                        change.fields().is_none_or(|fields| fields.contains(*column))
-                            && !self.same(*column, stored.at(*column), change.row().at(*column))
-                    };
-                    let columns: Vec<usize> = self.plan.all().into_iter().filter(differs).collect();
-                    updates.entry((columns, marked)).or_default().push((row, standing.xmin));
-                }
-                _ => {}
-            }
-            outcomes[row] = Some(outcome);
-        }
+        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step).await?;
+        let rows = open
+            .iter()
+            .zip(&standing)
+            .map(|(&row, standing)| (row, standing.as_ref().map(|standing| (standing.rows.row(0), standing.marked))));
+        let Classified { inserts, updates, deletes } = self.incoming.classify(rows, outcomes)?;
+        let seen: HashMap<usize, i64> =
+            open.iter().zip(&standing).filter_map(|(&row, standing)| Some((row, standing.as_ref()?.xmin))).collect();
         for ((columns, marked), rows) in updates {
-            self.update(connection, &columns, marked, &rows).await?;
+            self.update(connection, &columns, marked, &rows, &seen).await?;
         }
-        self.delete(connection, &deletes).await?;
+        self.delete(connection, &deletes, &seen).await?;
         let created = self.insert_new(connection, &inserts).await?;
         if created.len() < inserts.len() {
-            return Err(changed_meanwhile(self.plan));
+            return Err(changed_meanwhile(self.plan.stream));
         }
         Ok(())
     }
 
-    /// A long decimal may be written in two ways.
-    fn same(&self, column: usize, stored: ValueRef<'_>, incoming: ValueRef<'_>) -> bool {
-        let field = self.plan.field(column);
-        let long = matches!(field.kind(), Kind::Decimal { .. })
-            && matches!((stored, incoming), (ValueRef::Text(_), _) | (_, ValueRef::Text(_)));
-        stored == incoming || long && text_of(stored, field).ok() == text_of(incoming, field).ok()
-    }
-
-    fn check(&self, row: usize, stored: Option<&[Value]>) -> Result<()> {
-        let as_expected = match (self.expect.get(row), stored) {
-            (None, _) | (Some(Expect::Absent), None) => true,
-            (Some(Expect::Row(expected)), Some(stored)) => expected == stored,
-            _ => false,
-        };
-        if as_expected { Ok(()) } else { Err(changed_meanwhile(self.plan)) }
-    }
-
     fn key(&self, row: usize) -> Key {
-        self.changes.at(row).key(&self.plan.key_indices)
+        self.incoming.changes.at(row).key(&self.plan.key_indices)
     }
 
     async fn insert(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
@@ -153,7 +98,7 @@ impl Writing<'_> {
             values.join(", "),
             self.plan.unnest(&all, 1, &[])
         );
-        let arrays = arrays(self.plan, self.changes, rows, &all, self.step)?;
+        let arrays = arrays(self.plan, self.incoming.changes, rows, &all, self.incoming.step)?;
         execute(connection, sql, arrays, "the rows cannot be inserted").await.map(drop)
     }
 
@@ -173,7 +118,7 @@ impl Writing<'_> {
             plan.unnest(&all, 1, &[]),
             plan.key,
         );
-        let query = arrays(plan, self.changes, rows, &all, self.step)?
+        let query = arrays(plan, self.incoming.changes, rows, &all, self.incoming.step)?
             .into_iter()
             .fold(sqlx::query(AssertSqlSafe(sql)), |query, array| array.bind(query));
         let created =
@@ -190,7 +135,8 @@ impl Writing<'_> {
         connection: &mut PgConnection,
         columns: &[usize],
         clear_mark: bool,
-        rows: &[(usize, i64)],
+        rows: &[usize],
+        seen: &HashMap<usize, i64>,
     ) -> Result<()> {
         let plan = self.plan;
         let mut sent = plan.key_indices.clone();
@@ -213,10 +159,10 @@ impl Writing<'_> {
             plan.same_key(&sent)?,
             sent.len()
         );
-        self.only_if_untouched(connection, sql, &sent, rows, "the rows cannot be updated").await
+        self.only_if_untouched(connection, sql, &sent, rows, seen, "the rows cannot be updated").await
     }
 
-    async fn delete(&self, connection: &mut PgConnection, rows: &[(usize, i64)]) -> Result<()> {
+    async fn delete(&self, connection: &mut PgConnection, rows: &[usize], seen: &HashMap<usize, i64>) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -229,7 +175,7 @@ impl Writing<'_> {
             plan.same_key(&sent)?,
             sent.len()
         );
-        self.only_if_untouched(connection, sql, &sent, rows, "the rows cannot be deleted").await
+        self.only_if_untouched(connection, sql, &sent, rows, seen, "the rows cannot be deleted").await
     }
 
     /// Compare-and-set: every row must still be as it was looked at, or the whole unit is tried again.
@@ -238,22 +184,15 @@ impl Writing<'_> {
         connection: &mut PgConnection,
         sql: String,
         sent: &[usize],
-        rows: &[(usize, i64)],
+        rows: &[usize],
+        seen: &HashMap<usize, i64>,
         what: &'static str,
     ) -> Result<()> {
-        let (places, versions): (Vec<usize>, Vec<Option<i64>>) =
-            rows.iter().map(|&(row, xmin)| (row, Some(xmin))).unzip();
-        let mut arrays = arrays(self.plan, self.changes, &places, sent, self.step)?;
-        arrays.push(Column::Int(versions));
+        let mut arrays = arrays(self.plan, self.incoming.changes, rows, sent, self.incoming.step)?;
+        arrays.push(Column::Int(rows.iter().map(|row| seen.get(row).copied()).collect()));
         let done = execute(connection, sql, arrays, what).await?;
-        if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan)) }
+        if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
-}
-
-fn changed_meanwhile(plan: &Plan<'_>) -> Error {
-    Error::new(ErrorKind::Conflict, "somebody else changed a row meanwhile")
-        .with_retry(Retry::Backoff)
-        .with("table", plan.stream.name())
 }
 
 /// The rows that stand under the keys of these changes, in their order.

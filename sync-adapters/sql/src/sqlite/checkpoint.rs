@@ -1,11 +1,12 @@
 //! The checkpoints a sink keeps beside its rows, fenced by token and sequence.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use sync_core::Result;
 use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
-use sync_core::{Error, ErrorKind, Result};
 
 use super::error::failed;
+use crate::position::{fenced, from_json, to_json};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
     scope      TEXT PRIMARY KEY NOT NULL,
@@ -54,15 +55,7 @@ pub(crate) fn read(connection: &Connection, scope: &Scope) -> Result<Option<(Fen
             statement.query_row([scope.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(unread)?;
-    row.map(|(token, body)| {
-        let checkpoint = serde_json::from_str(&body).map_err(|cause| {
-            Error::new(ErrorKind::Schema, "the checkpoint was written by another release")
-                .with("scope", scope)
-                .caused_by(cause)
-        })?;
-        Ok((FencingToken(token.cast_unsigned()), checkpoint))
-    })
-    .transpose()
+    row.map(|(token, body)| Ok((FencingToken(token.cast_unsigned()), from_json(&body, scope)?))).transpose()
 }
 
 /// Moves the checkpoint one step, with what became of the unit's rows. Fails, so that the whole unit is rolled back, when
@@ -90,15 +83,4 @@ pub(crate) fn advance(connection: &Connection, scope: &Scope, advance: &Advance,
     }
     let newest = read(connection, scope)?.map_or(FencingToken::default(), |(token, _)| token);
     Err(fenced(newest, scope).with("token", advance.token).with("expected", advance.expected))
-}
-
-fn to_json(checkpoint: &Checkpoint) -> Result<String> {
-    serde_json::to_string(checkpoint)
-        .map_err(|cause| Error::internal("a checkpoint cannot be written as JSON").caused_by(cause))
-}
-
-fn fenced(newest: FencingToken, scope: &Scope) -> Error {
-    Error::fenced(newest, "the scope is claimed by another holder, or has moved on")
-        .with("scope", scope)
-        .with("claimed", newest)
 }

@@ -10,6 +10,7 @@ use super::function::{COMPARE, INSTANT};
 use super::schema::{Column, columns};
 use super::value::{Scratch, declared_type, stored_form};
 use crate::ident::quoted;
+use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the values bound in it.
 pub(crate) struct Condition {
@@ -20,50 +21,21 @@ pub(crate) struct Condition {
 pub(crate) fn condition(connection: &Connection, stream: &StreamSpec, rows: &RowScope) -> Result<Condition> {
     let mut condition = Condition { sql: "TRUE".to_owned(), values: Vec::new() };
     if *rows != RowScope::All {
-        condition.narrow(stream, &columns(connection, stream.name())?, rows)?;
+        let table = columns(connection, stream.name())?;
+        comparisons(stream, rows)?.into_iter().try_for_each(|comparison| condition.compare(&table, comparison))?;
     }
     Ok(condition)
 }
 
 impl Condition {
-    fn narrow(&mut self, stream: &StreamSpec, table: &[Column], rows: &RowScope) -> Result<()> {
-        match rows {
-            RowScope::All => Ok(()),
-            RowScope::Range { column, from, until } => {
-                for (bound, comparison) in [(from, ">="), (until, "<")] {
-                    if let Some(bound) = bound {
-                        self.compare(stream, table, column, comparison, bound)?;
-                    }
-                }
-                Ok(())
-            }
-            RowScope::Equals { column, value } => self.compare(stream, table, column, "=", value),
-            RowScope::Both(one, other) => {
-                self.narrow(stream, table, one)?;
-                self.narrow(stream, table, other)
-            }
-            other => Err(Error::config(format!("this sink does not know the scope {other:?}"))),
-        }
-    }
-
     /// Compares as the declared kind, not as SQLite compares what is stored: `9.00` is less than `10.00`, and a time is
     /// the same in every form. Text is told apart byte by byte, whatever the collation of its column.
-    fn compare(
-        &mut self,
-        stream: &StreamSpec,
-        table: &[Column],
-        column: &str,
-        comparison: &str,
-        value: &Value,
-    ) -> Result<()> {
-        let field = stream.schema().field(column).ok_or_else(|| {
-            Error::config(format!("the scope is over column {column:?}, which the stream does not have"))
-                .with("stream", stream.name())
-        })?;
+    fn compare(&mut self, table: &[Column], compared: Comparison<'_>) -> Result<()> {
+        let Comparison { field, operator: comparison, value } = compared;
         let of_our_form = table.iter().any(|in_table| {
-            in_table.name.eq_ignore_ascii_case(column) && in_table.declared == declared_type(field.kind())
+            in_table.name.eq_ignore_ascii_case(field.name()) && in_table.declared == declared_type(field.kind())
         });
-        let column = format!("t.{}", quoted(column)?);
+        let column = format!("t.{}", quoted(field.name())?);
         match (field.kind(), value) {
             (Kind::Decimal { .. }, _) if !value.is_null() => {
                 self.sql.push_str(&format!(" AND {COMPARE}({column}, ?) {comparison} 0"));

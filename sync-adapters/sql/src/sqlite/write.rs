@@ -41,6 +41,15 @@ pub(crate) struct Writer<'c> {
     probably_new: bool,
     scratch: Scratch,
     differing: Vec<usize>,
+    /// The last update: rows that were changed together often differ in the same columns.
+    update: Option<Update<'c>>,
+}
+
+/// A statement that sets columns of a row.
+struct Update<'c> {
+    columns: Vec<usize>,
+    clears_mark: bool,
+    statement: CachedStatement<'c>,
 }
 
 /// What is stored under a key, as far as it is needed to decide.
@@ -75,6 +84,7 @@ impl<'c> Writer<'c> {
             probably_new: true,
             scratch: Scratch::new(),
             differing: Vec::new(),
+            update: None,
         })
     }
 
@@ -180,12 +190,16 @@ impl<'c> Writer<'c> {
             return Ok(refused);
         }
         let columns: &[usize] = if same { &[] } else { &self.differing };
-        let sql = self.plan.update(columns.iter().copied(), standing.marked)?;
-        let mut update = self.connection.prepare_cached(&sql).map_err(unprepared)?;
+        let fits = |last: &Update<'_>| last.columns == columns && last.clears_mark == standing.marked;
+        let update = match self.update.take().filter(fits) {
+            Some(last) => last,
+            None => Update::of(self.connection, self.plan, columns, standing.marked)?,
+        };
+        let statement = &mut self.update.insert(update).statement;
         for (place, &column) in columns.iter().chain(&self.plan.key).enumerate() {
-            bind(&mut update, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
+            bind(statement, place + 1, change.row().at(column), self.plan.field(column), &mut self.scratch)?;
         }
-        update.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
+        statement.raw_execute().map_err(|cause| failed("the row cannot be updated", cause))?;
         Ok(Outcome::Updated)
     }
 
@@ -236,6 +250,14 @@ impl<'c> Writer<'c> {
         Err(Error::new(ErrorKind::Conflict, "somebody else changed a row meanwhile")
             .with_retry(Retry::Backoff)
             .with("table", self.plan.stream.name()))
+    }
+}
+
+impl<'c> Update<'c> {
+    fn of(connection: &'c Connection, plan: &Plan<'_>, columns: &[usize], clears_mark: bool) -> Result<Self> {
+        let sql = plan.update(columns.iter().copied(), clears_mark)?;
+        let statement = connection.prepare_cached(&sql).map_err(unprepared)?;
+        Ok(Self { columns: columns.to_vec(), clears_mark, statement })
     }
 }
 

@@ -38,10 +38,12 @@ fn write(stream: &StreamSpec, rows: &[Vec<Value>]) -> Step {
     })
 }
 
+fn scope() -> Scope {
+    Scope { pipeline: "p".into(), feed: "f".into(), partition: Default::default(), lane: Default::default() }
+}
+
 async fn apply(sink: &MySql, steps: &[Step], intent: Intent) -> sync_core::Result<Vec<Outcome>> {
-    let scope =
-        Scope { pipeline: "p".into(), feed: "f".into(), partition: Default::default(), lane: Default::default() };
-    let report = sink.apply(&WriteUnit { scope: &scope, steps, advance: None, intent }).await?;
+    let report = sink.apply(&WriteUnit { scope: &scope(), steps, advance: None, intent }).await?;
     let rows = report.steps.into_iter().filter_map(|step| match step {
         StepReport::Rows(rows) => Some(rows),
         _ => None,

@@ -102,7 +102,11 @@ async fn a_stage_of_many_pieces_is_published_in_the_order_of_its_keys() {
     let scattered: Vec<Vec<Value>> = (0..11_003).map(|id| row(id * 7_919 % 11_003, 2, "new")).collect();
     let twice: Vec<Vec<Value>> = (0..11_003).step_by(2).map(|id| row(id, 3, "newer")).collect();
     apply(&sink, &[stage(&scattered), stage(&twice)], Intent::Commit).await.unwrap();
-    apply(&sink, &[publish()], Intent::Commit).await.unwrap();
+    let unit = WriteUnit { scope: &scope(), steps: &[publish()], advance: None, intent: Intent::Commit };
+    let tally = sink.apply(&unit).await.unwrap().tally();
+    let counts =
+        [Outcome::Created, Outcome::Updated, Outcome::Duplicate, Outcome::Deleted].map(|outcome| tally.count(outcome));
+    assert_eq!(counts, [11_002, 1, 5_502, 1]);
     let found = database.client("SELECT version, note, count(*) FROM orders GROUP BY 1, 2 ORDER BY 1").await.unwrap();
     assert_eq!(found, "2\tnew\t5501\n3\tnewer\t5502");
 }
@@ -120,4 +124,26 @@ async fn rows_that_are_gone_but_referred_to_are_no_fault_of_a_row_that_came() {
     let error = apply(&sink, &[publish()], Intent::Commit).await.unwrap_err();
     assert_eq!(error.kind(), sync_core::ErrorKind::Schema, "{error}");
     assert!(error.to_string().contains("rows of parts refer to some of them"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_missing_is_marked_until_it_comes_again() {
+    let stream = orders().absent(Absent::Mark("gone_at".into()));
+    let source = MemorySource::of([stream]).page(100).listing(Listing::Rows);
+    let world = World::new(source).await;
+    (1..=40).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+    world.run(RunOptions::incremental()).await;
+    let missing = || world.ask("SELECT group_concat(id ORDER BY id) FROM orders WHERE gone_at IS NOT NULL");
+    for gone in [3..=3, 10..=30] {
+        gone.clone().for_each(|id| world.source.delete("orders", &Key::new([id])));
+        world.ask("UPDATE orders SET gone_at = NULL").await;
+        let report = world.run(RunOptions::reconcile().confirm_deletes()).await;
+        let ids: Vec<String> = gone.clone().map(|id| id.to_string()).collect();
+        assert_eq!(missing().await, ids.join(","), "{report}");
+        // They come again as they were: nothing of them differs but the mark.
+        gone.clone().for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+        let again = world.run(RunOptions::full()).await;
+        assert_eq!(count(&again, Outcome::Updated), ids.len() as u64, "{again}");
+        assert_eq!(missing().await, "NULL");
+    }
 }

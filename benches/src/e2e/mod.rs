@@ -1,0 +1,185 @@
+//! Runs all programs over all cases, interleaved, and prints a table of medians.
+
+mod api;
+mod place;
+mod program;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::Result;
+use crate::records::Order;
+use api::Api;
+use place::{Kind, Place, Server};
+use program::Program;
+use table::Table;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Which databases to fill
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Sqlite])]
+    on: Vec<Kind>,
+    /// How many records, in turn
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+    records: Vec<u64>,
+    /// How often each case is run
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// A small case, once: shows that all programs end with the same rows
+    #[arg(long)]
+    quick: bool,
+    /// A Python that has dlt, to be compared as well
+    #[arg(long)]
+    dlt: Option<PathBuf>,
+    /// The program of `benches/peers/faucet`, to be compared as well
+    #[arg(long)]
+    faucet: Option<PathBuf>,
+}
+
+const CHANGED: &str = "4 1 % changed";
+
+/// The table by hand that faucet-stream asks for.
+const FAUCET_TABLE: &str = "create table records (id int8 primary key, name text, email text, city text, status text,
+    note text, amount numeric(12,2), quantity int8, score int8, active bool, created_at timestamptz, updated_at timestamptz)";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (sizes, rounds) = if options.quick { (vec![5000], 1) } else { (options.records.clone(), options.rounds) };
+    let mut table = Table::default();
+    for &on in &options.on {
+        let server = Server::start(on)?;
+        for &records in &sizes {
+            for round in 0..rounds {
+                let mut round_of = Round { options, on, server: &server, records, table: &mut table };
+                round_of.loads(Order::Key)?;
+                round_of.loads(Order::Random)?;
+                round_of.killed()?;
+                if records <= 100_000 {
+                    round_of.far_away()?;
+                }
+                eprintln!("{}, {records} records, round {} of {rounds}", on.name(), round + 1);
+            }
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+/// Every program once, over the same records.
+struct Round<'r> {
+    options: &'r Options,
+    on: Kind,
+    server: &'r Server,
+    records: u64,
+    table: &'r mut Table,
+}
+
+impl Round<'_> {
+    /// First loads, then runs over nothing and over a few changes.
+    fn loads(&mut self, order: Order) -> Result<()> {
+        let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, order, 0)?);
+        let first = if order == Order::Key { "1 first load, keys in order" } else { "2 first load, random keys" };
+        let mut programs = vec![Program::Bare { records: self.records }, Program::Limit, Program::Ours];
+        // Peers do not care for the order of keys, and take long.
+        if order == Order::Key {
+            programs.extend(self.peers());
+        }
+        let mut places = Vec::new();
+        for program in programs {
+            let place = self.server.place(folder.path(), program.name())?;
+            if matches!(program, Program::Faucet(_)) {
+                place.prepare(FAUCET_TABLE)?;
+            }
+            self.measure(first, &program, &api, &place, order, folder.path())?;
+            places.push((program, place));
+        }
+        same_rows(&places)?;
+        if order == Order::Random {
+            return Ok(());
+        }
+        places.retain(|(program, _)| program.follows());
+        for (program, place) in &places {
+            self.measure("3 no change", program, &api, place, order, folder.path())?;
+        }
+        api.change(1)?;
+        for (program, place) in &places {
+            self.measure(CHANGED, program, &api, place, order, folder.path())?;
+        }
+        same_rows(&places)
+    }
+
+    /// A first load that is killed halfway, and the run that goes on.
+    fn killed(&mut self) -> Result<()> {
+        let mut programs = vec![Program::Limit, Program::Ours];
+        programs.extend(self.peers().into_iter().filter(Program::follows));
+        for program in programs {
+            let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, 0)?);
+            let place = self.server.place(folder.path(), program.name())?;
+            let mut victim = program.start(&api.url, &place.to, Order::Key, folder.path())?;
+            while api.answered()? < self.records / crate::serve::PAGE / 2 && victim.try_wait()?.is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            victim.kill()?;
+            victim.wait()?;
+            self.measure("5 after a kill halfway", &program, &api, &place, Order::Key, folder.path())?;
+        }
+        Ok(())
+    }
+
+    /// Each answer takes 100 ms; 16 numbered pages at once.
+    fn far_away(&mut self) -> Result<()> {
+        let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, 100)?);
+        let place = self.server.place(folder.path(), "ours")?;
+        self.measure(
+            "6 100 ms away, 16 pages at once",
+            &Program::OursAhead(16),
+            &api,
+            &place,
+            Order::Key,
+            folder.path(),
+        )
+    }
+
+    fn measure(
+        &mut self,
+        case: &'static str,
+        program: &Program,
+        api: &Api,
+        place: &Place<'_>,
+        order: Order,
+        folder: &Path,
+    ) -> Result<()> {
+        let (answered, used) = (api.answered()?, self.server.cpu_seconds());
+        let mut figures = program.run(&api.url, &place.to, order, folder)?;
+        figures.records = if case == CHANGED { self.records / 100 } else { self.records };
+        figures.requests = api.answered()? - answered;
+        figures.server_cpu_seconds = self.server.cpu_seconds() - used;
+        self.table.note(self.on, self.records, case, program, figures);
+        Ok(())
+    }
+
+    fn peers(&self) -> Vec<Program> {
+        let dlt = self
+            .options
+            .dlt
+            .iter()
+            .flat_map(|python| [false, true].map(|tuned| Program::Dlt { python: python.clone(), tuned }));
+        let faucet = self.options.faucet.iter().cloned().map(Program::Faucet);
+        dlt.chain(faucet).filter(|program| program.fills(self.on)).collect()
+    }
+}
+
+/// All programs must have brought the same rows, or the race means nothing.
+fn same_rows(places: &[(Program, Place<'_>)]) -> Result<()> {
+    let mut sums = Vec::new();
+    for (program, place) in places {
+        sums.push((program.name(), place.sums()?));
+    }
+    if sums.windows(2).all(|pair| pair[0].1 == pair[1].1) {
+        Ok(())
+    } else {
+        Err(format!("the programs ended with different rows: {sums:?}").into())
+    }
+}

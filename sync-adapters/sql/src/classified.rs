@@ -1,0 +1,107 @@
+//! What is to be done about each change of a write, for databases that look rows up before they write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sync_core::model::{Changes, Kind, Op, Outcome, Row, StreamSpec};
+use sync_core::sink::{Expect, Rules, Write};
+use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
+
+use crate::number::same_decimal;
+
+/// The changes of one stream, and by which rules they are written.
+pub(crate) struct Incoming<'w> {
+    pub(crate) stream: &'w StreamSpec,
+    pub(crate) changes: &'w Changes,
+    pub(crate) rules: Rules,
+    pub(crate) expect: &'w [Expect],
+    /// The step, for errors about a row.
+    pub(crate) step: usize,
+}
+
+/// Rows to write, by their positions among the changes.
+#[derive(Debug, Default)]
+pub(crate) struct Classified {
+    pub(crate) inserts: Vec<usize>,
+    /// By the columns that differ and whether a mark goes: one statement for each.
+    pub(crate) updates: BTreeMap<(Vec<usize>, bool), Vec<usize>>,
+    pub(crate) deletes: Vec<usize>,
+}
+
+impl Incoming<'_> {
+    /// What no table could hold is refused before anything is asked.
+    pub(crate) fn refuse_unfit(&self) -> Result<()> {
+        let write = Write {
+            stream: Arc::new(self.stream.clone()),
+            changes: self.changes.clone(),
+            mode: self.rules.mode,
+            guard: self.rules.guard,
+            difference: self.rules.difference,
+            expect: Vec::new(),
+        };
+        (0..self.changes.len())
+            .try_for_each(|row| write.outcome(row, None).map(drop).map_err(|error| error.at_row(self.step, row)))
+    }
+
+    /// Decides these changes, given the row that stands under the key of each and whether it is marked as missing, and
+    /// notes what becomes of them.
+    ///
+    /// # Errors
+    /// `Conflict` when something else stands there than is expected.
+    pub(crate) fn classify<'r>(
+        &self,
+        open: impl IntoIterator<Item = (usize, Option<(Row<'r>, bool)>)>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Classified> {
+        let mut classified = Classified::default();
+        for (row, standing) in open {
+            let change = self.changes.at(row);
+            let (existing, marked) = standing.map_or((None, false), |(existing, marked)| (Some(existing), marked));
+            self.check(row, existing)?;
+            let outcome = match self.rules.outcome(self.stream, existing, change) {
+                Outcome::Unchanged if marked && change.op() == Op::Upsert => Outcome::Updated,
+                outcome => outcome,
+            };
+            match (outcome, existing) {
+                (Outcome::Created, _) => classified.inserts.push(row),
+                (Outcome::Deleted, Some(_)) => classified.deletes.push(row),
+                (Outcome::Updated, Some(stored)) => {
+                    let differs = |column: &usize| {
+                        change.fields().is_none_or(|fields| fields.contains(*column))
+                            && !self.same(*column, stored.at(*column), change.row().at(*column))
+                    };
+                    let columns = (0..self.stream.schema().width()).filter(differs).collect();
+                    classified.updates.entry((columns, marked)).or_default().push(row);
+                }
+                _ => {}
+            }
+            outcomes[row] = Some(outcome);
+        }
+        Ok(classified)
+    }
+
+    /// A long decimal may be written in two ways.
+    fn same(&self, column: usize, stored: ValueRef<'_>, incoming: ValueRef<'_>) -> bool {
+        stored == incoming
+            || match self.stream.schema().fields()[column].kind() {
+                Kind::Decimal { scale, .. } => same_decimal(stored, incoming, scale),
+                _ => false,
+            }
+    }
+
+    fn check(&self, row: usize, existing: Option<Row<'_>>) -> Result<()> {
+        let as_expected = match (self.expect.get(row), existing) {
+            (None, _) | (Some(Expect::Absent), None) => true,
+            (Some(Expect::Row(expected)), Some(stored)) => expected.iter().map(Value::as_ref).eq(stored.values()),
+            _ => false,
+        };
+        if as_expected { Ok(()) } else { Err(changed_meanwhile(self.stream)) }
+    }
+}
+
+/// The error that makes the engine try the whole unit again.
+pub(crate) fn changed_meanwhile(stream: &StreamSpec) -> Error {
+    Error::new(ErrorKind::Conflict, "somebody else changed a row meanwhile")
+        .with_retry(Retry::Backoff)
+        .with("table", stream.name())
+}

@@ -1,0 +1,212 @@
+//! Our process dies.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use sync_testkit::Random;
+use sync_tests::told::Mark;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::proxy::{Proxy, Seen};
+use super::target::{Keyed, Target};
+use super::{Place, seeded};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_200_random_moments_loses_and_doubles_nothing_in_sqlite() {
+    survives_200_kills(Target::sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_200_random_moments_loses_and_doubles_nothing_in_postgresql() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    survives_200_kills(Target::postgres(database, Keyed::ById).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_200_random_moments_loses_and_doubles_nothing_in_mariadb() {
+    let database = sync_test_servers::mariadb().await.unwrap();
+    survives_200_kills(Target::mariadb(database, Keyed::ById).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_kills_find_rows_lost_in_sqlite_when_the_position_is_saved_first() {
+    finds_the_planted_bug(Target::sqlite().await, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_kills_find_rows_lost_in_postgresql_when_the_position_is_saved_first() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    finds_the_planted_bug(Target::postgres(database, Keyed::ById).await, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_kills_find_rows_lost_in_mariadb_when_the_position_is_saved_first() {
+    let database = sync_test_servers::mariadb().await.unwrap();
+    finds_the_planted_bug(Target::mariadb(database, Keyed::ById).await, 20).await;
+}
+
+async fn survives_200_kills(target: Target) {
+    let series = Series::of_kills(target, 200, "").await;
+    assert!(!series.refused);
+    series.target.assert_nothing_is_lost_or_doubled(series.generation).await;
+    let hit = |place| series.places.get(&place).copied().unwrap_or_default();
+    assert!(hit(Place::InsideTransaction) >= 50, "{:?}", series.places);
+    // SQLite has no reply that could be on its way.
+    let behind = if series.target.server().is_some() { 0 } else { hit(Place::BetweenUnits) };
+    assert!(hit(Place::BeforeReply) + behind >= 50, "{:?}", series.places);
+}
+
+async fn finds_the_planted_bug(target: Target, kills: u32) {
+    let series = Series::of_kills(target, kills, "cursor-first").await;
+    let lost = series.target.rows_differ(series.generation).await;
+    println!("refused: {}, lost: {lost:?}", series.refused);
+    assert!(series.refused || lost.is_some(), "the planted bug was not caught by {:?}", series.places);
+}
+
+/// Kills, restarts, and what they left behind.
+struct Series {
+    target: Target,
+    generation: u64,
+    places: BTreeMap<Place, u32>,
+    /// Killed within the unit that came after so many. Whoever claims the scope next learns whether it is there: the
+    /// server may still be working for the dead.
+    in_doubt: Option<u64>,
+    /// Whether the engine itself found that something is missing, and would not go on.
+    refused: bool,
+}
+
+/// When to kill.
+struct Moment {
+    /// After so many marks, of which there are two a unit; one that never comes lets the run complete, so that the source
+    /// moves on.
+    marks: u64,
+    then: Then,
+}
+
+enum Then {
+    Wait(Duration),
+    /// Where the last mark was the beginning of a unit: a while after its COMMIT, or after the server's reply to it, which
+    /// the process does not get.
+    WaitFor(Seen, Duration),
+}
+
+impl Moment {
+    fn random(random: &mut Random, server: bool) -> Self {
+        // Behind a server most of them within a unit, which is after an even number of marks.
+        let marks = random.below(12);
+        let marks = if server { marks + marks % 2 * random.below(2) } else { marks };
+        let then = match random.below(5) {
+            0 if server => Then::WaitFor(Seen::Commit, Duration::from_micros(random.below(2000))),
+            1 | 2 if server => Then::WaitFor(Seen::Reply, Duration::from_micros(random.below(2000))),
+            _ if server => Then::Wait(Duration::from_micros(random.below(8000))),
+            _ => Then::Wait(Duration::from_micros(random.below(1500))),
+        };
+        Self { marks, then }
+    }
+}
+
+/// How a child ended.
+enum Ended {
+    Killed,
+    Done,
+    Refused,
+}
+
+impl Series {
+    async fn of_kills(target: Target, kills: u32, bug: &str) -> Self {
+        let (seed, mut random) = seeded();
+        let mut proxy = match target.server() {
+            Some(server) => Some(Proxy::to(server).await),
+            None => None,
+        };
+        let places = BTreeMap::new();
+        let mut series = Self { target, generation: 0, places, in_doubt: None, refused: false };
+        while series.kills() < kills && !series.refused {
+            let moment = Moment::random(&mut random, proxy.is_some());
+            match series.run(Some(moment), &mut proxy, bug).await {
+                Ended::Killed => {}
+                Ended::Done => series.generation += 1,
+                Ended::Refused => series.refused = true,
+            }
+        }
+        if !series.refused {
+            series.refused = matches!(series.run(None, &mut proxy, bug).await, Ended::Refused);
+        }
+        println!("seed {seed}: {kills} kills over {} generations landed {:?}", series.generation + 1, series.places);
+        series
+    }
+
+    fn kills(&self) -> u32 {
+        self.places.values().sum::<u32>() + u32::from(self.in_doubt.is_some())
+    }
+
+    /// Runs a child, to the end unless there is a moment to kill it.
+    async fn run(&mut self, moment: Option<Moment>, proxy: &mut Option<Proxy>, bug: &str) -> Ended {
+        let (mut child, mut marks) = self.start(proxy.as_ref(), bug);
+        let (mut last, mut silent) = (None, false);
+        for _ in 0..moment.as_ref().map_or(u64::MAX, |moment| moment.marks) {
+            match marks.recv().await {
+                Some(mark) => last = Some(self.note(mark)),
+                None => silent = true,
+            }
+            if silent || last == Some(Mark::Done) {
+                break;
+            }
+        }
+        match moment.map(|moment| moment.then) {
+            Some(Then::WaitFor(seen, pause)) if let (Some(Mark::Begins(_)), Some(proxy)) = (last, proxy) => {
+                proxy.hold_next();
+                tokio::time::timeout(Duration::from_secs(20), proxy.seen(seen)).await.expect("a unit has its COMMIT");
+                thread::sleep(pause);
+            }
+            Some(Then::Wait(pause) | Then::WaitFor(_, pause)) => thread::sleep(pause),
+            None => {}
+        }
+        // A child that has closed its output is about to end by itself.
+        if !silent {
+            child.kill().unwrap();
+        }
+        let by_itself = child.wait().unwrap().code().is_some();
+        while let Some(mark) = marks.recv().await {
+            last = Some(self.note(mark));
+        }
+        if last == Some(Mark::Done) {
+            return Ended::Done;
+        }
+        if by_itself {
+            return Ended::Refused;
+        }
+        match Place::after(last) {
+            Ok(place) => *self.places.entry(place).or_default() += 1,
+            Err(units) => self.in_doubt = Some(units),
+        }
+        Ended::Killed
+    }
+
+    /// Sorts out where the last kill landed, when the scope is claimed after it.
+    fn note(&mut self, mark: Mark) -> Mark {
+        if let Mark::Claimed(now) = mark
+            && let Some(before) = self.in_doubt.take()
+        {
+            *self.places.entry(Place::within(before, now)).or_default() += 1;
+        }
+        mark
+    }
+
+    fn start(&self, proxy: Option<&Proxy>, bug: &str) -> (Child, UnboundedReceiver<Mark>) {
+        let direct = self.target.url();
+        let target = proxy.map_or_else(|| direct.clone(), |proxy| self.target.url_through(proxy.port()));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_killed-child"))
+            .args([&target, &direct, &self.generation.to_string(), bug])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = BufReader::new(child.stdout.take().unwrap());
+        let (sender, marks) = unbounded_channel();
+        thread::spawn(move || told.lines().try_for_each(|line| sender.send(line.unwrap().parse().unwrap())));
+        (child, marks)
+    }
+}
