@@ -8,6 +8,7 @@ use super::parse;
 use super::table::Table;
 use crate::ident::quoted;
 use crate::mysql::column::decimal_text;
+use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the texts and bytes bound in it.
 #[derive(Debug)]
@@ -17,44 +18,21 @@ pub(super) struct Condition {
 }
 
 impl Condition {
+    /// Compares as the declared kind. Texts are in the order of their bytes, whatever their collation.
     pub(super) fn of(stream: &StreamSpec, table: &Table, rows: &RowScope) -> Result<Self> {
         let mut condition = Self { sql: "TRUE".to_owned(), values: Vec::new() };
-        condition.narrow(stream, table, rows)?;
+        for comparison in comparisons(stream, rows)? {
+            condition.compare(table, comparison).map_err(|error| error.with("stream", stream.name()))?;
+        }
         Ok(condition)
     }
 
-    fn narrow(&mut self, stream: &StreamSpec, table: &Table, rows: &RowScope) -> Result<()> {
-        match rows {
-            RowScope::All => Ok(()),
-            RowScope::Range { column, from, until } => {
-                for (bound, comparison) in [(from, ">="), (until, "<")] {
-                    if let Some(bound) = bound {
-                        self.compare(stream, table, column, comparison, bound)?;
-                    }
-                }
-                Ok(())
-            }
-            RowScope::Equals { column, value } => self.compare(stream, table, column, "=", value),
-            RowScope::Both(one, other) => {
-                self.narrow(stream, table, one)?;
-                self.narrow(stream, table, other)
-            }
-            other => Err(Error::config(format!("this source does not know the scope {other:?}"))),
-        }
-    }
-
-    /// Compares as the declared kind. Texts are in the order of their bytes, whatever their collation.
-    fn compare(
-        &mut self,
-        stream: &StreamSpec,
-        table: &Table,
-        column: &str,
-        comparison: &str,
-        value: &Value,
-    ) -> Result<()> {
-        let wrong = |what: String| Err(Error::config(what).with("stream", stream.name()));
-        let Some((field, there)) = stream.schema().field(column).zip(table.column(column)) else {
-            return wrong(format!("the scope is over column {column:?}, which the stream does not have"));
+    fn compare(&mut self, table: &Table, compared: Comparison<'_>) -> Result<()> {
+        let Comparison { field, operator, value } = compared;
+        let column = field.name();
+        let wrong = |why: String| Err(Error::config(format!("the scope is over column {column:?}, {why}")));
+        let Some(there) = table.column(column) else {
+            return wrong("which the table does not have".to_owned());
         };
         let sql = format!("t.{}", quoted(column)?);
         let exactly = |what: &str| format!("CONVERT({what} USING utf8mb4) COLLATE {}", table.exact);
@@ -72,7 +50,7 @@ impl Condition {
                 Some(at) => (sql, "CAST(? AS DATETIME(6))".to_owned(), text(&at)),
                 // No row lies outside of the years that the server has.
                 None => {
-                    let holds = comparison == if v.micros() < 0 { ">=" } else { "<" };
+                    let holds = operator == if v.micros() < 0 { ">=" } else { "<" };
                     self.sql.push_str(&if holds { format!(" AND {sql} IS NOT NULL") } else { " AND FALSE".to_owned() });
                     return Ok(());
                 }
@@ -95,7 +73,7 @@ impl Condition {
                 ));
             }
         };
-        self.sql.push_str(&format!(" AND {what} {comparison} {cast}"));
+        self.sql.push_str(&format!(" AND {what} {operator} {cast}"));
         self.values.push(value);
         Ok(())
     }
