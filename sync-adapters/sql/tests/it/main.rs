@@ -6,6 +6,8 @@ mod copy;
 mod engine;
 mod followed;
 mod following;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod hostile;
 #[cfg(feature = "mysql")]
 mod mariadb;
 #[cfg(feature = "mysql")]
