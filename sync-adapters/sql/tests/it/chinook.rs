@@ -10,7 +10,7 @@ use sync_core::memory::MemoryStore;
 use sync_core::model::{Kind, Outcome};
 use sync_core::state::RunStatus;
 use sync_core::{Engine, Pipeline, RunOptions, Sink, Source, StreamSpec, SystemClock};
-use sync_sql::{MySql, Postgres, PostgresSource, SqliteSource};
+use sync_sql::{MySql, MySqlSource, Postgres, PostgresSource, Sqlite, SqliteSource};
 
 const ROWS: usize = 15_607;
 
@@ -210,4 +210,10 @@ async fn every_row_of_chinook_is_the_same_after_every_hop_from_database_to_datab
             mariadb.client(&format!("SELECT {} FROM {}", columns.join(", "), table.stream.name())).await.unwrap();
         compare("mariadb", table, cells(&said));
     }
+
+    let back = folder.path().join("back.db");
+    let source = MySqlSource::connect(&mariadb.url()).await.unwrap();
+    let source = tables.iter().fold(source, |source, table| source.table(table.stream.clone()));
+    hop("MariaDB to SQLite", &tables, source, Sqlite::open(&back).await.unwrap()).await;
+    compare_sqlite(&back, &tables);
 }

@@ -8,11 +8,14 @@ mod copy;
 mod engine;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod faults;
+mod followed;
 mod following;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod hostile;
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql")]
+mod mysql_source;
 mod names;
 mod opening;
 #[cfg(feature = "postgres")]
