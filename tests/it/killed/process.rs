@@ -95,14 +95,14 @@ enum Then {
 
 impl Moment {
     fn random(random: &mut Random, server: bool) -> Self {
+        let marks = if random.below(12) == 0 { 0 } else { 1 + random.below(9) };
         // Behind a server most of them within a unit, which is after an even number of marks.
-        let marks = random.below(12);
         let marks = if server { marks + marks % 2 * random.below(2) } else { marks };
         let then = match random.below(5) {
             0 if server => Then::WaitFor(Seen::Commit, Duration::from_micros(random.below(2000))),
             1 | 2 if server => Then::WaitFor(Seen::Reply, Duration::from_micros(random.below(2000))),
             _ if server => Then::Wait(Duration::from_micros(random.below(8000))),
-            _ => Then::Wait(Duration::from_micros(random.below(1500))),
+            _ => Then::Wait(Duration::from_micros(random.below(1000))),
         };
         Self { marks, then }
     }

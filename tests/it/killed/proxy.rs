@@ -140,13 +140,13 @@ impl Shared {
             Deed::Lose => {}
             Deed::LoseReply => {
                 server.write_all(request).await?;
-                server.readable().await?;
+                server.read_u8().await?;
             }
             Deed::Late(pause) => {
                 drop(client);
                 tokio::time::sleep(pause).await;
                 server.write_all(request).await?;
-                server.readable().await?;
+                server.read_u8().await?;
             }
             Deed::HoldReply => return self.hold(request, client, server).await,
         }
