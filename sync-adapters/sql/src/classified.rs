@@ -19,6 +19,13 @@ pub(crate) struct Incoming<'w> {
     pub(crate) step: usize,
 }
 
+/// Whether rows that are looked at stay as they are until the transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Free,
+    Locked,
+}
+
 /// Rows to write, by their positions among the changes.
 #[derive(Debug, Default)]
 pub(crate) struct Classified {
@@ -58,7 +65,7 @@ impl Incoming<'_> {
             let change = self.changes.at(row);
             let (existing, marked) = standing.map_or((None, false), |(existing, marked)| (Some(existing), marked));
             self.check(row, existing)?;
-            let outcome = match self.rules.outcome(self.stream, existing, change) {
+            let mut outcome = match self.rules.outcome(self.stream, existing, change) {
                 Outcome::Unchanged if marked && change.op() == Op::Upsert => Outcome::Updated,
                 outcome => outcome,
             };
@@ -70,8 +77,12 @@ impl Incoming<'_> {
                         change.fields().is_none_or(|fields| fields.contains(*column))
                             && !self.same(*column, stored.at(*column), change.row().at(*column))
                     };
-                    let columns = (0..self.stream.schema().width()).filter(differs).collect();
-                    classified.updates.entry((columns, marked)).or_default().push(row);
+                    let columns: Vec<usize> = (0..self.stream.schema().width()).filter(differs).collect();
+                    if columns.is_empty() && !marked {
+                        outcome = Outcome::Unchanged;
+                    } else {
+                        classified.updates.entry((columns, marked)).or_default().push(row);
+                    }
                 }
                 _ => {}
             }

@@ -94,6 +94,8 @@ mod scope;
 mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod tables;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use catalog::ForeignKey;

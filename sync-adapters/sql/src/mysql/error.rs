@@ -67,7 +67,7 @@ fn by_number(number: u16, state: &str, message: &str) -> (ErrorKind, Retry) {
         1152..=1161 | 1184 | 2002 | 2003 | 2006 | 2013 => (ErrorKind::Unavailable, Retry::Backoff),
         1021 | 1114 => (ErrorKind::Full, Retry::Never),
         // The operating system's own number: no space left on the device.
-        1030 | 1005 | 3 | 1026 if message.contains("28") => (ErrorKind::Full, Retry::Never),
+        1030 | 1005 | 3 | 1026 if says_no_space(message) => (ErrorKind::Full, Retry::Never),
         1045 | 1698 | 1820 | 1862 | 4151 => (ErrorKind::Unauthorized, Retry::Never),
         1044 | 1130 | 1142 | 1143 | 1227 | 1370 | 1419 => (ErrorKind::Forbidden, Retry::Never),
         1049 | 1059 | 1102 | 1103 | 1166 | 1665 => (ErrorKind::Config, Retry::Never),
@@ -84,6 +84,14 @@ fn by_number(number: u16, state: &str, message: &str) -> (ErrorKind, Retry) {
             _ => (ErrorKind::Internal, Retry::Never),
         },
     }
+}
+
+/// `Got error 28`, `errno: 28`, `Errcode: 28`; not the 28 of a table's name.
+fn says_no_space(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    ["error 28", "errno: 28", "errcode: 28"]
+        .iter()
+        .any(|said| lower.split(said).skip(1).any(|rest| !rest.starts_with(|next: char| next.is_ascii_digit())))
 }
 
 /// What helps, where the kind of the error does not say it.
@@ -159,6 +167,13 @@ mod tests {
         ] {
             assert_eq!(by_number(number, "HY000", ""), (kind, retry), "{number}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_known_by_the_system_s_number_and_not_by_a_name() {
+        let says = |message| by_number(1005, "HY000", message).0;
+        assert_eq!(says("Can't create table `d`.`t` (errno: 28 \"No space left on device\")"), ErrorKind::Full);
+        assert_ne!(says("Can't create table `d`.`t28` (errno: 36 \"File name too long\")"), ErrorKind::Full);
     }
 
     #[test]

@@ -17,15 +17,16 @@ mod table;
 mod update;
 mod write;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sync_core::{Error, Result};
 
 use connection::{Server, Session};
+
+use crate::tables::{Shapes, Tables};
 
 /// A MySQL or MariaDB database as a sink. Cheap to clone; all clones share the connections.
 ///
@@ -37,7 +38,11 @@ pub struct MySql {
     pool: MySqlPool,
     server: Server,
     /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
-    known: Arc<Mutex<HashSet<String>>>,
+    known: Tables,
+    /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
+    contended: Tables,
+    /// What the tables were like when they were prepared.
+    shapes: Shapes,
 }
 
 impl MySql {
@@ -67,24 +72,18 @@ impl MySql {
             .acquire_timeout(Duration::from_secs(30))
             .after_connect(|connection, _| Box::pin(connection::set_up(connection)))
             .connect_lazy_with(options);
-        Ok(Self { name: name.into(), pool, server, known: Arc::default() })
+        Ok(Self {
+            name: name.into(),
+            pool,
+            server,
+            known: Tables::default(),
+            contended: Tables::default(),
+            shapes: Shapes::default(),
+        })
     }
 
     async fn session(&self) -> Result<Session> {
         Session::of(&self.pool).await.map_err(|error| error.with("database", &self.name))
-    }
-
-    fn has_known(&self, table: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(table)
-    }
-
-    fn note_known(&self, table: &str, known: bool) {
-        let mut tables = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known {
-            tables.insert(table.to_owned());
-        } else {
-            tables.remove(table);
-        }
     }
 }
 

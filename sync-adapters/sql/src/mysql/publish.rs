@@ -9,6 +9,7 @@ use sync_core::sink::{Guard, Publish, StepReport, WriteMode};
 use sync_core::state::StageName;
 use sync_core::{Error, ErrorKind, Key, Result, Value};
 
+use super::MySql;
 use super::batch::{self, ROWS, run};
 use super::column::{bind, compared, read};
 use super::connection::Server;
@@ -16,8 +17,8 @@ use super::error::failed;
 use super::query::{Plan, name};
 use super::scope::Condition;
 use super::stage::{self, Place, Places};
-use super::write::{Look, Writing, look};
-use crate::classified::Incoming;
+use super::write::{Writing, look};
+use crate::classified::{Incoming, Look};
 use crate::staged::{Staged, column, fields, id, kept_back, key};
 
 /// Staged rows that are looked at and written together.
@@ -26,7 +27,7 @@ const CHUNK: usize = 5000;
 /// Publishes a stage. The stage is gone afterwards.
 pub(crate) async fn publish(
     connection: &mut MySqlConnection,
-    server: Server,
+    sink: &MySql,
     step: usize,
     publish: &Publish,
     places: &mut Places,
@@ -35,10 +36,10 @@ pub(crate) async fn publish(
     let Some(place) = place else {
         return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
     };
-    let plan = Plan::of(&publish.stream, server)?;
+    let plan = Plan::of(&publish.stream, sink.server)?;
     stage::claim(connection, &plan, &id(&publish.stage, &publish.stream), &place).await?;
     let staged = Staged { publish, stage: place.table()?, target: plan.table.clone() };
-    let publishing = Publishing { plan: &plan, publish, staged: &staged };
+    let publishing = Publishing { plan: &plan, publish, staged: &staged, look: sink.look(&publish.stream) };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -72,6 +73,7 @@ struct Publishing<'p> {
     plan: &'p Plan<'p>,
     publish: &'p Publish,
     staged: &'p Staged<'p>,
+    look: Look,
 }
 
 /// The end of a piece of staged rows: the key and the place of its last one.
@@ -219,6 +221,7 @@ impl Publishing<'_> {
                 step,
             },
             insert_first: false,
+            look: self.look,
         };
         match writing.write(connection).await {
             Ok(outcomes) => Ok(outcomes.into_iter().collect()),

@@ -6,9 +6,10 @@ use sync_core::model::{Absent, Field, Kind, StreamSpec};
 use sync_core::{Error, ErrorKind, Result};
 
 use super::batch::run;
+use super::checkpoint::NO_SUCH_TABLE;
 use super::column::{declared_types, plain_type};
 use super::connection::{Server, Session, is_exact};
-use super::error::failed;
+use super::error::{failed, number};
 use super::query::name;
 use super::table::{self, Column, Table};
 use crate::ident::list;
@@ -44,6 +45,16 @@ async fn lock(connection: &mut MySqlConnection) -> Result<()> {
         return Ok(());
     }
     Err(Error::unavailable("somebody else has been changing tables of this database for a minute"))
+}
+
+/// Keeps a table from being changed by anybody until the transaction ends.
+pub(crate) async fn hold(connection: &mut MySqlConnection, stream: &StreamSpec) -> Result<()> {
+    let sql = format!("SELECT 1 FROM {} LIMIT 0", name(stream.name())?);
+    match sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await {
+        // Who compares its columns says that it is gone.
+        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => Ok(()),
+        done => done.map(drop).map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name())),
+    }
 }
 
 /// Refuses a server that only reads, whatever the account may do there: its rows would not be those of the primary.

@@ -26,7 +26,7 @@ impl<'s> Condition<'s> {
                 Kind::Text | Kind::Json => format!(" COLLATE {}", server.exact),
                 _ => String::new(),
             };
-            sql.push_str(&format!(" AND t.{}{exact} {operator} {}", quoted(field.name())?, compared(field.kind())));
+            sql.push_str(&format!(" AND t.{}{exact} {operator} {}", quoted(field.name())?, bound(field.kind())));
         }
         Ok(Self { sql, compared_with })
     }
@@ -37,5 +37,13 @@ impl<'s> Condition<'s> {
             .iter()
             .try_for_each(|Comparison { field, value, .. }| bind(&mut arguments, value.as_ref(), field))?;
         Ok(arguments)
+    }
+}
+
+/// How a bound is written. It may be larger than the column's numbers, and a cast to these would make it the largest.
+fn bound(kind: Kind) -> String {
+    match kind {
+        Kind::Decimal { scale, .. } => compared(Kind::Decimal { precision: 65, scale }),
+        kind => compared(kind),
     }
 }

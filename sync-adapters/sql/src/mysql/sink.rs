@@ -14,9 +14,10 @@ use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::stage::Places;
-use super::write::{Look, Writing, look};
-use super::{MySql, checkpoint, publish, rehearsal, schema, stage};
-use crate::classified::Incoming;
+use super::write::{Writing, look};
+use super::{MySql, checkpoint, publish, rehearsal, schema, stage, table};
+use crate::classified::{Incoming, Look};
+use crate::tables::{is_conflict, written};
 
 #[async_trait]
 impl Sink for MySql {
@@ -33,7 +34,11 @@ impl Sink for MySql {
         if unit.intent == Intent::Rehearse {
             return rehearsal::rehearse(self, session, unit.steps).await;
         }
-        self.write_unit(session, unit).await
+        let done = self.write_unit(session, unit).await;
+        for stream in written(unit.steps) {
+            self.contended.note(stream.name(), is_conflict(&done));
+        }
+        done
     }
 
     async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
@@ -53,6 +58,7 @@ impl Sink for MySql {
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut session = self.session().await?;
         schema::prepare(&mut session, stream, self.server).await?;
+        self.shapes.note(stream, table::shape(&mut session, stream).await?);
         session.release();
         Ok(())
     }
@@ -153,11 +159,20 @@ impl MySql {
         unit: &WriteUnit<'_>,
         places: &mut Places,
     ) -> Result<WriteReport> {
+        for stream in written(unit.steps).filter(|stream| self.shapes.knows(stream)) {
+            schema::hold(session, stream).await?;
+            self.shapes.check(stream, &table::shape(session, stream).await?)?;
+        }
         let report = take_steps(self, session, unit.steps, places).await?;
         if let Some(advance) = unit.advance {
             checkpoint::advance(session, unit.scope, advance, report.tally()).await?;
         }
         Ok(report)
+    }
+
+    /// How rows of a table are looked at.
+    pub(crate) fn look(&self, stream: &StreamSpec) -> Look {
+        if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
     }
 
     async fn write(&self, connection: &mut MySqlConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
@@ -174,11 +189,12 @@ impl MySql {
                 expect: &write.expect,
                 step,
             },
-            insert_first: !self.has_known(write.stream.name()),
+            look: self.look(&write.stream),
+            insert_first: !self.known.has(write.stream.name()),
         };
         let outcomes = writing.write(connection).await?;
         let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
-        self.note_known(write.stream.name(), new * 2 < outcomes.len());
+        self.known.note(write.stream.name(), new * 2 < outcomes.len());
         Ok(outcomes)
     }
 }
@@ -199,7 +215,7 @@ pub(crate) async fn take_steps(
                 let place = place.ok_or_else(|| Error::internal("a stage without a table"))?;
                 StepReport::Rows(stage::append(connection, sink.server, index, stage, &place).await?)
             }
-            Step::Publish(publish) => publish::publish(connection, sink.server, index, publish, places, place).await?,
+            Step::Publish(publish) => publish::publish(connection, sink, index, publish, places, place).await?,
             Step::Discard { stage, stream } => {
                 StepReport::Discarded(publish::discard(connection, sink.server, stage, stream, places, place).await?)
             }

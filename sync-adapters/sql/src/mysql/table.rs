@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use sqlx::Row as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sync_core::model::StreamSpec;
 use sync_core::{Error, ErrorKind, Result};
 
 use super::error::failed;
+use crate::tables::Shape;
 
 /// A column as the table has it.
 #[derive(Debug)]
@@ -42,6 +44,28 @@ pub(crate) struct Table {
     pub(crate) indexes: Vec<Index>,
 }
 
+/// The types of the stream's columns as its table has them; none where there is no table.
+pub(crate) async fn shape(connection: &mut MySqlConnection, stream: &StreamSpec) -> Result<Shape> {
+    let columns = columns(connection, stream.name()).await?;
+    let declared = |column: &Column| stream.schema().index(&column.name).is_some();
+    Ok(columns.into_iter().filter(declared).map(|column| (column.name, column.written)).collect())
+}
+
+async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<Column>> {
+    let unread = |cause| failed("the table cannot be looked at", cause).with("table", table);
+    let columns = sqlx::query(
+        "SELECT COLUMN_NAME, COLUMN_TYPE, coalesce(GENERATION_EXPRESSION, '') <> '',
+                IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL AND EXTRA NOT LIKE '%auto_increment%',
+                lower(EXTRA) LIKE '%on update%', CHARACTER_SET_NAME, COLLATION_NAME
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+    .map_err(unread)?;
+    columns.iter().map(column).collect::<sqlx::Result<Vec<_>>>().map_err(unread)
+}
+
 /// The table of this name in the database of the connection, if there is one.
 pub(crate) async fn look(connection: &mut MySqlConnection, table: &str) -> Result<Option<Table>> {
     let unread = |cause| failed("the table cannot be looked at", cause).with("table", table);
@@ -53,17 +77,7 @@ pub(crate) async fn look(connection: &mut MySqlConnection, table: &str) -> Resul
             .map_err(unread)?;
     let Some(row) = found else { return Ok(None) };
     let engine = row.try_get_unchecked(0).map_err(unread)?;
-    let columns = sqlx::query(
-        "SELECT COLUMN_NAME, COLUMN_TYPE, coalesce(GENERATION_EXPRESSION, '') <> '',
-                IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL AND EXTRA NOT LIKE '%auto_increment%',
-                lower(EXTRA) LIKE '%on update%', CHARACTER_SET_NAME, COLLATION_NAME
-         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
-    )
-    .bind(table)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(unread)?;
-    let columns = columns.iter().map(column).collect::<sqlx::Result<Vec<_>>>().map_err(unread)?;
+    let columns = columns(connection, table).await?;
     let parts = sqlx::query(
         "SELECT INDEX_NAME, COLUMN_NAME, NON_UNIQUE = 0, SUB_PART IS NULL AND COLUMN_NAME IS NOT NULL
          FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?

@@ -15,20 +15,13 @@ use super::column::{read, size_of};
 use super::error::failed;
 use super::query::Plan;
 use super::update::{delete, update};
-use crate::classified::{Classified, Incoming, changed_meanwhile};
+use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 
 /// A row as it stands in the table.
 #[derive(PartialEq)]
 pub(crate) struct Standing {
     pub(crate) rows: Rows,
     marked: bool,
-}
-
-/// Whether rows that are looked at stay as they are until the transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    Free,
-    Locked,
 }
 
 /// The most values of keys that one look binds: from 1,000 on, MariaDB makes another query of an `IN`.
@@ -40,6 +33,8 @@ pub(crate) struct Writing<'w> {
     pub(crate) incoming: Incoming<'w>,
     /// Whether rows are probably new, so that inserting first saves a look.
     pub(crate) insert_first: bool,
+    /// Locked from the first look on, where somebody else is writing the same rows.
+    pub(crate) look: Look,
 }
 
 impl Writing<'_> {
@@ -55,7 +50,10 @@ impl Writing<'_> {
         if self.insert_first && self.incoming.expect.is_empty() {
             self.insert_new(connection, &mut outcomes).await?;
         }
-        let open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
+        let mut open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
+        if self.look == Look::Locked {
+            open.sort_by_cached_key(|&row| self.plan.key_of(self.incoming.changes.rows().row(row)));
+        }
         self.settle(connection, &open, &mut outcomes).await?;
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
@@ -82,14 +80,16 @@ impl Writing<'_> {
         open: &[usize],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<()> {
-        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, Look::Free).await?;
+        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
         let rows = open
             .iter()
             .zip(&standing)
             .map(|(&row, standing)| (row, standing.as_ref().map(|standing| (standing.rows.row(0), standing.marked))));
         let Classified { inserts, updates, deletes } = self.incoming.classify(rows, outcomes)?;
         let touched = |place: &usize| matches!(outcomes[open[*place]], Some(Outcome::Updated | Outcome::Deleted));
-        self.lock(connection, open, &standing, (0..open.len()).filter(touched).collect()).await?;
+        if self.look == Look::Free {
+            self.lock(connection, open, &standing, (0..open.len()).filter(touched).collect()).await?;
+        }
         for ((columns, marked), rows) in updates {
             update(connection, self, &columns, marked, &rows).await?;
         }

@@ -1,9 +1,9 @@
 //! Values between rows and PostgreSQL, without loss: a whole column of a page travels as one array.
 
-use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::Row as _;
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{Column as _, Row as _, TypeInfo as _};
 use sync_core::model::{Decimal, Field, Kind, Timestamp};
 use sync_core::{Error, Result, Value, ValueRef};
 
@@ -141,15 +141,69 @@ pub(crate) fn text_of(value: ValueRef<'_>, field: &Field) -> Result<String> {
         ValueRef::Int(v) => v.to_string(),
         ValueRef::UInt(v) => v.to_string(),
         ValueRef::Float(v) => v.to_string(),
-        ValueRef::Timestamp(v) => v.to_string(),
-        ValueRef::Date(v) => v.to_string(),
+        ValueRef::Timestamp(v) => {
+            let at = v.to_datetime().ok_or_else(|| unfit(field, "its year lies outside what PostgreSQL holds"))?;
+            written(at.date_naive(), &format!(" {}+00", at.time()))
+        }
+        ValueRef::Date(v) => written(v, ""),
         ValueRef::Bytes(v) => v.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
         other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),
     })
 }
 
+/// A value of a key in the one form in which equal keys are equal: a long decimal may be written in two ways.
+pub(crate) fn of_key(value: ValueRef<'_>, field: &Field) -> Value {
+    match (field.kind(), value) {
+        (Kind::Decimal { .. }, ValueRef::Decimal(_) | ValueRef::Text(_)) => {
+            text_of(value, field).map_or_else(|_| value.to_owned(), |text| Value::from(text.as_str()))
+        }
+        _ => value.to_owned(),
+    }
+}
+
+/// A day as PostgreSQL writes it, which knows no year 0, with a time behind it.
+fn written(day: NaiveDate, time: &str) -> String {
+    let (year, era) = if day.year() > 0 { (day.year(), "") } else { (1 - day.year(), " BC") };
+    format!("{year:04}-{:02}-{:02}{time}{era}", day.month(), day.day())
+}
+
 fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
+}
+
+/// A cell of this type as the whole number that it is on the wire.
+fn whole<'r, N>(row: &'r PgRow, at: usize, of: &str) -> sqlx::Result<Option<N>>
+where
+    N: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    if row.column(at).type_info().name() != of {
+        // Says which type it is instead.
+        return row.try_get(at);
+    }
+    row.try_get_unchecked(at)
+}
+
+/// Microseconds since 2000; `infinity` and `-infinity` are the last and the first number.
+fn instant(micros: i64) -> Option<Timestamp> {
+    let since_1970 = micros.checked_add(EPOCH_DAYS * 86_400_000_000)?;
+    Some(Timestamp::from_micros(since_1970)).filter(|at| micros != i64::MIN && at.to_datetime().is_some())
+}
+
+/// Days since 2000.
+fn day(days: i32) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_signed(TimeDelta::try_days(i64::from(days) + EPOCH_DAYS)?)
+}
+
+/// From 1970 to 2000.
+const EPOCH_DAYS: i64 = 10_957;
+
+fn endless(field: &Field) -> Error {
+    let what = format!(
+        "column {:?} holds a {} without end, such as infinity, which no stream has: set it to a real one, or to NULL",
+        field.name(),
+        field.kind()
+    );
+    Error::new(sync_core::ErrorKind::Schema, what)
 }
 
 /// The value of a cell that was asked for as [`asked_as`] says.
@@ -166,11 +220,15 @@ pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
         Kind::Bytes => {
             row.try_get::<Option<Vec<u8>>, _>(at).map_err(unread)?.map_or(Value::Null, |v| Value::Bytes(v.into()))
         }
-        Kind::Timestamp => row
-            .try_get::<Option<DateTime<Utc>>, _>(at)
-            .map_err(unread)?
-            .map_or(Value::Null, |v| Value::Timestamp(Timestamp::from(v))),
-        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Date),
+        // The driver would panic at `infinity`.
+        Kind::Timestamp => match whole::<i64>(row, at, "TIMESTAMPTZ").map_err(unread)? {
+            None => Value::Null,
+            Some(micros) => Value::Timestamp(instant(micros).ok_or_else(|| endless(field))?),
+        },
+        Kind::Date => match whole::<i32>(row, at, "DATE").map_err(unread)? {
+            None => Value::Null,
+            Some(days) => Value::Date(day(days).ok_or_else(|| endless(field))?),
+        },
         kind => match row.try_get::<Option<String>, _>(at).map_err(unread)? {
             None => Value::Null,
             Some(text) => match kind {
@@ -184,4 +242,24 @@ pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_without_end_are_none_and_no_reason_to_panic() {
+        assert_eq!(instant(0).map(|at| at.to_string()).as_deref(), Some("2000-01-01T00:00:00.000000Z"));
+        assert_eq!(day(-1), NaiveDate::from_ymd_opt(1999, 12, 31));
+        assert_eq!((instant(i64::MAX), instant(i64::MIN), instant(i64::MAX - 1)), (None, None, None));
+        assert_eq!((day(i32::MAX), day(i32::MIN)), (None, None));
+    }
+
+    #[test]
+    fn days_before_christ_and_far_ahead_are_written_in_the_server_s_form() {
+        let day = |year| NaiveDate::from_ymd_opt(year, 2, 3).expect("a day");
+        let texts = [day(2026), day(1), day(0), day(-43), day(12026)].map(|day| written(day, ""));
+        assert_eq!(texts, ["2026-02-03", "0001-02-03", "0001-02-03 BC", "0044-02-03 BC", "12026-02-03"]);
+    }
 }

@@ -22,7 +22,24 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
         sqlx::Error::Database(database) => database.message().to_owned(),
         other => other.to_string(),
     };
-    Error::new(kind, what).with_retry(retry).caused_by(Said(without_values(&said)))
+    let error = Error::new(kind, what).with_retry(retry).caused_by(Said(without_values(&said)));
+    match cause.as_database_error().and_then(|database| remedy(database.code()?.as_ref())) {
+        Some(remedy) => error.with("remedy", remedy),
+        None => error,
+    }
+}
+
+/// What helps, where the kind of the error does not say it.
+fn remedy(state: &str) -> Option<&'static str> {
+    match state {
+        "42501" => Some(
+            "GRANT SELECT, INSERT, UPDATE, DELETE on the table to the account, and CREATE on its schema; changing a table takes its owner",
+        ),
+        "25006" => Some("connect to the primary: this server only reads"),
+        "3D000" => Some("CREATE DATABASE, or correct the address"),
+        "54000" => Some("an index holds keys of about 2,700 bytes: shorten the key"),
+        _ => None,
+    }
 }
 
 /// The error of a COMMIT. One whose answer is lost may have happened.
@@ -47,12 +64,21 @@ fn by_state(state: &str) -> (ErrorKind, Retry) {
         "40P01" | "40001" | "55P03" | "57014" => (ErrorKind::Unavailable, Retry::Backoff),
         // Going down, coming up, too many connections.
         "57P01" | "57P02" | "57P03" | "53300" => (ErrorKind::Unavailable, Retry::Backoff),
+        // A transaction that waited longer than the server allows; no memory for the moment.
+        "25P03" | "25P04" | "57P05" | "53200" => (ErrorKind::Unavailable, Retry::Backoff),
         "53100" => (ErrorKind::Full, Retry::Never),
+        // `temp_file_limit`.
+        "53400" => (ErrorKind::Limit, Retry::Never),
+        // A key that is too long for an index, a row that is too long for a page.
+        "54000" => (ErrorKind::Data, Retry::Never),
         // A server that only reads: after a failover it may be the wrong one for a while.
         "25006" => (ErrorKind::Unavailable, Retry::Backoff),
         "42501" => (ErrorKind::Forbidden, Retry::Never),
-        "3D000" => (ErrorKind::Config, Retry::Never),
-        "42703" | "42P01" | "42804" | "0A000" => (ErrorKind::Schema, Retry::Never),
+        // No such database; more columns than a table takes; a name of the server's own (`xmin`).
+        "3D000" | "57P04" | "54011" | "42701" | "42939" => (ErrorKind::Config, Retry::Never),
+        "42703" | "42P01" | "42P07" | "42710" | "42804" | "42704" | "42883" | "42846" | "0A000" => {
+            (ErrorKind::Schema, Retry::Never)
+        }
         _ => match state.get(..2) {
             Some("22" | "23") => (ErrorKind::Data, Retry::Never),
             Some("08") => (ErrorKind::Unavailable, Retry::Backoff),
@@ -94,6 +120,7 @@ mod tests {
             ("08006", ErrorKind::Unavailable, Retry::Backoff),
             ("53300", ErrorKind::Unavailable, Retry::Backoff),
             ("53100", ErrorKind::Full, Retry::Never),
+            ("54000", ErrorKind::Data, Retry::Never),
             ("22003", ErrorKind::Data, Retry::Never),
             ("23505", ErrorKind::Data, Retry::Never),
             ("42703", ErrorKind::Schema, Retry::Never),

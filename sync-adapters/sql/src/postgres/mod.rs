@@ -13,9 +13,8 @@ mod source;
 mod stage;
 mod write;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -24,13 +23,19 @@ use sync_core::{Error, Result};
 use error::failed;
 pub use source::PostgresSource;
 
+use crate::tables::{Shapes, Tables};
+
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct Postgres {
     name: Arc<str>,
     pool: PgPool,
     /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
-    known: Arc<Mutex<HashSet<String>>>,
+    known: Tables,
+    /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
+    contended: Tables,
+    /// What the tables were like when they were prepared.
+    shapes: Shapes,
 }
 
 impl Postgres {
@@ -47,20 +52,13 @@ impl Postgres {
             .connect_with(options)
             .await
             .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
-        Ok(Self { name: name.into(), pool, known: Arc::default() })
-    }
-
-    fn has_known(&self, table: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(table)
-    }
-
-    fn note_known(&self, table: &str, known: bool) {
-        let mut tables = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known {
-            tables.insert(table.to_owned());
-        } else {
-            tables.remove(table);
-        }
+        Ok(Self {
+            name: name.into(),
+            pool,
+            known: Tables::default(),
+            contended: Tables::default(),
+            shapes: Shapes::default(),
+        })
     }
 }
 

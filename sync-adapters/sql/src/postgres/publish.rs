@@ -14,21 +14,26 @@ use super::schema;
 use super::scope::Condition;
 use super::stage;
 use super::write::{Writing, execute};
-use crate::classified::Incoming;
+use crate::classified::{Incoming, Look};
 use crate::staged::{Gone, Staged, column, fields, kept_back, key};
 
 /// Staged rows that are looked at and written together.
 const CHUNK: usize = 5000;
 
 /// Publishes a stage. The stage is gone afterwards.
-pub(crate) async fn publish(connection: &mut PgConnection, step: usize, publish: &Publish) -> Result<StepReport> {
+pub(crate) async fn publish(
+    connection: &mut PgConnection,
+    step: usize,
+    publish: &Publish,
+    look: Look,
+) -> Result<StepReport> {
     let stream = &publish.stream;
     if !stage::exists(connection, &publish.stage, stream).await? {
         return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
     }
     let plan = Plan::of(stream)?;
     let staged = Staged { publish, stage: stage::table(&publish.stage, stream)?, target: plan.table.clone() };
-    let publishing = Publishing { publish, plan: &plan, staged: &staged };
+    let publishing = Publishing { publish, plan: &plan, staged: &staged, look };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -46,6 +51,7 @@ struct Publishing<'p> {
     publish: &'p Publish,
     plan: &'p Plan<'p>,
     staged: &'p Staged<'p>,
+    look: Look,
 }
 
 impl Publishing<'_> {
@@ -197,6 +203,7 @@ impl Publishing<'_> {
             plan: self.plan,
             incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
             insert_first: false,
+            look: self.look,
         };
         Ok(writing.write(connection).await?.into_iter().collect())
     }

@@ -62,6 +62,12 @@ impl<'s> Plan<'s> {
         Ok(parts.collect::<Result<Vec<_>>>()?.join(" AND "))
     }
 
+    /// `t."a", t."b"`: the key columns of the table.
+    pub(crate) fn key_of_table(&self) -> Result<String> {
+        let names = self.key_indices.iter().map(|&column| Ok(format!("t.{}", quoted(self.field(column).name())?)));
+        Ok(names.collect::<Result<Vec<_>>>()?.join(", "))
+    }
+
     /// The value of a column among those that are sent, `u.c3::numeric`.
     pub(crate) fn sent(&self, sent: &[usize], column: usize) -> String {
         let place = sent.iter().position(|&sent| sent == column).unwrap_or_default();

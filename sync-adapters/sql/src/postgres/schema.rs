@@ -8,6 +8,7 @@ use super::column::declared_type;
 use super::error::failed;
 use super::query::name;
 use crate::ident::{list, quoted};
+use crate::tables::Shape;
 
 /// A column as the table has it.
 struct Column {
@@ -28,6 +29,15 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
         return Err(Error::config(
             "names that begin with \"_sync_\" are reserved for tables of the sink: rename the stream",
         )
+        .with("stream", stream.name()));
+    }
+    if let Some(field) =
+        stream.schema().fields().iter().find(|field| is_key(stream, field) && field.kind() == Kind::Json)
+    {
+        return Err(Error::config(format!(
+            "key column {:?} is json, which PostgreSQL does not compare: declare it as text",
+            field.name()
+        ))
         .with("stream", stream.name()));
     }
     let columns = columns(connection, stream).await?;
@@ -63,6 +73,13 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
     Ok(())
 }
 
+/// The types of the stream's columns as its table has them; none where there is no table.
+pub(crate) async fn shape(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Shape> {
+    let columns = columns(connection, stream).await?;
+    let declared = |column: &Column| stream.schema().index(&column.name).is_some();
+    Ok(columns.into_iter().filter(declared).map(|column| (column.name, column.declared)).collect())
+}
+
 /// Changes of tables go one after the other: two that create one table at once would fail.
 pub(crate) async fn alone(connection: &mut PgConnection) -> Result<()> {
     // Any number will do that nobody else uses: this one spells "sync".
@@ -71,6 +88,10 @@ pub(crate) async fn alone(connection: &mut PgConnection) -> Result<()> {
 
 pub(crate) async fn run(connection: &mut PgConnection, sql: String, what: &'static str) -> Result<()> {
     sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop).map_err(|cause| failed(what, cause))
+}
+
+fn is_key(stream: &StreamSpec, field: &Field) -> bool {
+    stream.key_columns().iter().any(|key| key == field.name())
 }
 
 /// The stream's columns, and the one that marks missing rows.

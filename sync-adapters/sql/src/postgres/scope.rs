@@ -21,14 +21,17 @@ impl Condition {
         let mut condition = Self { sql: "TRUE".to_owned(), values: Vec::new() };
         for Comparison { field, operator, value } in comparisons(stream, rows)? {
             condition.values.push(text_of(value.as_ref(), field)?);
-            // Texts are in the order of their bytes, whatever the database's language.
-            let order = if field.kind() == Kind::Text { " COLLATE \"C\"" } else { "" };
-            condition.sql.push_str(&format!(
-                " AND t.{}{order} {operator} ${}::text::{}",
-                quoted(field.name())?,
-                condition.values.len(),
-                declared_type(field.kind())
-            ));
+            let (order, bound) = match field.kind() {
+                // Texts are in the order of their bytes, whatever the database's language.
+                Kind::Text => (" COLLATE \"C\"", "text".to_owned()),
+                // The type `json` cannot be compared.
+                Kind::Json => ("::text COLLATE \"C\"", "text".to_owned()),
+                // A bound may be larger than the column's numbers.
+                Kind::UInt | Kind::Decimal { .. } => ("", "numeric".to_owned()),
+                kind => ("", declared_type(kind)),
+            };
+            let (column, place) = (quoted(field.name())?, condition.values.len());
+            condition.sql.push_str(&format!(" AND t.{column}{order} {operator} ${place}::text::{bound}"));
         }
         Ok(condition)
     }

@@ -5,14 +5,15 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
 use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
-use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
+use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
 use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::write::{Writing, look};
 use super::{Postgres, checkpoint, publish, schema, stage};
-use crate::classified::Incoming;
+use crate::classified::{Incoming, Look};
+use crate::tables::{is_conflict, written};
 
 #[async_trait]
 impl Sink for Postgres {
@@ -45,12 +46,14 @@ impl Sink for Postgres {
             transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
             return Ok(report);
         }
-        let report = self.take_steps(&mut transaction, unit.steps).await?;
-        if let Some(advance) = unit.advance {
-            checkpoint::advance(&mut transaction, unit.scope, advance, report.tally()).await?;
+        let done = self.write_unit(transaction, unit).await;
+        for stream in written(unit.steps) {
+            self.contended.note(stream.name(), is_conflict(&done));
         }
-        transaction.commit().await.map_err(uncommitted)?;
-        Ok(report)
+        match done {
+            Err(error) if error.kind() == ErrorKind::Schema => Err(self.explained(unit.steps, error).await),
+            done => done,
+        }
     }
 
     async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
@@ -68,7 +71,10 @@ impl Sink for Postgres {
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut transaction = self.begin().await?;
         schema::prepare(&mut transaction, stream).await?;
-        transaction.commit().await.map_err(uncommitted)
+        let shape = schema::shape(&mut transaction, stream).await?;
+        transaction.commit().await.map_err(uncommitted)?;
+        self.shapes.note(stream, shape);
+        Ok(())
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
@@ -83,7 +89,7 @@ impl Sink for Postgres {
             rows.push((0..stream.schema().width()).map(value))?;
         }
         let all: Vec<usize> = (0..keys.len()).collect();
-        let standing = look(&mut connection, &plan, &Changes::upserts(rows), &all, 0).await?;
+        let standing = look(&mut connection, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
         Ok(standing
             .into_iter()
             .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
@@ -114,8 +120,8 @@ impl Sink for Postgres {
                 .await
                 .map_err(|cause| failed("the database cannot be asked", cause))?;
         match (read_only.as_str(), may_create) {
-            ("on", _) => Err(Error::new(sync_core::ErrorKind::Forbidden, "the server only reads: connect to the primary").with("database", &self.name)),
-            (_, false) => Err(Error::new(sync_core::ErrorKind::Forbidden, "the account may not create tables in its schema: GRANT CREATE ON SCHEMA … TO it, or let somebody else create the tables").with("database", &self.name)),
+            ("on", _) => Err(Error::new(ErrorKind::Forbidden, "the server only reads: connect to the primary").with("database", &self.name)),
+            (_, false) => Err(Error::new(ErrorKind::Forbidden, "the account may not create tables in its schema: GRANT CREATE ON SCHEMA … TO it, or let somebody else create the tables").with("database", &self.name)),
             _ => Ok(()),
         }
     }
@@ -126,13 +132,49 @@ impl Postgres {
         self.pool.begin().await.map_err(unreachable)
     }
 
+    async fn write_unit(
+        &self,
+        mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+        unit: &WriteUnit<'_>,
+    ) -> Result<WriteReport> {
+        let report = self.take_steps(&mut transaction, unit.steps).await?;
+        // By now the transaction holds the tables, and nobody changes them before it ends.
+        for stream in written(unit.steps).filter(|stream| self.shapes.knows(stream)) {
+            self.shapes.check(stream, &schema::shape(&mut transaction, stream).await?)?;
+        }
+        if let Some(advance) = unit.advance {
+            checkpoint::advance(&mut transaction, unit.scope, advance, report.tally()).await?;
+        }
+        transaction.commit().await.map_err(uncommitted)?;
+        Ok(report)
+    }
+
+    /// The error of a statement that a changed table does not take, with the difference where there is one.
+    async fn explained(&self, steps: &[Step], error: Error) -> Error {
+        let Ok(mut connection) = self.pool.acquire().await else { return error };
+        for stream in written(steps) {
+            let Ok(shape) = schema::shape(&mut connection, stream).await else { return error };
+            if let Err(difference) = self.shapes.check(stream, &shape) {
+                return difference.caused_by(error);
+            }
+        }
+        error
+    }
+
+    /// How rows of a table are looked at.
+    fn look(&self, stream: &StreamSpec) -> Look {
+        if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
+    }
+
     async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step]) -> Result<WriteReport> {
         let mut report = WriteReport::default();
         for (index, step) in steps.iter().enumerate() {
             report.steps.push(match step {
                 Step::Write(write) => StepReport::Rows(self.write(connection, index, write).await?),
                 Step::Stage(stage) => StepReport::Rows(stage::append(connection, index, stage).await?),
-                Step::Publish(publish) => publish::publish(connection, index, publish).await?,
+                Step::Publish(publish) => {
+                    publish::publish(connection, index, publish, self.look(&publish.stream)).await?
+                }
                 Step::Discard { stage, stream } => {
                     StepReport::Discarded(stage::discard(connection, stage, stream).await?)
                 }
@@ -156,11 +198,12 @@ impl Postgres {
                 expect: &write.expect,
                 step,
             },
-            insert_first: !self.has_known(write.stream.name()),
+            look: self.look(&write.stream),
+            insert_first: !self.known.has(write.stream.name()),
         };
         let outcomes = writing.write(connection).await?;
         let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
-        self.note_known(write.stream.name(), new * 2 < outcomes.len());
+        self.known.note(write.stream.name(), new * 2 < outcomes.len());
         Ok(outcomes)
     }
 }

@@ -8,10 +8,10 @@ use sync_core::model::{Changes, Key, Op, Outcome, Rows};
 use sync_core::sink::WriteMode;
 use sync_core::{Result, Value};
 
-use super::column::{Column, read};
+use super::column::{Column, of_key, read};
 use super::error::failed;
 use super::query::{Plan, arrays};
-use crate::classified::{Classified, Incoming, changed_meanwhile};
+use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::ident::quoted;
 
 /// A row as it stands in the table.
@@ -28,7 +28,12 @@ pub(crate) struct Writing<'w> {
     pub(crate) incoming: Incoming<'w>,
     /// Whether rows are probably new, so that inserting first saves a look.
     pub(crate) insert_first: bool,
+    /// Locked from the first look on, where somebody else is writing the same rows.
+    pub(crate) look: Look,
 }
+
+/// How often rows are looked at anew whose keys somebody else has added meanwhile, before the whole unit is tried again.
+const LOOKS: usize = 4;
 
 impl Writing<'_> {
     /// Writes the changes and says of each what became of it.
@@ -50,22 +55,27 @@ impl Writing<'_> {
                 }
             }
         }
-        let open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
-        self.settle(connection, &open, &mut outcomes).await?;
+        let mut open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
+        for _ in 0..LOOKS {
+            open = self.settle(connection, &open, &mut outcomes).await?;
+        }
+        if !open.is_empty() {
+            return Err(changed_meanwhile(self.plan.stream));
+        }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
 
-    /// Looks at the rows that are there, and writes what differs.
+    /// Looks at the rows that are there, and writes what differs. Returns those that somebody else has added meanwhile.
     async fn settle(
         &self,
         connection: &mut PgConnection,
         open: &[usize],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<()> {
+    ) -> Result<Vec<usize>> {
         if open.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step).await?;
+        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
         let rows = open
             .iter()
             .zip(&standing)
@@ -78,14 +88,15 @@ impl Writing<'_> {
         }
         self.delete(connection, &deletes, &seen).await?;
         let created = self.insert_new(connection, &inserts).await?;
-        if created.len() < inserts.len() {
-            return Err(changed_meanwhile(self.plan.stream));
+        if created.len() == inserts.len() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        Ok(inserts.into_iter().filter(|&row| !created.contains(&self.key(row))).collect())
     }
 
     fn key(&self, row: usize) -> Key {
-        self.incoming.changes.at(row).key(&self.plan.key_indices)
+        let row = self.incoming.changes.at(row).row();
+        Key::new(self.plan.key_indices.iter().map(|&column| of_key(row.at(column), self.plan.field(column))))
     }
 
     async fn insert(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
@@ -99,7 +110,8 @@ impl Writing<'_> {
             self.plan.unnest(&all, 1, &[])
         );
         let arrays = arrays(self.plan, self.incoming.changes, rows, &all, self.incoming.step)?;
-        execute(connection, sql, arrays, "the rows cannot be inserted").await.map(drop)
+        let inserted = execute(connection, sql, arrays, "the rows cannot be inserted").await;
+        inserted.map(drop).map_err(|error| error.with("table", self.plan.stream.name()))
     }
 
     /// Inserts rows unless their key is there, and says which keys were not.
@@ -121,10 +133,15 @@ impl Writing<'_> {
         let query = arrays(plan, self.incoming.changes, rows, &all, self.incoming.step)?
             .into_iter()
             .fold(sqlx::query(AssertSqlSafe(sql)), |query, array| array.bind(query));
-        let created =
-            query.fetch_all(connection).await.map_err(|cause| failed("the rows cannot be inserted", cause))?;
+        let created = query
+            .fetch_all(connection)
+            .await
+            .map_err(|cause| failed("the rows cannot be inserted", cause).with("table", plan.stream.name()))?;
         let key = |row: &sqlx::postgres::PgRow| {
-            let values = plan.key_indices.iter().enumerate().map(|(at, &column)| read(row, at, plan.field(column)));
+            let values = plan.key_indices.iter().enumerate().map(|(at, &column)| {
+                let field = plan.field(column);
+                Ok(of_key(read(row, at, field)?.as_ref(), field))
+            });
             Ok(Key::new(values.collect::<Result<Vec<Value>>>()?))
         };
         created.iter().map(key).collect()
@@ -190,7 +207,9 @@ impl Writing<'_> {
     ) -> Result<()> {
         let mut arrays = arrays(self.plan, self.incoming.changes, rows, sent, self.incoming.step)?;
         arrays.push(Column::Int(rows.iter().map(|row| seen.get(row).copied()).collect()));
-        let done = execute(connection, sql, arrays, what).await?;
+        let done = execute(connection, sql, arrays, what)
+            .await
+            .map_err(|error| error.with("table", self.plan.stream.name()))?;
         if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
 }
@@ -202,15 +221,22 @@ pub(crate) async fn look(
     changes: &Changes,
     rows: &[usize],
     step: usize,
+    look: Look,
 ) -> Result<Vec<Option<Standing>>> {
     let sent = &plan.key_indices;
     let asked = plan.asked(&plan.all(), |field| Ok(format!("t.{}", quoted(field.name())?)))?;
     let marked = plan.mark.as_ref().map_or_else(|| "false".to_owned(), |mark| format!("t.{mark} IS NOT NULL"));
     let sql = format!(
-        "SELECT u.ord, t.xmin::text::bigint, {marked}, {asked} FROM {} JOIN {} AS t ON {}",
+        "SELECT u.ord, t.xmin::text::bigint, {marked}, {asked} FROM {} JOIN {} AS t ON {}{}",
         plan.unnest(sent, 1, &[]),
         plan.table,
-        plan.same_key(sent)?
+        plan.same_key(sent)?,
+        // All who lock rows in the order of their keys wait for each other, and not in circles.
+        if look == Look::Locked {
+            format!(" ORDER BY {} FOR UPDATE OF t", plan.key_of_table()?)
+        } else {
+            String::new()
+        }
     );
     let query = arrays(plan, changes, rows, sent, step)?
         .into_iter()

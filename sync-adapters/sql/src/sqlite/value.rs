@@ -1,6 +1,6 @@
 //! Values between rows and SQLite, without loss: each kind has one declared type and one stored form.
 
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{Datelike as _, NaiveDate, NaiveDateTime};
 use rusqlite::types::ValueRef as Stored;
 use sync_core::model::{Decimal, Field, Kind, Timestamp, TimestampText};
 use sync_core::{Error, Result, Value, ValueRef};
@@ -67,6 +67,10 @@ pub(crate) fn stored_form<'v>(value: ValueRef<'v>, field: &Field, scratch: &'v m
         ValueRef::Timestamp(v) => {
             scratch.timestamp = v.ascii().ok_or_else(|| unfit(field, "its year lies outside 0000 to 9999"))?;
             Stored::Text(&scratch.timestamp)
+        }
+        // Beyond these years the order of the texts would not be that of the days.
+        ValueRef::Date(v) if !(0..=9999).contains(&v.year()) => {
+            return Err(unfit(field, "its year lies outside 0000 to 9999"));
         }
         ValueRef::Date(v) => text(&mut scratch.long, v.to_string()),
         other => return Err(unfit(field, &format!("a value of kind {} is not known here", other.kind_name()))),

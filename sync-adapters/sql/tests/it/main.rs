@@ -5,6 +5,8 @@ mod conformance;
 mod copy;
 mod engine;
 mod following;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod hostile;
 #[cfg(feature = "mysql")]
 mod mariadb;
 mod names;

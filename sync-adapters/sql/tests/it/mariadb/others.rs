@@ -55,6 +55,7 @@ async fn a_row_that_somebody_else_is_adding_is_tried_again() {
 async fn a_row_that_is_known_under_another_unique_key_is_the_one_at_fault() {
     let (database, sink) = orders_with("(1, 1, 'taken')").await;
     database.client("ALTER TABLE orders MODIFY note varchar(50), ADD UNIQUE (note)").await.unwrap();
+    sink.prepare(&orders()).await.unwrap();
     let rows: Vec<Vec<Value>> =
         (2..=40).map(|id| row(id, 1, &if id == 23 { "taken".to_owned() } else { format!("free {id}") })).collect();
     let error = apply(&sink, &[write(&orders(), &rows)], Intent::Commit).await.unwrap_err();
