@@ -34,7 +34,7 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
         let listing = get("/records").records("/data").size("limit", PAGE).since("updated_since");
         let listing = match at_once {
             None => listing.cursor("/next").page_param("cursor"),
-            Some(pages) => listing.page("page").total("/total").concurrency(pages),
+            Some(pages) => listing.page("page").total("/total").concurrency(pages).stable(),
         };
         let source = Rest::at(url).stream(&records, listing).build()?;
         let (sink, store) = open(to).await?;

@@ -310,6 +310,13 @@ impl Endpoint {
         self
     }
 
+    /// Says that pages stand still while they are read; see [`PagingConfig::stable`].
+    #[must_use]
+    pub fn stable(mut self) -> Self {
+        self.paging.stable = true;
+        self
+    }
+
     /// All there is to say about paging.
     #[must_use]
     pub fn paging(mut self, paging: PagingConfig) -> Self {

@@ -65,6 +65,10 @@ pub struct PagingConfig {
     pub done: Option<String>,
     /// How many numbered pages to fetch at once. They are handed over in order.
     pub concurrency: Option<usize>,
+    /// Whether numbered pages and offsets stand still while they are read: the other side answers all pages of a listing
+    /// from one state, or rows are only ever added behind the last one. Nothing can slip from page to page then, and one
+    /// look at each is enough. A row that is deleted or moves while we read is lost with this.
+    pub stable: bool,
 }
 
 impl PagingConfig {
@@ -99,6 +103,9 @@ impl PagingConfig {
         }
         if self.concurrency.is_some_and(|at_once| !numbered || !(1..=64).contains(&at_once)) {
             return wrong("concurrency", "is for numbered pages, from 1 to 64");
+        }
+        if self.stable && !matches!(self.style, Style::Page | Style::Offset) {
+            return wrong("stable", "is for numbered pages and offsets");
         }
         if self.size == Some(0) {
             return wrong("size", "is at least 1");

@@ -90,6 +90,11 @@ impl Pager {
         matches!(self.config.style, Style::Page | Style::Offset)
     }
 
+    /// Whether a row may slip from page to page while they are read, so that one look at each does not show all of them.
+    pub(crate) fn may_slip(&self) -> bool {
+        self.shifts() && !self.config.stable
+    }
+
     /// Puts the variables of a page among the others, and says which query parameters carry them.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ impl Reader {
     /// gone, or that what was read need not be read again.
     fn needs_proof(&self) -> bool {
         let Some(task) = self.tasks.front() else { return false };
-        let several = self.plan.pager.shifts() && self.position.is_inside();
+        let several = self.plan.pager.may_slip() && self.position.is_inside();
         several && self.counts && (task.lists || self.plan.since.is_some() || self.is_last_read())
     }
 

@@ -29,6 +29,10 @@ fn each_mistake_is_named() {
             format!("{api}{stream}paging = {{ style = \"cursor\", param = \"p\", at = \"/n\", concurrency = 4 }}\n"),
             "`concurrency`",
         ),
+        (
+            format!("{api}{stream}paging = {{ style = \"cursor\", param = \"p\", at = \"/n\", stable = true }}\n"),
+            "`stable`",
+        ),
         (format!("{api}{stream}paging = {{ style = \"keyset\", param = \"p\", column = \"nope\" }}\n"), "nope"),
         (format!("{api}{stream}since = {{ param = \"s\", format = \"iso\" }}\n"), "iso"),
         (format!("{api}{stream}since = {{}}\n"), "`since.param`"),

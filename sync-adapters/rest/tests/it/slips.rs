@@ -226,6 +226,30 @@ async fn a_listing_of_one_page_is_asked_for_once_and_one_of_several_pages_almost
 }
 
 #[tokio::test]
+async fn pages_that_are_declared_stable_are_asked_for_once_and_prove_as_much() {
+    let server = Server::start(listed(&dated(6), true, since, |_, _| {})).await;
+    let sink = MemorySink::new();
+    let stable = pages().total("/total").since("since").concurrency(3).stable();
+    let engine = engine(&server, &by_version(), stable, &sink);
+    engine.run("shop").await.unwrap().completed().unwrap();
+    assert_eq!((ids(&sink), server.count()), (vec![1, 2, 3, 4, 5, 6], 3));
+    engine.run("shop").await.unwrap().completed().unwrap();
+    assert_eq!(server.count(), 4, "the version has moved on");
+}
+
+#[tokio::test]
+async fn a_row_that_is_gone_from_stable_pages_is_deleted_after_one_look() {
+    let table = table(6);
+    let server = Server::start(listed(&table, true, all, |_, _| {})).await;
+    let sink = MemorySink::new();
+    let engine = engine(&server, &spec(), pages().total("/total").stable(), &sink);
+    engine.run("shop").await.unwrap().completed().unwrap();
+    table.lock().unwrap().remove(0);
+    engine.run_with("shop", RunOptions::reconcile()).await.unwrap().completed().unwrap();
+    assert_eq!((ids(&sink), server.count()), (vec![2, 3, 4, 5, 6], 3 + 3));
+}
+
+#[tokio::test]
 async fn a_run_without_changes_stays_one_request() {
     let server = Server::start(listed(&dated(6), false, since, |_, _| {})).await;
     let sink = MemorySink::new();
