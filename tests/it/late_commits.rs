@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
 use sync_core::memory::MemoryStore;
 use sync_core::state::RunStatus;
 use sync_core::{Engine, Pipeline, Report, RunOptions, Source, StreamSpec, SystemClock};
-use sync_sql::{PostgresSource, Sqlite};
+use sync_sql::{MySqlSource, PostgresSource, Sqlite};
 use sync_test_servers::Database;
 use sync_testkit::Random;
 
@@ -26,7 +26,7 @@ const SHARED: i64 = 5;
 
 /// A server with the table `orders (id, at, note)`, whose rows it stamps as they are written.
 ///
-/// A row of its writer's own is stamped with the beginning of the transaction, as most schemas do. Rows that several write
+/// A row of its writer's own is stamped with the beginning of the transaction or the statement, as most schemas do. Rows that several write
 /// are stamped with the moment of the write, under the lock of the row: of two transactions that overlap, the one that
 /// began first may write last, and would leave the lower version.
 #[async_trait]
@@ -78,9 +78,7 @@ impl Shop for OnPostgres {
     }
 
     async fn rows(&self) -> BTreeMap<i64, String> {
-        let told = self.0.client("SELECT id, note FROM orders").await.unwrap();
-        let rows = told.lines().map(|line| line.split_once('\t').unwrap());
-        rows.map(|(id, note)| (id.parse().unwrap(), note.to_owned())).collect()
+        rows(&self.0).await
     }
 }
 
@@ -100,6 +98,67 @@ impl Writer for PgConnection {
         .await
         .unwrap();
     }
+}
+
+struct OnMariaDb(Database);
+
+impl OnMariaDb {
+    async fn new() -> Self {
+        let database = sync_test_servers::mariadb().await.unwrap();
+        // NOW is the beginning of the statement; SYSDATE is the moment, when the row is locked.
+        let stamp = format!("FOR EACH ROW SET NEW.at = IF(NEW.id < {SHARED}, SYSDATE(6), NOW(6))");
+        let create = format!(
+            "SET time_zone = '+00:00';
+             CREATE TABLE orders (id bigint PRIMARY KEY, at datetime(6) NOT NULL, note text NOT NULL, KEY (at));
+             CREATE TRIGGER stamp_new BEFORE INSERT ON orders {stamp};
+             CREATE TRIGGER stamp_changed BEFORE UPDATE ON orders {stamp};
+             INSERT INTO orders (id, note) SELECT seq - 1, 'at first' FROM seq_1_to_{SHARED}"
+        );
+        database.client(&create).await.unwrap();
+        Self(database)
+    }
+
+    async fn source(&self) -> MySqlSource {
+        let orders = StreamSpec::new("orders").key(["id"]).version("at").text("note");
+        MySqlSource::connect(&self.0.url()).await.unwrap().table(orders).page(100)
+    }
+}
+
+#[async_trait]
+impl Shop for OnMariaDb {
+    async fn writer(&self) -> Box<dyn Writer> {
+        // In UTC, as this driver sets every session. Gaps are not locked, so that writers do not wait for each other.
+        let mut writer = MySqlConnection::connect(&self.0.url()).await.unwrap();
+        writer.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.unwrap();
+        Box::new(writer)
+    }
+
+    async fn rows(&self) -> BTreeMap<i64, String> {
+        rows(&self.0).await
+    }
+}
+
+#[async_trait]
+impl Writer for MySqlConnection {
+    async fn run(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self).await.unwrap();
+    }
+
+    async fn put(&mut self, id: i64, note: &str) {
+        sqlx::query("INSERT INTO orders (id, note) VALUES (?, ?) ON DUPLICATE KEY UPDATE note = VALUES(note)")
+            .bind(id)
+            .bind(note)
+            .execute(self)
+            .await
+            .unwrap();
+    }
+}
+
+/// What the table holds, as the command line client of its database shows it.
+async fn rows(database: &Database) -> BTreeMap<i64, String> {
+    let told = database.client("SELECT id, note FROM orders").await.unwrap();
+    let rows = told.lines().map(|line| line.split_once('\t').unwrap());
+    rows.map(|(id, note)| (id.parse().unwrap(), note.to_owned())).collect()
 }
 
 /// What the writers did.
@@ -232,8 +291,20 @@ async fn eight_writers_that_commit_late_lose_nothing_where_postgres_stamps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_eight_writers_commit_later_than_postgres_is_assumed_to_is_told_and_repaired() {
     let shop = OnPostgres::new().await;
-    let following = Following::of(shop.source().await.lookback(Duration::from_millis(LONGEST / 4))).await;
-    let late = follow(&shop, &following).await;
+    let source = shop.source().await.lookback(Duration::from_millis(LONGEST / 4));
+    some_are_lost_told_and_repaired(&shop, source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_eight_writers_commit_later_than_mariadb_is_assumed_to_is_told_and_repaired() {
+    let shop = OnMariaDb::new().await;
+    let source = shop.source().await.lookback(Duration::from_millis(LONGEST / 4));
+    some_are_lost_told_and_repaired(&shop, source).await;
+}
+
+async fn some_are_lost_told_and_repaired(shop: &impl Shop, source: impl Source + 'static) {
+    let following = Following::of(source).await;
+    let late = follow(shop, &following).await;
     assert!(late > 0, "rows within the lookback are found, and measured");
     let lost = lost(&shop.rows().await, &following.rows());
     assert!(lost > 0, "a lookback of a quarter of the longest transaction misses some");
@@ -241,4 +312,16 @@ async fn what_eight_writers_commit_later_than_postgres_is_assumed_to_is_told_and
     println!("{lost} rows were lost:\n{repaired}");
     assert_eq!(following.rows(), shop.rows().await);
     assert_eq!(repaired.scopes[0].missed, lost as u64, "the report says how many had been lost: {repaired}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_writers_that_commit_within_the_lookback_lose_nothing_on_mariadb() {
+    let shop = OnMariaDb::new().await;
+    // Longer than any transaction, by far: this machine may be busy.
+    let following = Following::of(shop.source().await.lookback(Duration::from_secs(10))).await;
+    let late = follow(&shop, &following).await;
+    assert!(late > 0, "rows come late, and are found");
+    assert_eq!(following.rows(), shop.rows().await);
+    let listed = following.run(RunOptions::reconcile()).await;
+    assert_eq!(listed.scopes[0].missed, 0, "{listed}");
 }

@@ -1,11 +1,11 @@
 //! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default), PostgreSQL (feature `postgres`), and MySQL
-//! and MariaDB (feature `mysql`, a sink).
+//! and MariaDB (feature `mysql`).
 //!
 //! # Following tables
 //!
-//! `SqliteSource` and `PostgresSource` follow tables they do not own: pages are read by (version, key), never by offset, and a
-//! run goes on behind the last row of the run before. A row that commits late with an earlier version would be passed by. So
-//! say what the source may rely on:
+//! `SqliteSource`, `PostgresSource` and `MySqlSource` follow tables they do not own: pages are read by (version, key), never by
+//! offset, and a run goes on behind the last row of the run before. A row that commits late with an earlier version would be
+//! passed by. So say what the source may rely on:
 //!
 //! | The version is | Say | Then |
 //! |---|---|---|
@@ -13,6 +13,9 @@
 //! | a time, of anybody's clock | `lookback(…)`, the longest transaction | what comes within it is found; what comes later is found by a reconcile, and told |
 //! | a number that grows with every transaction, one writer at a time | nothing | nothing is skipped |
 //! | a number that changes come to share | `inclusive()` | the last one is read again |
+//!
+//! MySQL and MariaDB cannot say which of their running transactions may still bring an older version, so that theirs are times
+//! of anybody's clock. `MySqlSource` has a table of what each of their types is read as.
 //!
 //! # How values are stored
 //!
@@ -72,13 +75,13 @@
 //! # }
 //! ```
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod classified;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod keyset;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -97,10 +100,10 @@ mod staged;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tables;
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use catalog::ForeignKey;
 #[cfg(feature = "mysql")]
-pub use mysql::MySql;
+pub use mysql::{MySql, MySqlSource};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]

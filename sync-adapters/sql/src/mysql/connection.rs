@@ -23,6 +23,20 @@ const MODES: [&str; 8] = [
     "NO_AUTO_VALUE_ON_ZERO",
 ];
 
+/// What a session that only reads must have. Dates that a strict session would not take must come as they are, and go back
+/// as bounds of the next page.
+const READING_MODES: [&str; 4] =
+    ["NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "NO_ENGINE_SUBSTITUTION", "ALLOW_INVALID_DATES"];
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Tables of this library's, written strictly.
+    Write,
+    /// Tables of somebody else, which the server itself keeps from being written.
+    Read,
+}
+
 /// Settings that `SHOW VARIABLES` must give back as they were set.
 const SETTINGS: [(&str, &[&str]); 8] = [
     ("time_zone", &["+00:00"]),
@@ -44,16 +58,25 @@ pub(crate) struct Server {
     pub(crate) packet: usize,
 }
 
+impl Server {
+    pub(crate) fn is_mariadb(self) -> bool {
+        self.exact == MARIADB
+    }
+}
+
+/// The collation of `utf8mb4` under which only equal texts are equal, as MariaDB calls it.
+const MARIADB: &str = "utf8mb4_nopad_bin";
+
 /// The options of all connections, and what the server is like.
-pub(crate) async fn first(options: MySqlConnectOptions) -> Result<(MySqlConnectOptions, Server)> {
+pub(crate) async fn first(options: MySqlConnectOptions, access: Access) -> Result<(MySqlConnectOptions, Server)> {
     // The modes are set as a whole by `set_up`.
     let options = options.charset("utf8mb4").pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let unreachable = |cause| failed("the database cannot be reached", cause);
     let mut connection = options.connect().await.map_err(unreachable)?;
-    set_up(&mut connection).await.map_err(unreachable)?;
+    set_up(&mut connection, access).await.map_err(unreachable)?;
     let settings = settings(&mut connection).await.map_err(unreachable)?;
     let version = settings.get("version").map_or("", String::as_str);
-    let exact = if version.contains("MariaDB") { "utf8mb4_nopad_bin" } else { "utf8mb4_0900_bin" };
+    let exact = if version.contains("MariaDB") { MARIADB } else { "utf8mb4_0900_bin" };
     if !is_exact(&mut connection, exact).await.unwrap_or_default() {
         return Err(Error::config(format!(
             "the server (version {version}) has no collation {exact}, without which keys that differ only in trailing spaces would be one: it takes MariaDB 10.6 or MySQL 8.0.17, or newer"
@@ -65,18 +88,26 @@ pub(crate) async fn first(options: MySqlConnectOptions) -> Result<(MySqlConnectO
 }
 
 /// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind.
-pub(crate) async fn set_up(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<()> {
+    let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };
+    // An answer that a setting of the server cut short would look like a whole one.
     // A statement that waits for a table to be free gives up after a minute instead of a day.
     let set = format!(
         "SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, unique_checks = 1, \
-         sql_auto_is_null = 0, sql_safe_updates = 0, lock_wait_timeout = 60",
-        MODES.join(",")
+         sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, lock_wait_timeout = 60",
+        modes.join(",")
     );
     sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;
+    if access == Access::Read {
+        // Keys are compared as a whole where they are sorted, and not by their first bytes.
+        sqlx::raw_sql("SET SESSION TRANSACTION READ ONLY; SET SESSION max_sort_length = 16384")
+            .execute(&mut *connection)
+            .await?;
+    }
     sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
     let settings = settings(connection).await?;
-    let modes: Vec<&str> = settings.get("sql_mode").map(|modes| modes.split(',').collect()).unwrap_or_default();
-    if let Some(missing) = MODES.iter().find(|mode| !modes.contains(mode)) {
+    let taken: Vec<&str> = settings.get("sql_mode").map(|modes| modes.split(',').collect()).unwrap_or_default();
+    if let Some(missing) = modes.iter().find(|mode| !taken.contains(mode)) {
         return Err(refused_setup(format!("the server does not take the sql_mode {missing}")));
     }
     match SETTINGS.iter().find(|(name, allowed)| {

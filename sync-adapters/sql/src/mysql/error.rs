@@ -7,6 +7,22 @@ use sync_core::{Error, ErrorKind, Retry};
 /// (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>).
 pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
+    match number(&cause).and_then(remedy) {
+        Some(remedy) => told(what, cause).with("remedy", remedy),
+        None => told(what, cause),
+    }
+}
+
+/// The error of a session that only reads: its account needs fewer rights.
+pub(crate) fn unread(what: &'static str, cause: sqlx::Error) -> Error {
+    match number(&cause) {
+        Some(1044 | 1142 | 1143) => told(what, cause).with("remedy", "GRANT SELECT on the table to the account"),
+        Some(1049) => failed(what, cause),
+        _ => told(what, cause),
+    }
+}
+
+fn told(what: &'static str, cause: sqlx::Error) -> Error {
     let (kind, retry) = match &cause {
         sqlx::Error::Database(database) => {
             let number = number(&cause).unwrap_or_default();
@@ -28,11 +44,7 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
         sqlx::Error::Database(database) => without_values(number(&cause).unwrap_or_default(), database.message()),
         other => other.to_string(),
     };
-    let error = Error::new(kind, what).with_retry(retry).caused_by(Said(said));
-    match number(&cause).and_then(remedy) {
-        Some(remedy) => error.with("remedy", remedy),
-        None => error,
-    }
+    Error::new(kind, what).with_retry(retry).caused_by(Said(said))
 }
 
 /// The server's number of an error, if the server said anything.

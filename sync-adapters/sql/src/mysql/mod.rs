@@ -12,6 +12,7 @@ mod rehearsal;
 mod schema;
 mod scope;
 mod sink;
+mod source;
 mod stage;
 mod table;
 mod update;
@@ -24,7 +25,8 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sync_core::{Error, Result};
 
-use connection::{Server, Session};
+use connection::{Access, Server, Session};
+pub use source::MySqlSource;
 
 use crate::tables::{Shapes, Tables};
 
@@ -55,23 +57,7 @@ impl MySql {
     /// `Config` when the address cannot be read or the server cannot keep values and keys exactly, `Unavailable` or
     /// `Unauthorized` when it does not let us in. The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let options: MySqlConnectOptions = url.parse().map_err(|_| {
-            Error::config(
-                "the address of the database cannot be read: it should look like mysql://user:password@host:port/database",
-            )
-        })?;
-        let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
-            return Err(Error::config("the address of the database ends without the name of a database"));
-        };
-        let name = format!("{}/{database}", options.get_host());
-        // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-        let (options, server) =
-            connection::first(options).await.map_err(|error| error.with("database", name.as_str()))?;
-        let pool = MySqlPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
-            .after_connect(|connection, _| Box::pin(connection::set_up(connection)))
-            .connect_lazy_with(options);
+        let (name, pool, server) = open(url, Access::Write, 8).await?;
         Ok(Self {
             name: name.into(),
             pool,
@@ -85,6 +71,29 @@ impl MySql {
     async fn session(&self) -> Result<Session> {
         Session::of(&self.pool).await.map_err(|error| error.with("database", &self.name))
     }
+}
+
+/// Connections to the database of this address, what it is called in reports, without user and password, and what its server
+/// is like.
+async fn open(url: &str, access: Access, most: u32) -> Result<(String, MySqlPool, Server)> {
+    let options: MySqlConnectOptions = url.parse().map_err(|_| {
+        Error::config(
+            "the address of the database cannot be read: it should look like mysql://user:password@host:port/database",
+        )
+    })?;
+    let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
+        return Err(Error::config("the address of the database ends without the name of a database"));
+    };
+    let name = format!("{}/{database}", options.get_host());
+    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
+    let (options, server) =
+        connection::first(options, access).await.map_err(|error| error.with("database", name.as_str()))?;
+    let pool = MySqlPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| Box::pin(connection::set_up(connection, access)))
+        .connect_lazy_with(options);
+    Ok((name, pool, server))
 }
 
 impl fmt::Debug for MySql {

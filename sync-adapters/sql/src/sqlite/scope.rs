@@ -41,7 +41,9 @@ impl Condition {
                 self.sql.push_str(&format!(" AND {COMPARE}({column}, ?) {comparison} 0"));
                 self.values.push(Owned::Text(value.to_string()));
             }
-            (Kind::Timestamp, Value::Timestamp(at)) if !of_our_form => self.compare_time(&column, comparison, *at),
+            (Kind::Timestamp, Value::Timestamp(at)) if !of_our_form || !has_form(*at) => {
+                self.compare_time(&column, comparison, *at)
+            }
             _ => {
                 let mut scratch = Scratch::new();
                 self.values.push(
@@ -72,4 +74,9 @@ impl Condition {
         self.sql.push_str(&format!(" AND {INSTANT}({column}) {comparison} ?"));
         self.values.push(Owned::Integer(at.micros()));
     }
+}
+
+/// Whether a time can be written as the times that are stored, whose years have four digits.
+fn has_form(at: Timestamp) -> bool {
+    at.to_datetime().is_some_and(|at| (0..=9999).contains(&at.year()))
 }

@@ -29,11 +29,6 @@ impl World {
         Self { there, here, source, store: MemoryStore::new(Arc::new(SystemClock::new())), folder }
     }
 
-    /// From now on the source reads this stream, and no other.
-    pub(crate) async fn declare(&mut self, stream: StreamSpec) {
-        self.source = SqliteSource::open(self.folder.path().join("there.db")).await.unwrap().page(7).table(stream);
-    }
-
     pub(crate) async fn run(&self, options: RunOptions) -> Report {
         let report = self.attempt(options).await;
         assert_eq!(report.status, RunStatus::Completed, "{report}");

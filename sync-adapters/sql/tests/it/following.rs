@@ -1,14 +1,9 @@
 //! A table that is followed by its version loses no change, whatever the table looks like and however it is declared anew.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use futures::StreamExt;
-use sync_core::model::{Disposition, Outcome};
-use sync_core::state::RunStatus;
-use sync_core::{Clock, ReadRequest, RunOptions, Source, StreamSpec};
-use sync_testkit::ManualClock;
+use sync_core::model::Outcome;
+use sync_core::{RunOptions, Source, StreamSpec};
 
 use crate::copy::World;
 
@@ -35,38 +30,6 @@ impl World {
         let report = self.run(RunOptions::incremental()).await;
         assert_eq!(self.ids(), ids, "{report}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_without_version_that_comes_after_the_first_run_is_refused_too() {
-    let world = followed(by_time(), "TEXT", "2026-01-01T00:00:00Z").await;
-    world.there.execute_batch("INSERT INTO orders VALUES (2, NULL, 'b')").unwrap();
-    let report = world.attempt(RunOptions::incremental()).await;
-    assert_eq!(report.status, RunStatus::Failed, "{report}");
-    let error = report.scopes[0].error.as_ref().unwrap().to_string();
-    assert!(error.contains("1 rows have no \"updated_at\""), "{error}");
-    world.there.execute_batch("UPDATE orders SET updated_at = '2026-01-01T00:00:01Z' WHERE id = 2").unwrap();
-    world.then_has(&["1", "2"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_are_still_found_after_another_version_or_key_was_declared() {
-    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated TEXT, rev INTEGER, code TEXT NOT NULL UNIQUE); INSERT INTO orders VALUES (5, '2026-01-01T00:00:00Z', 5, 'z')";
-    let spec = || StreamSpec::new("orders").text("updated").int("rev").text("code");
-    let mut world = World::new(create, &[spec().key(["id"]).version("updated")]).await;
-    world
-        .here
-        .execute_batch(
-            "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated TEXT, rev INTEGER, code TEXT NOT NULL UNIQUE)",
-        )
-        .unwrap();
-    world.run(RunOptions::incremental()).await;
-    world.there.execute_batch("INSERT INTO orders VALUES (2, '2025-01-02T00:00:00Z', 2, 'y')").unwrap();
-    world.declare(spec().key(["id"]).version("rev")).await;
-    world.then_has(&["2", "5"]).await;
-    world.there.execute_batch("INSERT INTO orders VALUES (7, '2025-01-02T00:00:00Z', 1, 'a')").unwrap();
-    world.declare(spec().int("id").key(["code"]).version("rev")).await;
-    world.then_has(&["2", "5", "7"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,40 +70,6 @@ async fn of_times_that_this_library_wrote_only_the_last_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_later_changes_share_is_read_inclusively_where_it_is_asked_for() {
-    let stream = StreamSpec::new("orders").key(["id"]).int("updated_at").version("updated_at").text("note");
-    let mut world = followed(stream, "INTEGER", "1767225600").await;
-    let mut add = async |id: i64, expected: &[&str]| {
-        world.there.execute("INSERT INTO orders VALUES (?, 1767225600, 'late')", [id]).unwrap();
-        world.then_has(expected).await;
-        world.source = world.source.clone().inclusive();
-    };
-    add(0, &["1"]).await;
-    add(-1, &["-1", "0", "1"]).await;
-    assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Unchanged), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_that_are_appended_never_come_again() {
-    let stream = by_time().disposition(Disposition::Append);
-    let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2026-01-01 10:00:00', 'a')", &[stream]).await;
-    world.source = world.source.lookback(Duration::from_secs(60));
-    world.run(RunOptions::incremental()).await;
-    world.adds(2, "2026-01-01 10:00:00");
-    world.then_has(&["1", "2"]).await;
-    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_without_a_key_is_refused_since_pages_could_not_tell_its_rows_apart() {
-    let stream = StreamSpec::new("orders").text("note").disposition(Disposition::Append);
-    let world = World::new("CREATE TABLE orders (note TEXT); INSERT INTO orders VALUES ('a')", &[stream]).await;
-    let report = world.attempt(RunOptions::incremental()).await;
-    let error = report.scopes[0].error.as_ref().unwrap().to_string();
-    assert!(error.contains("key"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pages_go_on_where_forms_and_offsets_are_mixed() {
     let world = followed(by_time(), "TEXT", "2026-01-01T12:00:00Z").await;
     let mut ids = vec!["1".to_owned()];
@@ -176,17 +105,6 @@ async fn a_lookback_never_moves_the_position_forward() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_version_in_the_far_future_does_not_hide_all_later_changes() {
-    let mut world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT, note TEXT); INSERT INTO orders VALUES (1, '2099-01-01T00:00:00Z', 'a'), (2, '2026-06-01T00:00:00Z', 'b')", &[by_time()]).await;
-    let clock = ManualClock::new(1);
-    clock.jump("2026-06-02T00:00:00Z".parse::<DateTime<Utc>>().unwrap() - clock.now());
-    world.source = world.source.clock(Arc::new(clock));
-    world.run(RunOptions::incremental()).await;
-    world.adds(3, "2026-06-01T00:00:01Z");
-    world.then_has(&["1", "2", "3"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_none_does_not_hide_all_later_changes() {
     let world = followed(by_time(), "TEXT", "soon").await;
     world.adds(2, "2026-06-01T00:00:01Z");
@@ -210,27 +128,4 @@ async fn a_version_that_does_not_grow_as_it_is_stored_is_refused() {
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, rev DECIMAL_TEXT(9,2)); INSERT INTO orders VALUES (1, '10.00')";
     let refused = World::new(create, &[stream]).await.source.check().await.unwrap_err().to_string();
     assert!(refused.contains("\"rev\"") && refused.contains("9 comes after 10"), "{refused}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_column_that_the_table_does_not_have_is_an_error_and_no_text() {
-    let world = World::new(
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1)",
-        &[StreamSpec::new("orders").key(["id"]).text("note")],
-    )
-    .await;
-    let report = world.attempt(RunOptions::incremental()).await;
-    assert_eq!(report.status, RunStatus::Failed, "{report}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_bounded_by_bytes() {
-    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT);
-        WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 40) INSERT INTO orders SELECT x, hex(zeroblob(524288)) FROM c;";
-    let mut world = World::new(create, &[StreamSpec::new("orders").key(["id"]).text("note")]).await;
-    world.source = world.source.page(1000);
-    let feed = world.source.feeds().await.unwrap().remove(0);
-    let first = world.source.read(ReadRequest::new(feed, Default::default())).next().await.unwrap().unwrap();
-    assert_eq!(first.records(), 4, "{} bytes", first.size());
-    assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Created), 40);
 }

@@ -4,11 +4,14 @@
 mod conformance;
 mod copy;
 mod engine;
+mod followed;
 mod following;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod hostile;
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql")]
+mod mysql_source;
 mod names;
 mod opening;
 #[cfg(feature = "postgres")]

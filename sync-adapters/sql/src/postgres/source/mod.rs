@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sync_core::model::{Frontier, FrontierProof, RowScope};
+use sync_core::model::{Frontier, RowScope};
 use sync_core::source::SourceCapabilities;
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec, Value};
 
@@ -190,23 +190,6 @@ impl PostgresSource {
         table.check_filled(&self.pool, stream, &order(stream, by_version)).await?;
         Ok(table)
     }
-
-    /// The version that a read begins with, where rows are read again.
-    fn begin(&self, stream: &StreamSpec, saved: &Place) -> Option<String> {
-        let Some(Value::Text(last)) = saved.as_ref().and_then(|values| values.first()) else { return None };
-        if !self.settings.repeats(stream) {
-            return None;
-        }
-        if !by_time(stream) || self.settings.lookback.is_zero() {
-            return Some(last.to_string());
-        }
-        // A column that is a date takes the day of it, which is earlier still.
-        let back = i64::try_from(self.settings.lookback.as_micros()).unwrap_or(i64::MAX);
-        let since = parse::timestamp(last)?.micros().saturating_sub(back);
-        // The first year that all forms of the text have.
-        const FIRST: i64 = -62_135_596_800_000_000;
-        Some(sync_core::model::Timestamp::from_micros(since.max(FIRST)).to_string())
-    }
 }
 
 #[async_trait]
@@ -259,7 +242,8 @@ impl Tables for PostgresSource {
             true => Some(horizon::read(&self.pool, stream, &table).await?),
             false => None,
         };
-        let begin = self.begin(stream, saved).filter(|_| by_version);
+        let begin = self.settings.begin(stream, saved, parse::timestamp, |at| Some(at.to_string()));
+        let begin = begin.filter(|_| by_version);
         let reading = Reading { table: Arc::new(table), begin, horizon, now: self.settings.clock.now().into() };
         Ok(Start { again: reading.begin.is_some(), table: reading })
     }
@@ -276,7 +260,7 @@ impl Tables for PostgresSource {
         };
         match &reading.horizon {
             Some(horizon) => horizon.frontier(time(last), last.is_none()),
-            None => time(saved).map(|at| Frontier { at, proof: FrontierProof::Assumed }),
+            None => Settings::assumed(stream, saved, parse::timestamp),
         }
     }
 }

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
-use sync_core::model::{Kind, Reject, Timestamp};
-use sync_core::{Error, Key, Result, StreamSpec, Value, ValueRef};
+use sync_core::model::{Kind, Timestamp};
+use sync_core::{Error, Result, StreamSpec, Value};
 
 use super::horizon::Horizon;
 use super::parse;
 use super::scope::Condition;
 use super::table::Table;
 use crate::ident::quoted;
-use crate::keyset::{self, MOST_BYTES, Page, by_time, version};
+use crate::keyset::{self, Cell, Gathering, Page, settles_by_clock, version};
 use crate::postgres::error::failed;
 
 /// What the pages of one read need to know.
@@ -23,7 +21,7 @@ use crate::postgres::error::failed;
 pub(crate) struct Reading {
     pub(super) table: Arc<Table>,
     /// The version that the whole read begins with, where it does not begin at its place.
-    pub(super) begin: Option<String>,
+    pub(super) begin: Option<Value>,
     /// Which versions may still appear, where the server can prove it.
     pub(super) horizon: Option<Horizon>,
     /// The present.
@@ -43,32 +41,16 @@ pub(super) async fn read(pool: &PgPool, ask: &Ask) -> Result<Page> {
     }
     let unread = |cause| failed("the table cannot be read", cause).with("table", stream.name());
     let mut found = select.fetch(pool);
-    let mut page = Page::of(stream);
+    let mut page = Gathering::of(stream, parse::value);
     let order: Vec<usize> = ask.order.iter().filter_map(|name| stream.schema().index(name)).collect();
-    let (mut read, mut rejected, mut last) = (0, 0, None);
     while let Some(row) = found.try_next().await.map_err(unread)? {
-        read += 1;
         let cells = cells(&row, stream)?;
-        let place: Vec<Value> = order.iter().map(|&column| cells[column].place()).collect();
-        match values_of(&cells, stream) {
-            Ok(values) => page.rows.push(values)?,
-            Err(error) => {
-                let reject = reject(stream, &cells, &error);
-                rejected += reject.body.len();
-                page.rejects.push(reject);
-            }
-        }
-        if settles(ask, &cells) {
-            page.settled = Some(place.clone());
-        }
-        last = Some(place);
-        if page.rows.size() + rejected >= MOST_BYTES {
-            page.next = last;
-            return Ok(page);
+        let at = order.iter().map(|&column| place(&cells[column])).collect();
+        if page.take(&cells, at, settles(ask, &cells))? {
+            break;
         }
     }
-    page.next = last.filter(|_| read == ask.limit);
-    Ok(page)
+    Ok(page.end(ask.limit))
 }
 
 /// The statement, and the values bound in it.
@@ -93,18 +75,13 @@ fn select(ask: &Ask) -> Result<(String, Vec<String>)> {
     let by = order.iter().map(|(column, _)| column.as_str()).collect::<Vec<_>>().join(", ");
     match (&ask.after, &ask.table.begin, order.first()) {
         (Some(after), _, _) => {
-            let bounds = after.iter().zip(&order).map(|(value, (_, cast))| {
-                let Value::Text(text) = value else {
-                    return Err(Error::internal("a cursor that is not one of this source"));
-                };
-                Ok(condition.bound(text.to_string(), cast))
-            });
+            let bounds = after.iter().zip(&order).map(|(value, (_, cast))| Ok(condition.bound(text(value)?, cast)));
             let bounds = bounds.collect::<Result<Vec<_>>>()?.join(", ");
             condition.sql.push_str(&format!(" AND ({by}) > ({bounds})"));
         }
         // Later pages are found by their place alone.
         (None, Some(begin), Some((version, cast))) => {
-            let bound = condition.bound(begin.clone(), cast);
+            let bound = condition.bound(text(begin)?, cast);
             condition.sql.push_str(&format!(" AND {version} >= {bound}"));
         }
         _ => {}
@@ -114,51 +91,31 @@ fn select(ask: &Ask) -> Result<(String, Vec<String>)> {
     Ok((sql, condition.values))
 }
 
+/// A bound as it is sent: places of this source are texts.
+fn text(value: &Value) -> Result<String> {
+    match value {
+        Value::Text(text) => Ok(text.to_string()),
+        _ => Err(Error::internal("a cursor that is not one of this source")),
+    }
+}
+
 /// Whether every later change has a later place than this row.
 fn settles(ask: &Ask, cells: &[Cell<'_>]) -> bool {
+    let Some(horizon) = &ask.table.horizon else { return settles_by_clock(ask, cells, ask.table.now, parse::value) };
     let (Some(field), Some(index)) = (version(&ask.stream).filter(|_| ask.by_version), ask.stream.version_index())
     else {
         return true;
     };
-    let Ok(version) = cells[index].value(field) else { return false };
-    match &ask.table.horizon {
-        Some(horizon) => horizon.settles(&version.to_owned()),
-        None if by_time(&ask.stream) => cells[index].time().is_some_and(|at| at <= ask.table.now),
-        None => true,
-    }
+    cells[index].value(field, parse::value).is_ok_and(|version| horizon.settles(&version.to_owned()))
 }
 
-/// What a column of a row holds.
-enum Cell<'r> {
-    Null,
-    Text(&'r str),
-    Bytes(&'r [u8]),
-}
-
-impl<'r> Cell<'r> {
-    fn value(&self, field: &sync_core::model::Field) -> Result<ValueRef<'r>> {
-        match self {
-            Self::Null => Ok(ValueRef::Null),
-            Self::Text(text) => parse::value(text, field),
-            Self::Bytes(bytes) => Ok(ValueRef::Bytes(bytes)),
-        }
-    }
-
-    /// As a bound of the next page.
-    fn place(&self) -> Value {
-        match self {
-            Self::Null => Value::Null,
-            Self::Text(text) => Value::from(*text),
-            Self::Bytes(bytes) => {
-                Value::from(bytes.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")).as_str())
-            }
-        }
-    }
-
-    fn time(&self) -> Option<Timestamp> {
-        match self {
-            Self::Text(text) => parse::timestamp(text),
-            _ => None,
+/// A cell as a bound of the next page.
+fn place(cell: &Cell<'_>) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Text(text) => Value::from(text.as_ref()),
+        Cell::Bytes(bytes) => {
+            Value::from(bytes.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")).as_str())
         }
     }
 }
@@ -169,34 +126,9 @@ fn cells<'r>(row: &'r PgRow, stream: &StreamSpec) -> Result<Vec<Cell<'r>>> {
         let cell = if field.kind() == Kind::Bytes {
             row.try_get::<Option<&[u8]>, _>(at).map(|bytes| bytes.map_or(Cell::Null, Cell::Bytes))
         } else {
-            row.try_get::<Option<&str>, _>(at).map(|text| text.map_or(Cell::Null, Cell::Text))
+            row.try_get::<Option<&str>, _>(at).map(|text| text.map_or(Cell::Null, |text| Cell::Text(text.into())))
         };
         cell.map_err(|cause| failed("a stored value cannot be read", cause).with("column", field.name()))
     });
     cells.collect()
-}
-
-fn values_of<'r>(cells: &[Cell<'r>], stream: &StreamSpec) -> Result<Vec<ValueRef<'r>>> {
-    cells.iter().zip(stream.schema().fields()).map(|(cell, field)| cell.value(field)).collect()
-}
-
-/// A row that is not as declared, as JSON for a person to read. Bytes stand in base64.
-fn reject(stream: &Arc<StreamSpec>, cells: &[Cell<'_>], error: &Error) -> Reject {
-    let fields = stream.schema().fields();
-    let object = fields.iter().zip(cells).map(|(field, cell)| {
-        let value = match cell {
-            Cell::Null => serde_json::Value::Null,
-            Cell::Text(text) => (*text).into(),
-            Cell::Bytes(bytes) => STANDARD.encode(bytes).into(),
-        };
-        (field.name().to_owned(), value)
-    });
-    let object: serde_json::Map<String, serde_json::Value> = object.collect();
-    let body = serde_json::Value::from(object).to_string().into_bytes().into();
-    let key = stream.key_indices().into_iter().map(|column| match cells[column].value(&fields[column]) {
-        Ok(ValueRef::Null) | Err(_) => None,
-        Ok(value) => Some(value.to_owned()),
-    });
-    let key = key.collect::<Option<Vec<Value>>>().map(Key::new);
-    Reject { stream: Arc::clone(stream), key, body, reason: error.to_string() }
 }

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
-use sync_core::model::{Decimal, Field, Kind, Timestamp};
-use sync_core::{Error, Result, ValueRef};
+use sync_core::model::{Field, Kind, Timestamp};
+use sync_core::{Result, ValueRef};
+
+use crate::keyset::{decimal, no_such_value};
 
 /// The value of a text, as its column is declared.
 ///
 /// # Errors
 /// `Data`, naming the column, when it is none.
 pub(super) fn value<'t>(text: &'t str, field: &Field) -> Result<ValueRef<'t>> {
-    parsed(text, field.kind())
-        .ok_or_else(|| Error::data(format!("column {:?} holds a value that is no {}", field.name(), field.kind())))
+    parsed(text, field.kind()).ok_or_else(|| no_such_value(field))
 }
 
 fn parsed(text: &str, kind: Kind) -> Option<ValueRef<'_>> {
@@ -33,15 +34,6 @@ fn parsed(text: &str, kind: Kind) -> Option<ValueRef<'_>> {
         // Bytes are not sent as text.
         _ => return None,
     })
-}
-
-/// A decimal; as text, where it has more digits than 96 bits hold.
-fn decimal(text: &str) -> Option<ValueRef<'_>> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return None;
-    }
-    Some(Decimal::from_str_exact(text).map_or(ValueRef::Text(text), ValueRef::Decimal))
 }
 
 /// `2026-03-01`, `12026-03-01`, `0044-03-15 BC`; not `infinity`.

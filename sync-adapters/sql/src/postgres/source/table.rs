@@ -6,7 +6,7 @@ use sync_core::model::Kind;
 use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
 use crate::ident::quoted;
-use crate::keyset::version;
+use crate::keyset::{MOST_EMPTY, never_found, version};
 use crate::postgres::error::failed;
 use crate::postgres::query::name;
 
@@ -132,20 +132,16 @@ impl Table {
         for name in order.iter().filter(|name| self.column(name).is_some_and(|column| !column.required)) {
             // An index that begins with the column answers this; without one, the read itself is no faster.
             let (table, column) = (&self.sql, quoted(name)?);
-            let sql = format!("SELECT count(*) FROM (SELECT FROM {table} t WHERE t.{column} IS NULL LIMIT 1000) empty");
+            let sql = format!(
+                "SELECT count(*) FROM (SELECT FROM {table} t WHERE t.{column} IS NULL LIMIT {MOST_EMPTY}) empty"
+            );
             let without: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
                 .persistent(false)
                 .fetch_one(pool)
                 .await
                 .map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name()))?;
             if without > 0 {
-                let many = if without == 1000 { "1000 rows or more" } else { &format!("{without} rows") };
-                let what = if stream.version_column() == Some(name) { "a version" } else { "it in the key" };
-                return Err(Error::new(
-                    ErrorKind::Schema,
-                    format!("{many} have no {name:?} and would never be found: fill it, or declare the stream without {what}"),
-                )
-                .with("table", stream.name()));
+                return Err(never_found(stream, name, without));
             }
         }
         Ok(())

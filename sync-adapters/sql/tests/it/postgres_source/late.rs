@@ -9,11 +9,11 @@ use sync_core::{ErrorKind, ReadRequest, RunOptions, Source, StreamSpec};
 use sync_sql::PostgresSource;
 use sync_test_servers::{Durability, PostgresServer};
 
-use super::{BY_NUMBER, BY_TIME, World, by_number, by_time};
+use super::{BY_NUMBER, BY_TIME, OnPostgres, World, by_number, by_time};
 
 /// A transaction that stamps its row, and commits only when it is told to.
 async fn in_a_transaction(world: &World, sql: &str) -> PgConnection {
-    let mut connection = PgConnection::connect(&world.there.url()).await.unwrap();
+    let mut connection = PgConnection::connect(&world.there.0.url()).await.unwrap();
     connection.execute("BEGIN").await.unwrap();
     connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
     connection
@@ -54,7 +54,7 @@ async fn a_prepared_transaction_holds_the_position_until_it_is_over() {
     server.database().await.unwrap().client("ALTER SYSTEM SET max_prepared_transactions = 5").await.unwrap();
     server.kill().await.unwrap();
     server.restart().await.unwrap();
-    let mut world = World::on(server.database().await.unwrap(), BY_TIME, &[by_time()]).await;
+    let mut world = World::on(OnPostgres(server.database().await.unwrap()), BY_TIME, &[by_time()]).await;
     world.source = world.source.stamped_by_server();
     world.sql("BEGIN; INSERT INTO orders (id, note) VALUES (1, 'late'); PREPARE TRANSACTION 'late'").await;
     world.sql("INSERT INTO orders (id, note) VALUES (2, 'prompt')").await;
@@ -124,7 +124,7 @@ async fn the_server_stamps_with_the_time_that_it_shows_for_the_transaction() {
     let shown = "SELECT now() = xact_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     let sleeping = format!("BEGIN; SELECT pg_sleep(0.05); {shown}; COMMIT; {shown}");
     assert_eq!(world.sql(&sleeping).await.split_whitespace().collect::<Vec<_>>(), ["t", "t"]);
-    let mut connection = PgConnection::connect(&world.there.url()).await.unwrap();
+    let mut connection = PgConnection::connect(&world.there.0.url()).await.unwrap();
     let old = "SELECT now() = query_start AND now() < clock_timestamp() - interval '0.2 s' AS old FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     // One message with two transactions: the second is stamped with the arrival of the message.
     let message = format!("BEGIN; SELECT pg_sleep(0.2); COMMIT; BEGIN; {old}; COMMIT");
@@ -170,11 +170,12 @@ async fn the_frontier_is_said_to_be_proven_only_where_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_rights_are_refused_with_the_grant() {
     let mut world = World::new(BY_TIME, &[by_time()]).await;
-    let role = format!("reader \"of\" {}", world.there.name());
+    let role = format!("reader \"of\" {}", world.there.0.name());
     let quoted = format!("\"{}\"", role.replace('"', "\"\""));
     world.sql(&format!("CREATE ROLE {quoted} LOGIN PASSWORD 'pw'; GRANT SELECT ON orders TO {quoted}; INSERT INTO orders VALUES (1)")).await;
     let encoded = role.replace(' ', "%20").replace('"', "%22");
-    let url = format!("postgres://{encoded}:pw@{}:{}/{}", world.there.host(), world.there.port(), world.there.name());
+    let url =
+        format!("postgres://{encoded}:pw@{}:{}/{}", world.there.0.host(), world.there.0.port(), world.there.0.name());
     let source = PostgresSource::connect(&url).await.unwrap().table(by_time());
     source.check().await.unwrap();
     world.source = source.stamped_by_server();
@@ -214,7 +215,7 @@ async fn a_table_that_a_subscription_fills_is_not_stamped_by_this_server() {
     server.restart().await.unwrap();
     there.client(&format!("{BY_TIME} CREATE PUBLICATION p FOR TABLE orders")).await.unwrap();
     there.client("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
-    let mut world = World::on(server.database().await.unwrap(), BY_TIME, &[by_time()]).await;
+    let mut world = World::on(OnPostgres(server.database().await.unwrap()), BY_TIME, &[by_time()]).await;
     let address = format!("host={} port={} dbname={}", there.host(), there.port(), there.name());
     let account = format!("user={} password={}", there.user(), there.password());
     let subscribe = "WITH (create_slot = false, slot_name = 's', copy_data = false)";

@@ -9,21 +9,6 @@ use sync_core::{ReadRequest, RunOptions, Source, StreamSpec};
 use super::{BY_NUMBER, World, by_number};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_share_a_version_are_neither_lost_nor_read_twice() {
-    let world = World::new(BY_NUMBER, &[by_number()]).await;
-    world.sql("INSERT INTO orders SELECT i, 5, 'note ' || i FROM generate_series(1, 1000) i").await;
-    let first = world.run(RunOptions::incremental()).await;
-    assert_eq!((first.ledger().fetched, first.ledger().count(Outcome::Created)), (1000, 1000), "{first}");
-    world
-        .sql("INSERT INTO orders VALUES (1001, 5, 'a tie'), (1002, 6, 'newer'); UPDATE orders SET version = 7 WHERE id = 3")
-        .await;
-    let second = world.run(RunOptions::incremental()).await;
-    assert_eq!((second.ledger().count(Outcome::Created), second.ledger().count(Outcome::Updated)), (2, 1), "{second}");
-    assert_eq!(world.run(RunOptions::incremental()).await.ledger().fetched, 0);
-    assert_eq!(world.rows("id").len(), 1002);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pages_are_found_by_the_index() {
     let world = World::new(BY_NUMBER, &[by_number()]).await;
     world.sql("CREATE INDEX ON orders (version, id); ALTER TABLE orders ALTER version SET NOT NULL; INSERT INTO orders SELECT i, i / 3, 'note' FROM generate_series(1, 20000) i; ANALYZE orders").await;
@@ -51,29 +36,6 @@ async fn pages_are_found_by_the_index() {
     assert_eq!(after[0], before[0], "no page looks at the whole table: {after:?}");
     assert!((40..50).contains(&after[1]), "the index answers for each page: {after:?}");
     assert!(after[2] < 21_000, "each row is looked at once: {after:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_bounded_by_bytes() {
-    let world = World::new(BY_NUMBER, &[by_number()]).await;
-    world.sql("INSERT INTO orders SELECT i, i, repeat('x', 1048576) FROM generate_series(1, 40) i").await;
-    let source = world.source.clone().page(1000);
-    let feed = source.feeds().await.unwrap().remove(0);
-    let batches: Vec<_> = source.read(ReadRequest::new(feed, Default::default())).collect().await;
-    let sizes: Vec<usize> = batches.into_iter().map(|batch| batch.unwrap().records()).collect();
-    assert_eq!(sizes[0], 4, "{sizes:?}");
-    assert_eq!(sizes.iter().sum::<usize>(), 40, "{sizes:?}");
-    assert!(sizes.iter().all(|rows| *rows <= 4), "{sizes:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_that_could_never_be_found_are_refused() {
-    let world = World::new(BY_NUMBER, &[by_number()]).await;
-    world.sql("INSERT INTO orders VALUES (1, NULL, 'a'), (2, 2, 'b')").await;
-    let refused = world.refused().await;
-    assert!(refused.contains("1 rows have no \"version\""), "{refused}");
-    world.sql("UPDATE orders SET version = 1").await;
-    world.source.check().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
