@@ -95,16 +95,29 @@ enum Then {
 
 impl Moment {
     fn random(random: &mut Random, server: bool) -> Self {
+        let marks = if random.below(12) == 0 { 0 } else { 1 + random.below(9) };
         // Behind a server most of them within a unit, which is after an even number of marks.
-        let marks = random.below(12);
         let marks = if server { marks + marks % 2 * random.below(2) } else { marks };
         let then = match random.below(5) {
             0 if server => Then::WaitFor(Seen::Commit, Duration::from_micros(random.below(2000))),
             1 | 2 if server => Then::WaitFor(Seen::Reply, Duration::from_micros(random.below(2000))),
             _ if server => Then::Wait(Duration::from_micros(random.below(8000))),
-            _ => Then::Wait(Duration::from_micros(random.below(1500))),
+            _ => Then::Wait(Duration::from_micros(random.below(1000))),
         };
         Self { marks, then }
+    }
+}
+
+/// What a child has told.
+struct Told {
+    last: Option<Mark>,
+    /// It will tell no more.
+    silent: bool,
+}
+
+impl Told {
+    fn all(&self) -> bool {
+        self.silent || self.last == Some(Mark::Done)
     }
 }
 
@@ -146,54 +159,58 @@ impl Series {
     /// Runs a child, to the end unless there is a moment to kill it.
     async fn run(&mut self, moment: Option<Moment>, proxy: &mut Option<Proxy>, bug: &str) -> Ended {
         let (mut child, mut marks) = self.start(proxy.as_ref(), bug);
-        let (mut last, mut silent) = (None, false);
+        let mut told = Told { last: None, silent: false };
         for _ in 0..moment.as_ref().map_or(u64::MAX, |moment| moment.marks) {
-            match marks.recv().await {
-                Some(mark) => last = Some(self.note(mark)),
-                None => silent = true,
-            }
-            if silent || last == Some(Mark::Done) {
+            if told.all() {
                 break;
             }
+            self.note(marks.recv().await, &mut told);
         }
-        match moment.map(|moment| moment.then) {
-            Some(Then::WaitFor(seen, pause)) if let (Some(Mark::Begins(_)), Some(proxy)) = (last, proxy) => {
+        match (moment.map(|moment| moment.then), proxy) {
+            (Some(Then::WaitFor(seen, pause)), Some(proxy)) if matches!(told.last, Some(Mark::Begins(_))) => {
                 proxy.hold_next();
-                tokio::time::timeout(Duration::from_secs(20), proxy.seen(seen)).await.expect("a unit has its COMMIT");
+                // Where the COMMIT of this unit has gone by already, that of the next one is held.
+                while !told.all() {
+                    tokio::select! {
+                        () = proxy.seen(seen) => break,
+                        mark = marks.recv() => self.note(mark, &mut told),
+                    }
+                }
                 thread::sleep(pause);
             }
-            Some(Then::Wait(pause) | Then::WaitFor(_, pause)) => thread::sleep(pause),
-            None => {}
+            (Some(Then::Wait(pause) | Then::WaitFor(_, pause)), _) => thread::sleep(pause),
+            (None, _) => {}
         }
         // A child that has closed its output is about to end by itself.
-        if !silent {
+        if !told.silent {
             child.kill().unwrap();
         }
         let by_itself = child.wait().unwrap().code().is_some();
-        while let Some(mark) = marks.recv().await {
-            last = Some(self.note(mark));
+        while !told.silent {
+            self.note(marks.recv().await, &mut told);
         }
-        if last == Some(Mark::Done) {
+        if told.last == Some(Mark::Done) {
             return Ended::Done;
         }
         if by_itself {
             return Ended::Refused;
         }
-        match Place::after(last) {
+        match Place::after(told.last) {
             Ok(place) => *self.places.entry(place).or_default() += 1,
             Err(units) => self.in_doubt = Some(units),
         }
         Ended::Killed
     }
 
-    /// Sorts out where the last kill landed, when the scope is claimed after it.
-    fn note(&mut self, mark: Mark) -> Mark {
-        if let Mark::Claimed(now) = mark
+    /// Keeps a mark. When the scope is claimed, it becomes known where the last kill landed.
+    fn note(&mut self, mark: Option<Mark>, told: &mut Told) {
+        if let Some(Mark::Claimed(now)) = mark
             && let Some(before) = self.in_doubt.take()
         {
             *self.places.entry(Place::within(before, now)).or_default() += 1;
         }
-        mark
+        told.last = mark.or(told.last);
+        told.silent = mark.is_none();
     }
 
     fn start(&self, proxy: Option<&Proxy>, bug: &str) -> (Child, UnboundedReceiver<Mark>) {

@@ -136,18 +136,17 @@ impl Shared {
 
     /// Both connections end when this returns.
     async fn do_it(&self, deed: Deed, request: &[u8], client: TcpStream, mut server: TcpStream) -> io::Result<()> {
-        let mut reply = [0; 512];
         match deed {
             Deed::Lose => {}
             Deed::LoseReply => {
                 server.write_all(request).await?;
-                server.read(&mut reply).await?;
+                server.read_u8().await?;
             }
             Deed::Late(pause) => {
                 drop(client);
                 tokio::time::sleep(pause).await;
                 server.write_all(request).await?;
-                server.read(&mut reply).await?;
+                server.read_u8().await?;
             }
             Deed::HoldReply => return self.hold(request, client, server).await,
         }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sync_core::model::Outcome;
 use sync_core::retry::RetryPolicy;
-use sync_core::state::RunStatus;
-use sync_core::{Engine, Pipeline};
+use sync_core::sink::{SinkCapabilities, WriteReport, WriteUnit};
+use sync_core::state::{Checkpoint, FencingToken, RunStatus};
+use sync_core::{Engine, Pipeline, Result, Scope, Sink, StreamSpec};
 use sync_store_sql::SqlStore;
 use sync_tests::history::{History, head, keyless, stream};
 use sync_tests::told::sink_at;
@@ -47,13 +49,8 @@ async fn survives_lost_replies(target: Target, keyed: Keyed) {
     let (seed, mut random) = seeded();
     let proxy = Proxy::to(target.server().unwrap()).await;
     let through = target.url_through(proxy.port());
-    let store = SqlStore::connect(&through).await.unwrap();
-    let sink = sink_at(&through).await.unwrap();
     let history = History::of(if keyed == Keyed::ById { stream() } else { keyless() }, 0);
-    let retry = RetryPolicy::new().attempts(20).base(Duration::from_millis(1)).cap(Duration::from_millis(20));
-    let engine = Engine::builder(store).owner("test").unit_rows(1).retry(retry);
-    let engine = engine.pipeline(Pipeline::new("history", history.clone(), sink)).build().unwrap();
-
+    let engine = engine(&through, &history, sink_at(&through).await.unwrap()).await;
     let done = Arc::new(Mutex::new(BTreeMap::<&str, u32>::new()));
     let counted = Arc::clone(&done);
     proxy.plan(move || {
@@ -82,4 +79,59 @@ async fn survives_lost_replies(target: Target, keyed: Keyed) {
     target.assert_nothing_is_lost_or_doubled(history.generation()).await;
     assert_eq!(written, head(history.generation()), "the books count each change once");
     assert!(done.len() == 3 && done.values().all(|times| *times >= 5), "enough happened to prove something: {done:?}");
+}
+
+async fn engine(url: &str, history: &History, sink: impl Sink + 'static) -> Engine {
+    let store = SqlStore::connect(url).await.unwrap();
+    let retry = RetryPolicy::new().attempts(20).base(Duration::from_millis(1)).cap(Duration::from_millis(20));
+    let engine = Engine::builder(store).owner("test").unit_rows(1).retry(retry);
+    engine.pipeline(Pipeline::new("history", history.clone(), sink)).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_sent_again_without_asking_are_found_doubled() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    let target = Target::postgres(database, Keyed::Not).await;
+    let proxy = Proxy::to(target.server().unwrap()).await;
+    let through = target.url_through(proxy.port());
+    let history = History::of(keyless(), 0);
+    let engine = engine(&through, &history, Careless(sink_at(&through).await.unwrap())).await;
+    let mut commits = 0;
+    proxy.plan(move || {
+        commits += 1;
+        (commits % 4 == 0).then_some(Deed::LoseReply)
+    });
+    engine.run("history").await.unwrap().completed().unwrap();
+    assert!(target.rows_differ(0).await.is_some() && target.writes_differ(0).await.is_some());
+}
+
+/// A sink that writes a unit once more when its reply is lost, and asks nobody what became of the first one.
+#[derive(Debug)]
+struct Careless(Arc<dyn Sink>);
+
+#[async_trait]
+impl Sink for Careless {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        self.0.capabilities()
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        let again = WriteUnit { scope: unit.scope, steps: unit.steps, advance: None, intent: unit.intent };
+        match self.0.apply(unit).await {
+            Err(error) if error.is_ambiguous() => self.0.apply(&again).await,
+            done => done,
+        }
+    }
+
+    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+        self.0.open(scope, token).await
+    }
+
+    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+        self.0.prepare(stream).await
+    }
 }

@@ -179,16 +179,16 @@ impl Series {
             () = moment => {}
         }
         self.proxy.let_in(false);
-        let before = self.marks.now();
         server.kill().await.unwrap();
+        let last = self.marks.now();
         server.restart().await.unwrap();
-        // An acknowledgement that came through just before the end.
-        let last = match (before, self.marks.now()) {
-            (Some(Mark::Begins(units)), Some(Mark::Acknowledged(next))) if next == units + 1 => self.marks.last,
-            (before, _) => before,
+        let (told_later, now) = (self.marks.now(), target.units().await);
+        let place = match (Place::after(last), told_later) {
+            // The reply came through just before the end.
+            (Err(units), Some(Mark::Acknowledged(later) | Mark::Begins(later))) if later > units => Place::BetweenUnits,
+            (Err(units), _) => Place::within(units, now),
+            (Ok(place), _) => place,
         };
-        let now = target.units().await;
-        let place = Place::after(last).unwrap_or_else(|units| Place::within(units, now));
         *self.places.entry(place).or_default() += 1;
         self.proxy.let_in(true);
         if completed(run.await.unwrap()) {

@@ -42,6 +42,22 @@ fn remedy(state: &str) -> Option<&'static str> {
     }
 }
 
+/// The error of a COMMIT. One whose answer is lost may have happened.
+pub(crate) fn uncommitted(cause: sqlx::Error) -> Error {
+    let taken_back = match &cause {
+        sqlx::Error::Database(database) => !leaves_open(database.code().as_deref().unwrap_or_default()),
+        _ => false,
+    };
+    let error = failed("the transaction cannot be committed", cause);
+    if taken_back { error } else { error.ambiguous() }
+}
+
+/// Whether a COMMIT may have happened though an error came back: the completion is unknown, the server goes down, or the
+/// connection broke, of which a pooler in between tells its client as an error.
+fn leaves_open(state: &str) -> bool {
+    state == "40003" || matches!(state.get(..2), Some("08" | "57"))
+}
+
 fn by_state(state: &str) -> (ErrorKind, Retry) {
     match state {
         // Deadlock, serialization, lock not available: the whole transaction again. Cancelled by a timeout of the server.
@@ -112,6 +128,17 @@ mod tests {
             ("28P01", ErrorKind::Unauthorized, Retry::Never),
         ] {
             assert_eq!(by_state(state), (kind, retry), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_broke_on_its_way_may_have_happened() {
+        let reset = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(uncommitted(reset).is_ambiguous());
+        for (state, open) in
+            [("08P01", true), ("08007", true), ("57P01", true), ("40003", true), ("40001", false), ("23505", false)]
+        {
+            assert_eq!(leaves_open(state), open, "{state}");
         }
     }
 

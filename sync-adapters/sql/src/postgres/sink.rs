@@ -7,7 +7,7 @@ use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Wri
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
-use super::error::failed;
+use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::write::{Writing, look};
@@ -51,7 +51,9 @@ impl Sink for Postgres {
             self.contended.note(stream.name(), is_conflict(&done));
         }
         match done {
-            Err(error) if error.kind() == ErrorKind::Schema => Err(self.explained(unit.steps, error).await),
+            Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Data) => {
+                Err(self.explained(unit.steps, error).await)
+            }
             done => done,
         }
     }
@@ -59,7 +61,7 @@ impl Sink for Postgres {
     async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
         let mut transaction = self.begin().await?;
         let checkpoint = checkpoint::claim(&mut transaction, scope, token).await?;
-        transaction.commit().await.map_err(uncertain)?;
+        transaction.commit().await.map_err(uncommitted)?;
         Ok(checkpoint)
     }
 
@@ -72,7 +74,7 @@ impl Sink for Postgres {
         let mut transaction = self.begin().await?;
         schema::prepare(&mut transaction, stream).await?;
         let shape = schema::shape(&mut transaction, stream).await?;
-        transaction.commit().await.map_err(uncertain)?;
+        transaction.commit().await.map_err(uncommitted)?;
         self.shapes.note(stream, shape);
         Ok(())
     }
@@ -145,7 +147,7 @@ impl Postgres {
         if let Some(advance) = unit.advance {
             checkpoint::advance(&mut transaction, unit.scope, advance, report.tally()).await?;
         }
-        transaction.commit().await.map_err(uncertain)?;
+        transaction.commit().await.map_err(uncommitted)?;
         Ok(report)
     }
 
@@ -210,11 +212,4 @@ impl Postgres {
 
 fn unreachable(cause: sqlx::Error) -> Error {
     failed("the database cannot be reached", cause)
-}
-
-/// A commit whose answer is lost may have happened.
-fn uncertain(cause: sqlx::Error) -> Error {
-    let refused = matches!(cause, sqlx::Error::Database(_));
-    let error = failed("the transaction cannot be committed", cause);
-    if refused { error } else { error.ambiguous() }
 }

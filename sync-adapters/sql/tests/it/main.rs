@@ -1,9 +1,13 @@
 //! SQLite as a target, judged by the conformance suite and by a plain driver.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod chinook;
 mod conformance;
 mod copy;
 mod engine;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod faults;
 mod followed;
 mod following;
 #[cfg(all(feature = "mysql", feature = "postgres"))]

@@ -1,0 +1,121 @@
+//! Faults of a row: it alone becomes a dead letter, the others stay, and no row of somebody else's is touched.
+
+use super::*;
+
+/// A table with every kind of rule, and rows that are not ours.
+async fn ruled(server: Server) -> World {
+    let database = server.database().await;
+    let text = if server == Server::Postgres { "text" } else { "longtext CHARACTER SET utf8mb4" };
+    database
+        .client(&format!(
+            "CREATE TABLE parents (id bigint PRIMARY KEY); INSERT INTO parents VALUES (1), (2), (3);
+             CREATE TABLE orders (id bigint PRIMARY KEY, n bigint CHECK (n < 1000), note {text} NOT NULL,
+                 parent bigint REFERENCES parents (id), code bigint UNIQUE,
+                 CONSTRAINT has_parent FOREIGN KEY (parent) REFERENCES parents (id));
+             INSERT INTO orders VALUES (1000, 1, 'theirs', 3, 77)"
+        ))
+        .await
+        .unwrap();
+    let world = World::on(server, database).await;
+    // The stream of this test has two columns more.
+    World { source: MemorySource::of([ruled_stream()]), ..world }
+}
+
+fn ruled_stream() -> StreamSpec {
+    orders().int("parent").int("code")
+}
+
+fn ruled_row(id: i64, n: i64, note: impl Into<Value>, parent: i64, code: i64) -> Vec<Value> {
+    vec![id.into(), n.into(), note.into(), parent.into(), code.into()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_breaks_a_rule_is_a_dead_letter_and_all_others_are_written() {
+    for server in BOTH {
+        let World { database, source, .. } = ruled(server).await;
+        let pipeline = match server {
+            Server::Postgres => {
+                Pipeline::new("shop", source.clone(), Postgres::connect(&database.url()).await.unwrap())
+            }
+            Server::MariaDb => Pipeline::new("shop", source.clone(), MySql::connect(&database.url()).await.unwrap()),
+        };
+        let store = MemoryStore::new(Arc::new(SystemClock::new()));
+        let engine = Engine::builder(store).pipeline(pipeline).build().unwrap();
+        // New rows first, and then changes of the same rows: both ways of writing meet every rule.
+        for turn in 1..=2_i64 {
+            for id in 1..=60 {
+                let fine = ruled_row(id, turn, "fine", 1, id + 1000);
+                let bad = match id {
+                    10 => ruled_row(id, turn, "clash", 1, 77),
+                    20 => ruled_row(id, turn, Value::Null, 1, id + 1000),
+                    30 => ruled_row(id, turn, "orphan", 99, id + 1000),
+                    40 => ruled_row(id, 5000, "check", 1, id + 1000),
+                    _ => fine.clone(),
+                };
+                // In the second turn other rows are at fault.
+                source.upsert("orders", if turn == 1 { bad } else { shifted(id, fine) });
+            }
+            let report = engine.run_with("shop", RunOptions::full()).await.unwrap();
+            assert_eq!(report.status, RunStatus::Completed, "{server:?}: {report}");
+            assert_eq!(count(&report, Outcome::Rejected), 4, "{server:?}, turn {turn}: {report}");
+            let theirs = "SELECT n, note, parent, code FROM orders WHERE id = 1000";
+            assert_eq!(database.client(theirs).await.unwrap(), "1\ttheirs\t3\t77", "{server:?}, turn {turn}");
+        }
+        let rows = database.client("SELECT count(*), sum(n) FROM orders WHERE id < 1000").await.unwrap();
+        // 56 in the first turn; in the second the four are mended, and four others stay as they were.
+        assert_eq!(rows, format!("60\t{}", 56 * 2 + 4), "{server:?}");
+        let letters = engine.dead_letters(&LetterQuery::default()).await.unwrap();
+        for letter in letters {
+            assert!(!letter.reason.contains("clash") && !letter.reason.contains("5000"), "{}", letter.reason);
+        }
+    }
+}
+
+/// The second turn: rows 11, 21, 31 and 41 are at fault.
+fn shifted(id: i64, fine: Vec<Value>) -> Vec<Value> {
+    match id {
+        11 => ruled_row(id, 2, "clash", 1, 77),
+        21 => ruled_row(id, 2, Value::Null, 1, id + 1000),
+        31 => ruled_row(id, 2, "orphan", 99, id + 1000),
+        41 => ruled_row(id, 5000, "check", 1, id + 1000),
+        _ => fine,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_longer_than_its_column_is_stored_whole_or_not_at_all() {
+    for server in BOTH {
+        for (column, key) in [("varchar(5)", ""), ("varchar(5)", ", UNIQUE (note)"), ("char(5)", "")] {
+            let database = server.database().await;
+            let letters = if server == Server::Postgres { "" } else { "CHARACTER SET utf8mb4" };
+            let create =
+                format!("CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note {column} {letters} {key})");
+            database.client(&create).await.unwrap();
+            let world = World::on(server, database).await;
+            for (id, note) in
+                [(1, "fives"), (2, "sixes!"), (3, "five "), (4, "fives "), (5, "🍣🍣🍣🍣🍣"), (6, "🍣🍣🍣🍣🍣🍣")]
+            {
+                world.source.upsert("orders", row(id, 1, note));
+            }
+            let report = world.attempt().await;
+            let found = world.database.client("SELECT id, length(note) FROM orders ORDER BY id").await.unwrap();
+            let whole = if server == Server::Postgres {
+                "1\t5\n2\t6\n3\t5\n4\t6\n5\t5\n6\t6"
+            } else {
+                "1\t5\n2\t6\n3\t5\n4\t6\n5\t20\n6\t24"
+            };
+            let error = report.scopes.iter().find_map(|scope| scope.error.as_ref()).map(ToString::to_string);
+            match error {
+                Some(error) => {
+                    assert!(error.contains("\"note\"") && error.contains(&format!("{column:?}")[1..5]), "{error}");
+                    assert_eq!(found, "", "{server:?} {column} {key}");
+                }
+                None if count(&report, Outcome::Rejected) == 0 => assert_eq!(found, whole, "{server:?} {column} {key}"),
+                None => {
+                    assert_eq!(count(&report, Outcome::Rejected), 3, "{server:?} {column} {key}: {report}");
+                    assert_eq!(found, "1\t5\n3\t5\n5\t20", "{server:?} {column} {key}");
+                }
+            }
+        }
+    }
+}

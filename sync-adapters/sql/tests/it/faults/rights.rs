@@ -1,0 +1,54 @@
+//! Accounts and servers that do not let us write: told with what helps.
+
+use super::*;
+use sync_core::ErrorKind;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_server_that_only_reads_is_told_and_the_next_run_goes_on() {
+    let world = World::filled(Server::Postgres, Server::Postgres.database().await).await;
+    let set = |to: &str| format!("ALTER DATABASE {} SET default_transaction_read_only = {to}", world.database.name());
+    world.ask(&set("on")).await;
+    cut(&world).await;
+    world.source.upsert("orders", row(7, 2, "second"));
+    let said = world.refusal().await;
+    assert!(said.contains("connect to the primary"), "{said}");
+    assert_eq!(world.database.client("SELECT n FROM orders WHERE id = 7").await.unwrap(), "1");
+    let sink = Postgres::connect(&world.database.url()).await.unwrap();
+    assert_eq!(sink.check().await.unwrap_err().kind(), ErrorKind::Forbidden);
+    world.ask(&format!("SET default_transaction_read_only = off; {}", set("off"))).await;
+    cut(&world).await;
+    assert_eq!(count(&world.run().await, Outcome::Updated), 1);
+    assert_eq!(world.ask("SELECT n, note FROM orders WHERE id = 7").await, "2\tsecond");
+}
+
+/// So that new settings hold.
+async fn cut(world: &World) {
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sync'";
+    world.ask(cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_rights_is_told_which_it_needs() {
+    let database = Server::Postgres.database().await;
+    let role = format!("reader_{}", &database.name()[..20]);
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text); GRANT SELECT ON orders TO {role}"
+    );
+    database.client(&create).await.unwrap();
+    let url = format!("postgres://{role}:x@{}:{}/{}", database.host(), database.port(), database.name());
+    let sink = Postgres::connect(&url).await.unwrap();
+    let error = sink.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+    assert!(error.to_string().contains("GRANT CREATE ON SCHEMA"), "{error}");
+    database.client(&format!("GRANT CREATE ON SCHEMA public TO {role}")).await.unwrap();
+    let world = World::by(Server::Postgres, database, &url).await;
+    world.source.upsert("orders", row(1, 1, "first"));
+    let said = world.refusal().await;
+    assert!(said.starts_with("Forbidden") && said.contains("orders"), "{said}");
+    assert!(said.contains("GRANT SELECT, INSERT, UPDATE, DELETE"), "{said}");
+    world.ask(&format!("GRANT INSERT, UPDATE, DELETE ON orders TO {role}")).await;
+    assert_eq!(count(&world.run().await, Outcome::Created), 1);
+    // Nothing of the role may be left on a server that others use as well.
+    drop(world.engine);
+    world.database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
