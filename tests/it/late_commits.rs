@@ -109,7 +109,7 @@ impl OnMariaDb {
         let stamp = format!("FOR EACH ROW SET NEW.at = IF(NEW.id < {SHARED}, SYSDATE(6), NOW(6))");
         let create = format!(
             "SET time_zone = '+00:00';
-             CREATE TABLE orders (id bigint PRIMARY KEY, at datetime(6) NOT NULL, note text NOT NULL, KEY (at));
+             CREATE TABLE orders (id bigint PRIMARY KEY, at datetime(6) NOT NULL DEFAULT NOW(6), note text NOT NULL, KEY (at));
              CREATE TRIGGER stamp_new BEFORE INSERT ON orders {stamp};
              CREATE TRIGGER stamp_changed BEFORE UPDATE ON orders {stamp};
              INSERT INTO orders (id, note) SELECT seq - 1, 'at first' FROM seq_1_to_{SHARED}"
