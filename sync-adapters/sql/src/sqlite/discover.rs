@@ -121,14 +121,8 @@ const MOST_DIGITS: u8 = 38;
 /// The kind that a declared type names. [`SqliteSource`](super::SqliteSource) has a table of them.
 fn kind(declared: &str) -> Option<Kind> {
     let declared = declared.to_ascii_uppercase();
-    let (name, digits) = match declared.split_once('(') {
-        // What follows the digits belongs to the name: `BIGINT(20) UNSIGNED`.
-        Some((name, rest)) => {
-            let (digits, after) = rest.split_once(')')?;
-            (format!("{} {}", name.trim(), after.trim()), digits)
-        }
-        None => (declared.clone(), ""),
-    };
+    let (name, digits) =
+        declared.split_once('(').map_or((declared.as_str(), ""), |(name, rest)| (name, rest.trim_end_matches(')')));
     Some(match name.trim() {
         "INTEGER" | "INT" | "BIGINT" | "MEDIUMINT" | "SMALLINT" | "TINYINT" | "INT2" | "INT8" | "UNSIGNED BIG INT"
         | "INTEGER UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "SMALLINT UNSIGNED"

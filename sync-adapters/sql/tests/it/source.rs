@@ -124,7 +124,7 @@ fn kinds(stream: &sync_core::StreamSpec) -> Vec<String> {
 #[tokio::test]
 async fn the_common_declared_types_are_discovered() {
     let (_folder, source) = made_by(
-        "CREATE TABLE orders (id BIGINT UNSIGNED PRIMARY KEY, n BIGINT(20) UNSIGNED, day DATE, at DATETIME, seen TIMESTAMP,
+        "CREATE TABLE orders (id BIGINT UNSIGNED PRIMARY KEY, n MEDIUMINT(9), day DATE, at DATETIME, seen TIMESTAMP,
              price DECIMAL(10,2), rate NUMERIC(6, 4), name VARCHAR(20))",
     )
     .await;
