@@ -41,8 +41,8 @@ impl JsonLines {
     fn save(&self, table: &Table) -> Result<()> {
         let draft = self.path.with_extension("draft");
         let write = || {
-            let lines = table.iter().map(|row| serde_json::to_string(&row)).collect::<Result<Vec<_>, _>>()?;
-            fs::write(&draft, lines.join("\n"))?;
+            let lines = table.iter().map(|row| Ok(serde_json::to_string(&row)? + "\n"));
+            fs::write(&draft, lines.collect::<std::io::Result<String>>()?)?;
             File::options().write(true).open(&draft)?.sync_all()?;
             fs::rename(&draft, &self.path)
         };

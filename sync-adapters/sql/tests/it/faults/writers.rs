@@ -19,7 +19,8 @@ async fn other_program(world: &World, stop: &AtomicBool) -> (Done, u64) {
         let turn = i64::try_from(turns).unwrap();
         // Whole stretches of keys, a few of them again and again.
         let from = (turn * 7919) % ROWS;
-        let hot = turn % 50;
+        // From 1: the rows behind ours, which it takes away and adds again, begin behind the last of ours.
+        let hot = turn % 49 + 1;
         let sql = format!(
             "UPDATE orders SET theirs = {turn} WHERE id >= {from} AND id < {from} + 300;
              UPDATE orders SET theirs = {turn} WHERE id = {hot};
