@@ -8,7 +8,6 @@ async fn a_target_that_is_gone_is_refused_until_a_full_run_brings_everything_aga
     let (stream, world) = (orders(), World::new().await);
     let script = Script::of(&stream);
     script.then(vec![page(&stream, &[row(1, 1, "a"), row(2, 1, "b")], at(1))]);
-    script.then(vec![page(&stream, &[row(3, 2, "c")], at(2))]);
     world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
     world.plain().execute_batch("DROP TABLE orders").unwrap();
 
