@@ -52,7 +52,7 @@ impl ErrorKind {
     /// What an operator should do about an error of this kind.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Config => "correct the configuration that the message names; nothing was read or written",
+            Self::Config => "correct the configuration that the message names, then run again",
             Self::Unauthorized => "check or renew the credentials, then run again",
             Self::Forbidden => "grant the account the right that the message names",
             Self::Gone => "run once with the option `full`; the saved position is no longer valid at the source",
@@ -227,7 +227,10 @@ impl Error {
     /// Adds what was being done: a name and an id, never a value of a row.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.inner.context.push((key, value.to_string()));
+        let (key, value) = (key, value.to_string());
+        if !self.inner.context.iter().any(|known| (known.0, known.1.as_str()) == (key, value.as_str())) {
+            self.inner.context.push((key, value));
+        }
         self
     }
 

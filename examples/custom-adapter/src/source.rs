@@ -39,7 +39,7 @@ impl Source for Tickets {
         pages_inclusive(request, Arc::clone(&self.stream), move |since, after| async move {
             let page = self.desk.changed(since.unwrap_or(0), after);
             let Some(last) = page.last() else { return Ok(None) };
-            Ok(Some((typed::changes(&self.stream, &page)?, last.changed_at, last.id)))
+            Ok(Some((typed::changes(&self.stream, &page), last.changed_at, last.id)))
         })
     }
 

@@ -112,6 +112,10 @@ async fn attempt_scope(
     };
     let mut scope_run =
         ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, parts, lease.clone(), home, checkpoint);
+    if scope_run.checkpoint.cursor.is_none() {
+        // Read from the beginning, no row is late, whatever an earlier reading has shown.
+        scope_run.frontier_before = None;
+    }
     let record = |status, finished, ledger, error| RunRecord {
         run: run.clone(),
         scope: scope.clone(),

@@ -9,9 +9,10 @@ use crate::model::{Outcome, Tally};
 use crate::sink::{Step, StepReport};
 
 impl ScopeRun<'_> {
-    /// Measures rows that changed before the last run's frontier and only arrive now.
+    /// Measures rows that changed before the last run's frontier and only arrive now. What a full run or a backfill brings
+    /// again lies there by its nature.
     pub(super) fn measure_lateness(&mut self, steps: &[Step], reports: &[StepReport]) {
-        let Some(frontier) = self.frontier_before else { return };
+        let Some(frontier) = self.frontier_before.filter(|_| self.options.mode == Mode::Incremental) else { return };
         for (step, report) in steps.iter().zip(reports) {
             let (Step::Write(write), StepReport::Rows(outcomes)) = (step, report) else { continue };
             let Some(column) = write.stream.version_index() else { continue };

@@ -42,7 +42,7 @@ pub struct ScopeReport {
     pub wire_bytes: u64,
     /// Requests made, where the source counts them.
     pub requests: u64,
-    /// Rows that changed before the last run's frontier and were not seen then.
+    /// Rows of an incremental run that changed before the last run's frontier and were not seen then.
     pub late: u64,
     /// How late the latest of them was, seconds.
     #[serde(rename = "lateness_seconds", serialize_with = "seconds")]
@@ -90,7 +90,7 @@ impl Report {
         let status = self.status;
         let first = self.scopes.into_iter().find_map(|scope| scope.error);
         Err(first
-            .unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run is {status}")))
+            .unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run {}", status.told())))
             .with("pipeline", self.pipeline))
     }
 }

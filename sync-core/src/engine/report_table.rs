@@ -1,6 +1,7 @@
 //! The table of a report: as narrow as its numbers allow, columns of zeros left out.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use super::report::{Report, ScopeReport};
 use crate::ledger::Ledger;
@@ -12,6 +13,9 @@ const WIDTH: usize = 100;
 const NAME_WIDTH: usize = 32;
 /// Spaces between columns.
 const GAP: usize = 2;
+/// A run with fewer rows or less time says nothing about speed.
+const TELLING_ROWS: u64 = 1000;
+const TELLING_TIME: Duration = Duration::from_millis(100);
 /// What is shown even where it is zero.
 const ALWAYS: [&str; 4] = ["fetched", "created", "updated", "unchanged"];
 
@@ -35,18 +39,15 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        write!(
-            f,
-            "{} in {:.2} s: {} rows/s",
-            counted(sum.fetched, "row"),
-            self.elapsed.as_secs_f64(),
-            grouped(self.rows_per_second())
-        )?;
+        write!(f, "{} in {:.2} s", counted(sum.fetched, "row"), self.elapsed.as_secs_f64())?;
+        if sum.fetched >= TELLING_ROWS && self.elapsed >= TELLING_TIME {
+            write!(f, ": {} rows/s", grouped(self.rows_per_second()))?;
+        }
         if self.requests() > 0 {
             write!(f, ", {} to the source", counted(self.requests(), "request"))?;
         }
         if self.status != RunStatus::Completed {
-            write!(f, "\nthe run is {}", self.status)?;
+            write!(f, "\nthe run {}", self.status.told())?;
         }
         if self.dry_run {
             write!(f, "\ndry run: nothing was written")?;
@@ -83,8 +84,12 @@ impl Report {
             )?;
         }
         if scope.late > 0 {
-            let (rows, lateness) = (counted(scope.late, "row"), scope.lateness.as_secs_f64());
-            write!(f, "\n{name}: {rows} came late, by up to {lateness:.0} s")?;
+            let (rows, lateness) = (counted(scope.late, "row"), lasting(scope.lateness));
+            write!(
+                f,
+                "\n{name}: {rows} came late, by up to {lateness}: were they later than the source looks back, they would be \
+                 missed; keep its lookback longer than that"
+            )?;
         }
         if scope.missed > 0 {
             let rows = counted(scope.missed, "row");
@@ -176,6 +181,16 @@ fn shortened(name: &str) -> String {
 /// `1 row`, `1,234 rows`.
 fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(number)) }
+}
+
+/// In the largest unit there are two of: `90 s`, `32 days`, `0.4 s`. Rounded up, since it is a least.
+fn lasting(time: Duration) -> String {
+    let units = [("days", 86_400_u128), ("hours", 3_600), ("minutes", 60), ("s", 1)];
+    let found = units.into_iter().find(|(_, unit)| time.as_secs_f64() >= 2.0 * *unit as f64);
+    found.map_or_else(
+        || format!("{:.1} s", time.as_secs_f64()),
+        |(name, unit)| format!("{} {name}", grouped(time.as_millis().div_ceil(unit * 1000) as u64)),
+    )
 }
 
 /// `1234567` → `1,234,567`.
@@ -281,6 +296,36 @@ total    12,343   12,303        0         40
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn rows_that_came_late_are_told_in_a_readable_time_with_what_to_do() {
+        let mut late = scope("track", 5, &[(Outcome::Created, 5)]);
+        (late.late, late.lateness) = (5, Duration::from_secs(2_764_799));
+        let text = report(vec![late]).to_string();
+        assert!(text.contains("track: 5 rows came late, by up to 32 days") && text.contains("lookback"), "{text}");
+        let told = [0.4, 1.0, 90.0, 121.0, 7_201.0].map(|time| lasting(Duration::from_secs_f64(time)));
+        assert_eq!(told, ["0.4 s", "1.0 s", "90 s", "3 minutes", "3 hours"]);
+    }
+
+    #[test]
+    fn a_run_too_small_for_it_says_nothing_of_speed() {
+        let few = report(vec![scope("track", 999, &[(Outcome::Created, 999)])]);
+        assert!(few.to_string().contains("\n999 rows in 0.50 s, 617 requests"), "{few}");
+        let mut short = report(vec![scope("track", 5000, &[(Outcome::Created, 5000)])]);
+        short.elapsed = Duration::from_millis(99);
+        assert!(!short.to_string().contains("rows/s"), "{short}");
+        assert!(!report(vec![]).to_string().contains("rows/s"));
+    }
+
+    #[test]
+    fn a_run_that_did_not_complete_says_so_in_a_sentence() {
+        let told = |status| {
+            let report = Report { status, ..report(vec![]) };
+            report.to_string().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(told(RunStatus::Failed), "the run failed");
+        assert_eq!(told(RunStatus::Cancelled), "the run was cancelled");
     }
 
     #[test]

@@ -63,6 +63,17 @@ impl RunStatus {
             Self::Failed => "failed",
         }
     }
+
+    /// What is said of "the run".
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::Running => "is under way",
+            Self::Completed => "completed",
+            Self::Cancelled => "was cancelled",
+            Self::Held => "is held: the source asked to be left alone",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl fmt::Display for RunStatus {

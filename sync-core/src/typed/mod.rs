@@ -30,6 +30,7 @@
 
 mod cell;
 mod fault;
+mod page;
 mod pages;
 mod read;
 mod row;
@@ -38,9 +39,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::{Changes, Rows, StreamSpec};
+use crate::model::{Rows, StreamSpec};
 use crate::{Error, Result};
 
+pub use page::{Page, changes};
 pub use pages::{pages, pages_inclusive};
 
 /// Rows of a stream from structs or maps. Columns an item does not have are empty; what is no column is left out.
@@ -57,14 +59,6 @@ pub fn rows<T: Serialize>(stream: &StreamSpec, items: &[T]) -> Result<Rows> {
             .map_err(|fault| Error::data(fault.to_string()).with("stream", stream.name()).with("item", at))?;
     }
     Ok(rows)
-}
-
-/// The same as [`rows`], each row as a plain upsert.
-///
-/// # Errors
-/// As [`rows`].
-pub fn changes<T: Serialize>(stream: &StreamSpec, items: &[T]) -> Result<Changes> {
-    rows(stream, items).map(Changes::upserts)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use futures::stream::try_unfold;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{Batch, Boundary, Changes, Cursor, RowScope, StreamSpec};
+use super::Page;
+use crate::model::{Batch, Boundary, Cursor, RowScope, StreamSpec};
 use crate::source::Reading;
 use crate::{BatchStream, Error, ErrorKind, ReadRequest, Result};
 
@@ -18,7 +19,7 @@ const FORMAT: u32 = 1;
 /// Turns "the next page after this cursor" into [`Source::read`](crate::Source::read).
 ///
 /// `fetch` is given the cursor of the last page, or `None` at the beginning, and answers with the changes that follow
-/// and the cursor behind them, or with `None` where nothing follows. The cursor must name what breaks ties, too: rows
+/// (a [`Page`] where some records may be no rows) and the cursor behind them, or with `None` where nothing follows. The cursor must name what breaks ties, too: rows
 /// that share a bare timestamp are lost. Where rows may still appear at the last position, whatever their key, read it
 /// again: that is [`pages_inclusive`]. [`CursorKind`](crate::source::CursorKind) says which fits.
 ///
@@ -66,16 +67,17 @@ const FORMAT: u32 = 1;
 ///         pages(request, Arc::clone(&self.stream), move |after: Option<i64>| async move {
 ///             let page = self.after(after.unwrap_or(0)).await?;
 ///             let Some(last) = page.last().map(|ticket| ticket.id) else { return Ok(None) };
-///             Ok(Some((typed::changes(&self.stream, &page)?, last)))
+///             Ok(Some((typed::changes(&self.stream, &page), last)))
 ///         })
 ///     }
 /// }
 /// ```
-pub fn pages<'a, C, F, Next>(request: ReadRequest, stream: impl Into<Arc<StreamSpec>>, fetch: F) -> BatchStream<'a>
+pub fn pages<'a, B, C, F, Next>(request: ReadRequest, stream: impl Into<Arc<StreamSpec>>, fetch: F) -> BatchStream<'a>
 where
+    B: Into<Page> + 'a,
     C: Serialize + DeserializeOwned + Send + 'a,
     F: FnMut(Option<C>) -> Next + Send + 'a,
-    Next: Future<Output = Result<Option<(Changes, C)>>> + Send + 'a,
+    Next: Future<Output = Result<Option<(B, C)>>> + Send + 'a,
 {
     let form = Form {
         load: |cursor| cursor.read(FORMAT),
@@ -141,7 +143,7 @@ where
 ///         pages_inclusive(request, Arc::clone(&self.stream), move |since, after| async move {
 ///             let page = self.changed(since.unwrap_or(0), after).await?;
 ///             let Some(last) = page.last() else { return Ok(None) };
-///             Ok(Some((typed::changes(&self.stream, &page)?, last.changed_at, last.id)))
+///             Ok(Some((typed::changes(&self.stream, &page), last.changed_at, last.id)))
 ///         })
 ///     }
 ///
@@ -150,16 +152,17 @@ where
 ///     }
 /// }
 /// ```
-pub fn pages_inclusive<'a, P, K, F, Next>(
+pub fn pages_inclusive<'a, B, P, K, F, Next>(
     request: ReadRequest,
     stream: impl Into<Arc<StreamSpec>>,
     mut fetch: F,
 ) -> BatchStream<'a>
 where
+    B: Into<Page> + 'a,
     P: Serialize + DeserializeOwned + Send + 'a,
     K: Serialize + Send + 'a,
     F: FnMut(Option<P>, Option<K>) -> Next + Send + 'a,
-    Next: Future<Output = Result<Option<(Changes, P, K)>>> + Send + 'a,
+    Next: Future<Output = Result<Option<(B, P, K)>>> + Send + 'a,
 {
     let form = Form {
         load: |cursor| Ok((cursor.read(FORMAT)?, None)),
@@ -170,7 +173,7 @@ where
     walk(request, stream.into(), form, move |at: Option<(P, Option<K>)>| {
         let (position, key) = at.unzip();
         let next = fetch(position, key.flatten());
-        async move { Ok(next.await?.map(|(changes, position, key)| (changes, (position, Some(key))))) }
+        async move { Ok(next.await?.map(|(page, position, key)| (page, (position, Some(key))))) }
     })
 }
 
@@ -184,11 +187,12 @@ struct Form<C> {
     endless: &'static str,
 }
 
-fn walk<'a, C, F, Next>(request: ReadRequest, stream: Arc<StreamSpec>, form: Form<C>, fetch: F) -> BatchStream<'a>
+fn walk<'a, B, C, F, Next>(request: ReadRequest, stream: Arc<StreamSpec>, form: Form<C>, fetch: F) -> BatchStream<'a>
 where
+    B: Into<Page> + 'a,
     C: Serialize + Send + 'a,
     F: FnMut(Option<C>) -> Next + Send + 'a,
-    Next: Future<Output = Result<Option<(Changes, C)>>> + Send + 'a,
+    Next: Future<Output = Result<Option<(B, C)>>> + Send + 'a,
 {
     let listing = request.reading == Reading::Listing;
     let walk = Walk { stream, form, fetch, listing, state: State::First(request) };
@@ -210,13 +214,17 @@ enum State<C> {
     Over,
 }
 
-impl<C, F, Next> Walk<F, C>
+impl<C, F> Walk<F, C>
 where
     C: Serialize + Send,
-    F: FnMut(Option<C>) -> Next + Send,
-    Next: Future<Output = Result<Option<(Changes, C)>>> + Send,
+    F: Send,
 {
-    async fn next(&mut self) -> Result<Option<Batch>> {
+    async fn next<B, Next>(&mut self) -> Result<Option<Batch>>
+    where
+        B: Into<Page>,
+        F: FnMut(Option<C>) -> Next,
+        Next: Future<Output = Result<Option<(B, C)>>> + Send,
+    {
         let after = match std::mem::replace(&mut self.state, State::Over) {
             State::Over => return Ok(None),
             State::First(_) if self.listing => {
@@ -227,7 +235,8 @@ where
             State::Page(after) => after,
         };
         let asked = after.as_ref().map(|after| Cursor::new(FORMAT, after)).transpose()?;
-        let Some((changes, at)) = (self.fetch)(after).await? else {
+        let next = (self.fetch)(after).await?;
+        let Some((page, at)) = next.map(|(page, at)| (page.into(), at)) else {
             let end = Boundary::Ends { scope: RowScope::All, complete: true, resume: None };
             return Ok(self.listing.then(|| Batch::marker(end)));
         };
@@ -236,7 +245,8 @@ where
         }
         let boundary = if self.listing { Boundary::Inside } else { Boundary::Resume((self.form.save)(&at)?) };
         self.state = State::Page(Some(at));
-        Ok(Some(Batch::of(&self.stream, changes, boundary)))
+        let Page { changes, rejects } = page;
+        Ok(Some(Batch { rejects, ..Batch::of(&self.stream, changes, boundary) }))
     }
 
     /// The place to begin at.

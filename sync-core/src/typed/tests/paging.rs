@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt;
 
-use crate::model::{Batch, Boundary, Changes, Cursor, Feed, Partition, RowScope};
+use crate::model::{Batch, Boundary, Changes, Cursor, Feed, Key, Partition, RowScope};
 use crate::source::Reading;
 use crate::{BatchStream, Error, ErrorKind, ReadRequest, Result, StreamSpec, pages, pages_inclusive, typed};
 
@@ -19,14 +19,14 @@ impl Desk {
         Self { stream: Arc::new(StreamSpec::new("tickets").key(["id"])), last, asked: Mutex::default() }
     }
 
-    async fn after(&self, cursor: Option<i64>) -> Result<Option<(Changes, i64)>> {
+    async fn after(&self, cursor: Option<i64>) -> Result<Option<(typed::Page, i64)>> {
         self.asked.lock().unwrap().push(cursor);
         tokio::task::yield_now().await;
         let after = cursor.unwrap_or(0);
         let page: Vec<_> =
             (after + 1..=self.last.min(after + 2)).map(|id| std::collections::BTreeMap::from([("id", id)])).collect();
         let Some(last) = page.last().map(|ticket| ticket["id"]) else { return Ok(None) };
-        Ok(Some((typed::changes(&self.stream, &page)?, last)))
+        Ok(Some((typed::changes(&self.stream, &page), last)))
     }
 
     /// As in a source: borrowed from `self`.
@@ -137,7 +137,7 @@ fn diary<'a>(stream: &'a Arc<StreamSpec>, request: ReadRequest, asked: &'a Asked
         let page: Vec<_> = EVENTS.iter().filter(follows).take(2).collect();
         let Some((minute, key)) = page.last() else { return Ok(None) };
         let rows: Vec<_> = page.iter().map(|event| std::collections::BTreeMap::from([("id", event.1)])).collect();
-        Ok(Some((typed::changes(stream, &rows)?, *minute, *key)))
+        Ok(Some((typed::changes(stream, &rows), *minute, *key)))
     })
 }
 
@@ -177,4 +177,37 @@ async fn an_inclusive_page_that_leads_back_to_its_position_and_key_is_an_error()
     let error = read.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     assert!(error.to_string().contains("follow the key"), "the remedy: {error}");
+}
+
+#[test]
+fn a_record_that_is_no_row_is_rejected_with_its_key_and_its_json_and_the_others_are_kept() {
+    let stream = Arc::new(StreamSpec::new("readings").key(["id"]).int("id").decimal("value", 12, 3));
+    let items = [("1", "20.5"), ("2", "123456789012.3"), ("x", "1"), ("4", "7")];
+    let items = items.map(|(id, value)| std::collections::BTreeMap::from([("id", id), ("value", value)]));
+    let page = typed::changes(&stream, &items);
+    let ids: Vec<_> = page.changes.iter().map(|change| change.key(&[0])).collect();
+    assert_eq!(ids, [1_i64, 4].map(|id| Key::new([id])));
+    let [long, odd] = page.rejects.as_slice() else { panic!("{:?}", page.rejects) };
+    assert_eq!(long.key, Some(Key::new([2_i64])));
+    assert_eq!(&*long.body, br#"{"id":"2","value":"123456789012.3"}"#);
+    assert!(long.reason.contains("value") && !long.reason.contains("123456789012"), "{}", long.reason);
+    assert_eq!(odd.key, None, "its key cannot be read");
+}
+
+#[tokio::test]
+async fn a_rejected_record_goes_to_the_dead_letters_and_reading_goes_on() {
+    let stream = Arc::new(StreamSpec::new("readings").key(["id"]).int("id").decimal("value", 12, 3));
+    let request = ReadRequest::new(Feed::one(Arc::clone(&stream)), Partition::default());
+    let of = &stream;
+    let batches: Vec<Batch> = pages(request, Arc::clone(&stream), move |after: Option<i64>| async move {
+        let id = after.unwrap_or(0) + 1;
+        let value = if id == 2 { "123456789012.3" } else { "1" };
+        let item = std::collections::BTreeMap::from([("id", id.to_string()), ("value", value.to_owned())]);
+        Ok((id <= 3).then(|| (typed::changes(of, &[item]), id)))
+    })
+    .try_collect()
+    .await
+    .unwrap();
+    let came: Vec<_> = batches.iter().map(|batch| (batch.records(), batch.rejects.len())).collect();
+    assert_eq!(came, [(1, 0), (1, 1), (1, 0)]);
 }
