@@ -75,6 +75,8 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod address;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

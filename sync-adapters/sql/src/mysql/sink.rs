@@ -57,7 +57,8 @@ impl Sink for MySql {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut session = self.session().await?;
-        schema::prepare(&mut session, stream, self.server).await?;
+        let named = |error: Error| error.with("database", &self.name);
+        schema::prepare(&mut session, stream, self.server).await.map_err(named)?;
         self.shapes.note(stream, table::shape(&mut session, stream).await?);
         session.release();
         Ok(())

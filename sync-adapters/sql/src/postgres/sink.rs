@@ -72,7 +72,7 @@ impl Sink for Postgres {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut transaction = self.begin().await?;
-        schema::prepare(&mut transaction, stream).await?;
+        schema::prepare(&mut transaction, stream).await.map_err(|error| error.with("database", &self.name))?;
         let shape = schema::shape(&mut transaction, stream).await?;
         transaction.commit().await.map_err(uncommitted)?;
         self.shapes.note(stream, shape);

@@ -161,6 +161,9 @@ impl Tables for SqliteSource {
                 }
                 last => last.cloned().map(Begin::Version),
             };
+        } else {
+            let checked = Arc::clone(stream);
+            self.worker.call(move |connection| page::check(connection, &checked).map(drop)).await?;
         }
         Ok(Start { again: reading.begin.is_some(), table: reading })
     }
