@@ -64,6 +64,13 @@ impl Sink for MySql {
         Ok(())
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let mut session = self.session().await?;
+        let found = table::look(&mut session, stream.name()).await?;
+        session.release();
+        Ok(found.is_some())
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let mut session = self.session().await?;
         let plan = Plan::of(stream, self.server)?;

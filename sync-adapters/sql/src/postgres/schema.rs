@@ -20,6 +20,15 @@ struct Column {
     exact: bool,
 }
 
+/// Whether there is a table.
+pub(crate) async fn exists(connection: &mut PgConnection, stream: &StreamSpec) -> Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(name(stream.name())?)
+        .fetch_one(connection)
+        .await
+        .map_err(|cause| failed("the table cannot be looked for", cause).with("table", stream.name()))
+}
+
 /// Creates the table, or adds and widens the columns that need it.
 ///
 /// # Errors

@@ -79,6 +79,11 @@ impl Sink for Postgres {
         Ok(())
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        schema::exists(&mut connection, stream).await
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let mut connection = self.pool.acquire().await.map_err(unreachable)?;
         let plan = Plan::of(stream)?;
