@@ -26,7 +26,7 @@ const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) 
 
 pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx::Error> {
     // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    in_time(async { options.connect().await?.close().await }).await?;
+    in_time(Box::pin(async { options.connect().await?.close().await })).await?;
     Ok(MySqlPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)

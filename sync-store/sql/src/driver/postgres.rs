@@ -21,7 +21,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7165080224153)";
 
 pub(crate) async fn open(options: PgConnectOptions) -> Result<PgPool, sqlx::Error> {
     // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    in_time(async { options.connect().await?.close().await }).await?;
+    in_time(Box::pin(async { options.connect().await?.close().await })).await?;
     Ok(PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)
