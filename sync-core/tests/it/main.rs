@@ -3,5 +3,4 @@
 
 mod engine;
 mod events;
-mod late;
 mod laws;
