@@ -79,6 +79,14 @@ pub trait Sink: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether the target of a stream is there. Asked before [`prepare`](Self::prepare) would make a new one: where a
+    /// position says that rows were brought into it, a target that is gone is a loss, and the run is refused. A sink
+    /// that cannot tell says yes.
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let _ = stream;
+        Ok(true)
+    }
+
     /// The rows stored under these keys, in the order of the keys. Needed by policies and detectors without a guard.
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let _ = (stream, keys);
@@ -123,6 +131,10 @@ impl<T: Sink + ?Sized> Sink for Arc<T> {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         (**self).prepare(stream).await
+    }
+
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        (**self).exists(stream).await
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

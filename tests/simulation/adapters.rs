@@ -99,6 +99,10 @@ impl Sink for Careless {
         self.inner.prepare(stream).await
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        self.inner.exists(stream).await
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         self.inner.stored(stream, keys).await
     }

@@ -99,6 +99,10 @@ impl Sink for Told {
         self.sink.prepare(stream).await
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        self.sink.exists(stream).await
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         self.sink.stored(stream, keys).await
     }

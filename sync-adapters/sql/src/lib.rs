@@ -36,7 +36,8 @@
 //!
 //! A table that is there already may declare other types where they lose nothing; one that is narrower is widened, and what
 //! would lose something is refused when a run begins, with the difference. A value that a column cannot hold exactly is
-//! refused with its row, and never bent.
+//! refused with its row, and never bent. (SQLite enforces no declared digits and cannot change them: `DECIMAL_TEXT(2,1)` takes
+//! longer decimals as well and stays declared as it was; `SqliteSource::discover` goes by the rows.)
 //!
 //! A sink keeps its positions in the table `_sync_checkpoint`, and rows that nobody may see yet in tables called
 //! `_sync_stage_…`, which are gone when they are published.
@@ -75,6 +76,8 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod address;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

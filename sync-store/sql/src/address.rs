@@ -41,7 +41,7 @@ async fn postgres(url: &str) -> Result<SqlStore> {
         None => options.application_name("sync"),
         Some(_) => options,
     };
-    let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or_default());
+    let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
     SqlStore::opened(("database", name), async {
         crate::driver::postgres::open(options).await.map(|pool| Database::Postgres(Server(pool)))
     })
@@ -53,7 +53,7 @@ async fn mysql(url: &str) -> Result<SqlStore> {
     let options: sqlx::mysql::MySqlConnectOptions = url.parse().map_err(|_| Error::config(FORM))?;
     // The store's clock and texts rest on these, whatever the address says of them.
     let options = options.timezone(String::from("+00:00")).charset("utf8mb4").set_names(true);
-    let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or_default());
+    let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
     SqlStore::opened(("database", name), async {
         crate::driver::mysql::open(options).await.map(|pool| Database::MySql(Server(pool)))
     })

@@ -134,4 +134,8 @@ impl Sink for Careless {
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         self.0.prepare(stream).await
     }
+
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        self.0.exists(stream).await
+    }
 }

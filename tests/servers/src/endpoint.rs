@@ -5,10 +5,11 @@ use url::Url;
 
 use crate::{Error, Result};
 
-/// The variable that names the PostgreSQL server for tests: `postgres://USER:PASSWORD@HOST:PORT/`.
+/// The variable that names the PostgreSQL server for tests: `postgres://USER:PASSWORD@HOST:PORT/postgres`.
+/// The database is the one that every server has; tests get databases of their own.
 pub const POSTGRES_URL: &str = "SYNC_TEST_POSTGRES_URL";
 
-/// The variable that names the MariaDB server for tests: `mysql://USER:PASSWORD@HOST:PORT/`.
+/// The variable that names the MariaDB server for tests: `mysql://USER:PASSWORD@HOST:PORT/mysql`.
 pub const MARIADB_URL: &str = "SYNC_TEST_MARIADB_URL";
 
 /// Which server it is.

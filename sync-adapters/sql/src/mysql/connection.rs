@@ -87,6 +87,11 @@ pub(crate) async fn first(options: MySqlConnectOptions, access: Access) -> Resul
     Ok((options, Server { exact, packet }))
 }
 
+/// The error of a server that takes a call and does not answer it in time.
+pub(crate) fn silent() -> Error {
+    failed("the database cannot be reached", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+}
+
 /// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind.
 pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<()> {
     let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };

@@ -20,7 +20,6 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sync_core::{Error, Result};
@@ -28,6 +27,7 @@ use sync_core::{Error, Result};
 use connection::{Access, Server, Session};
 pub use source::MySqlSource;
 
+use crate::address::{Form, PATIENCE};
 use crate::tables::{Shapes, Tables};
 
 /// A MySQL or MariaDB database as a sink. Cheap to clone; all clones share the connections.
@@ -54,7 +54,7 @@ impl MySql {
     /// are.
     ///
     /// # Errors
-    /// `Config` when the address cannot be read or the server cannot keep values and keys exactly, `Unavailable` or
+    /// `Config` when the address cannot be read or has an unknown parameter, or the server cannot keep values and keys exactly, `Unavailable` or
     /// `Unauthorized` when it does not let us in. The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
         let (name, pool, server) = open(url, Access::Write, 8).await?;
@@ -73,24 +73,48 @@ impl MySql {
     }
 }
 
+/// What an address looks like; the parameters are those that the driver reads. Some are set by us, whatever they say.
+const FORM: Form = Form {
+    looks: "mysql://user:password@host:port/database",
+    schemes: &["mysql", "mariadb"],
+    parameters: &[
+        "sslmode",
+        "ssl-mode",
+        "sslca",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "socket",
+        "charset",
+        "collation",
+        "timezone",
+        "time-zone",
+    ],
+};
+
 /// Connections to the database of this address, what it is called in reports, without user and password, and what its server
 /// is like.
 async fn open(url: &str, access: Access, most: u32) -> Result<(String, MySqlPool, Server)> {
-    let options: MySqlConnectOptions = url.parse().map_err(|_| {
-        Error::config(
-            "the address of the database cannot be read: it should look like mysql://user:password@host:port/database",
-        )
-    })?;
+    let options: MySqlConnectOptions = url.parse().map_err(|_| FORM.unread())?;
+    FORM.check(url)?;
     let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
         return Err(Error::config("the address of the database ends without the name of a database"));
     };
-    let name = format!("{}/{database}", options.get_host());
+    let name = match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    };
     // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    let (options, server) =
-        connection::first(options, access).await.map_err(|error| error.with("database", name.as_str()))?;
+    let (options, server) = tokio::time::timeout(PATIENCE, connection::first(options, access))
+        .await
+        .unwrap_or_else(|_| Err(connection::silent()))
+        .map_err(|error| error.with("database", name.as_str()))?;
     let pool = MySqlPoolOptions::new()
         .max_connections(most)
-        .acquire_timeout(Duration::from_secs(30))
+        .acquire_timeout(PATIENCE)
         .after_connect(move |connection, _| Box::pin(connection::set_up(connection, access)))
         .connect_lazy_with(options);
     Ok((name, pool, server))

@@ -117,7 +117,7 @@ impl Target<'_> {
         let Some(table) = table::look(connection, stream.name()).await? else { return Ok(Need::Create) };
         if table.engine.as_deref() != Some("InnoDB") {
             return Err(self.differs(format!(
-                "the table is {}, and only InnoDB takes rows and position back together: ALTER TABLE {} ENGINE=InnoDB",
+                "the target table is {}, and only InnoDB takes rows and position back together: ALTER TABLE {} ENGINE=InnoDB",
                 table
                     .engine
                     .as_deref()
@@ -131,7 +131,7 @@ impl Target<'_> {
         };
         if let Some(column) = table.columns.iter().find(undeclared) {
             return Err(self.differs(format!(
-                "the table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
+                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
                 column.name
             )));
         }
@@ -198,7 +198,7 @@ impl Target<'_> {
             let found: Vec<String> = unique.iter().map(|key| format!("({})", key.join(", "))).collect();
             let has = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
             return Err(self.differs(format!(
-                "the table needs a unique key over exactly ({}) and the whole of these columns; it has {has}",
+                "the target table needs a unique key over exactly ({}) and the whole of these columns; it has {has}",
                 wanted.join(", ")
             )));
         }
@@ -208,7 +208,7 @@ impl Target<'_> {
                 continue;
             }
             return Err(self.differs(format!(
-                "key column {:?} has the collation {collation}, which takes different keys for the same (as \"abc\", \"ABC\" and \"abc \" may be): ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
+                "key column {:?} of the target table has the collation {collation}, which takes different keys for the same (as \"abc\", \"ABC\" and \"abc \" may be): ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
                 column.name,
                 backticked(self.stream.name()),
                 backticked(&column.name),
@@ -223,7 +223,7 @@ impl Target<'_> {
     fn wider(&self, field: &Field, column: &Column, table: &Table) -> Result<Option<String>> {
         if column.computed || column.moving {
             return Err(self.differs(format!(
-                "column {:?} is {} by the table: leave it out of the stream, or make it a plain one",
+                "column {:?} is {} by the target table: leave it out of the stream, or make it a plain one",
                 column.name,
                 if column.computed { "computed" } else { "changed on every update" }
             )));
@@ -232,7 +232,7 @@ impl Target<'_> {
         let (declared, key) = (column.declared.as_str(), self.is_key(field.name()));
         let refused = || {
             Err(self.differs(format!(
-                "column {:?} is declared {:?}, which cannot hold every {}; declare it {wanted:?}",
+                "column {:?} of the target table is declared {:?}, which cannot hold every {}; declare it {wanted:?}",
                 column.name,
                 column.written,
                 field.kind()
@@ -246,7 +246,7 @@ impl Target<'_> {
             Kind::Text | Kind::Json => {
                 if column.collation.is_some() && column.charset.as_deref() != Some("utf8mb4") {
                     return Err(self.differs(format!(
-                        "column {:?} holds not every letter, since its character set is {}: ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4",
+                        "column {:?} of the target table holds not every letter, since its character set is {}: ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4",
                         column.name,
                         column.charset.as_deref().unwrap_or("unknown"),
                         backticked(self.stream.name()),

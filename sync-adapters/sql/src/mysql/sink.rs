@@ -57,10 +57,18 @@ impl Sink for MySql {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut session = self.session().await?;
-        schema::prepare(&mut session, stream, self.server).await?;
+        let named = |error: Error| error.with("database", &self.name);
+        schema::prepare(&mut session, stream, self.server).await.map_err(named)?;
         self.shapes.note(stream, table::shape(&mut session, stream).await?);
         session.release();
         Ok(())
+    }
+
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let mut session = self.session().await?;
+        let found = table::look(&mut session, stream.name()).await?;
+        session.release();
+        Ok(found.is_some())
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

@@ -15,14 +15,15 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sync_core::{Error, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sync_core::Result;
 
 use error::failed;
 pub use source::PostgresSource;
 
+use crate::address::{Form, PATIENCE};
 use crate::tables::{Shapes, Tables};
 
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
@@ -42,16 +43,11 @@ impl Postgres {
     /// Connects to a database by its address, `postgres://user:password@host:port/database`.
     ///
     /// # Errors
-    /// `Config` when the address cannot be read, `Unavailable` or `Unauthorized` when the server does not let us in.
+    /// `Config` when the address cannot be read or has an unknown parameter, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (options, name) = address(url)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options)
-            .await
-            .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
+        let (options, name) = open(url, "").await?;
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE).connect_lazy_with(options);
         Ok(Self {
             name: name.into(),
             pool,
@@ -62,12 +58,59 @@ impl Postgres {
     }
 }
 
-/// How to connect to this address, and what the database is called in reports: without user and password.
-fn address(url: &str) -> Result<(PgConnectOptions, String)> {
-    let options: PgConnectOptions =
-        url.parse().map_err(|_| Error::config("the address of the database cannot be read: it should look like postgres://user:password@host:port/database"))?;
-    let name = format!("{}/{}", options.get_host(), options.get_database().unwrap_or("postgres"));
-    Ok((options.application_name("sync"), name))
+/// What an address looks like; the parameters are those that the driver reads.
+const FORM: Form = Form {
+    looks: "postgres://user:password@host:port/database",
+    schemes: &["postgres", "postgresql"],
+    parameters: &[
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+        "options[…]",
+    ],
+};
+
+/// How to connect to this address, and what the database is called in reports: without user and password. The server has
+/// let a first session in, and taken its settings.
+async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String)> {
+    let options: PgConnectOptions = url.parse().map_err(|_| FORM.unread())?;
+    FORM.check(url)?;
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    let name = match options.get_socket() {
+        Some(socket) => format!("{}:{}/{database}", socket.display(), options.get_port()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    };
+    let options = options.application_name("sync");
+    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
+    let first = tokio::time::timeout(PATIENCE, first(&options, settings));
+    first
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
+    Ok((options, name))
+}
+
+async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<()> {
+    let mut connection: PgConnection = options.connect().await?;
+    if !settings.is_empty() {
+        connection.execute(settings).await?;
+    }
+    connection.close().await
 }
 
 impl fmt::Debug for Postgres {

@@ -20,6 +20,15 @@ struct Column {
     exact: bool,
 }
 
+/// Whether there is a table.
+pub(crate) async fn exists(connection: &mut PgConnection, stream: &StreamSpec) -> Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(name(stream.name())?)
+        .fetch_one(connection)
+        .await
+        .map_err(|cause| failed("the table cannot be looked for", cause).with("table", stream.name()))
+}
+
 /// Creates the table, or adds and widens the columns that need it.
 ///
 /// # Errors
@@ -52,7 +61,7 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
         return Err(differs(
             stream,
             format!(
-                "the table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
+                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
                 column.name
             ),
         ));
@@ -164,7 +173,10 @@ async fn check_key(connection: &mut PgConnection, stream: &StreamSpec, columns: 
         let has = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
         return Err(differs(
             stream,
-            format!("the table needs a unique key over exactly ({}), not deferrable; it has {has}", wanted.join(", ")),
+            format!(
+                "the target table needs a unique key over exactly ({}), not deferrable; it has {has}",
+                wanted.join(", ")
+            ),
         ));
     }
     match columns.iter().find(|column| !column.exact && wanted.contains(&column.name)) {
@@ -172,7 +184,7 @@ async fn check_key(connection: &mut PgConnection, stream: &StreamSpec, columns: 
         Some(column) => Err(differs(
             stream,
             format!(
-                "key column {:?} has a collation that takes different keys for the same; give it a deterministic one, such as \"C\"",
+                "key column {:?} of the target table has a collation that takes different keys for the same; give it a deterministic one, such as \"C\"",
                 column.name
             ),
         )),
@@ -185,7 +197,7 @@ fn widen(stream: &StreamSpec, field: &Field, column: &Column) -> Result<Option<S
         return Err(differs(
             stream,
             format!(
-                "column {:?} is computed by the table: leave it out of the stream, or make it a plain one",
+                "column {:?} is computed by the target table: leave it out of the stream, or make it a plain one",
                 column.name
             ),
         ));
@@ -196,7 +208,7 @@ fn widen(stream: &StreamSpec, field: &Field, column: &Column) -> Result<Option<S
         Err(differs(
             stream,
             format!(
-                "column {:?} is declared {declared:?}, which cannot hold every {}; declare it {wanted:?}",
+                "column {:?} of the target table is declared {declared:?}, which cannot hold every {}; declare it {wanted:?}",
                 column.name,
                 field.kind()
             ),

@@ -72,11 +72,16 @@ impl Sink for Postgres {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut transaction = self.begin().await?;
-        schema::prepare(&mut transaction, stream).await?;
+        schema::prepare(&mut transaction, stream).await.map_err(|error| error.with("database", &self.name))?;
         let shape = schema::shape(&mut transaction, stream).await?;
         transaction.commit().await.map_err(uncommitted)?;
         self.shapes.note(stream, shape);
         Ok(())
+    }
+
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        schema::exists(&mut connection, stream).await
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

@@ -7,6 +7,7 @@ use sync_core::{Error, ErrorKind, Result, StreamSpec};
 use super::error::failed;
 use super::schema::{Column, columns};
 use crate::catalog::ForeignKey;
+use crate::ident::quoted;
 
 /// The stream that a table makes.
 pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec> {
@@ -22,17 +23,58 @@ pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec>
             "the table has no primary key: declare the stream by hand, with a key that is unique".to_owned(),
         ));
     }
+    let refused: Vec<String> =
+        columns.iter().filter(|column| kind(&column.declared).is_none()).map(without_kind).collect();
+    if !refused.is_empty() {
+        return Err(wrong(format!("declare the stream by hand: {}", refused.join("; "))));
+    }
     let mut stream = StreamSpec::new(table);
     for column in &columns {
-        let kind = kind(&column.declared).ok_or_else(|| {
-            wrong(format!(
-                "column {:?} is declared {:?}, which names no kind: declare the stream by hand",
-                column.name, column.declared
-            ))
-        })?;
-        stream = stream.field(Field::new(column.name.as_str(), kind));
+        if let Some(kind) = kind(&column.declared) {
+            let kind = if keeps_decimals(&column.declared) { grown(connection, table, column, kind)? } else { kind };
+            stream = stream.field(Field::new(column.name.as_str(), kind));
+        }
     }
     Ok(stream.key(key.into_iter().map(|column| column.name.clone())))
+}
+
+/// What to write in a declaration by hand, for a column whose declared type names no kind.
+fn without_kind(column: &Column) -> String {
+    let declared = column.declared.to_ascii_uppercase();
+    let instead = if declared.starts_with("DECIMAL") || declared.starts_with("NUMERIC") {
+        "declare its digits (`decimal(name, 12, 2)`), or that it holds floats (`float(name)`)"
+    } else {
+        "declare it by what it holds: `int`, `float`, `text`, `bytes`, or leave it out"
+    };
+    if declared.is_empty() {
+        format!("column {:?} is declared without a type: {instead}", column.name)
+    } else {
+        format!("column {:?} is declared {:?}, which names no kind: {instead}", column.name, column.declared)
+    }
+}
+
+/// Whether decimals stand in it as this library writes them.
+fn keeps_decimals(declared: &str) -> bool {
+    declared.to_ascii_uppercase().starts_with("DECIMAL_TEXT")
+}
+
+/// A decimal with the digits that its rows have. Those that were declared bind nothing in SQLite, and stay as they were when
+/// a stream comes to have more.
+fn grown(connection: &Connection, table: &str, column: &Column, kind: Kind) -> Result<Kind> {
+    let Kind::Decimal { precision, scale } = kind else { return Ok(kind) };
+    let column = quoted(&column.name)?;
+    let sql = format!(
+        "SELECT coalesce(max(point - 1), 0), coalesce(max(length(digits) - point), 0)
+         FROM (SELECT digits, instr(digits || '.', '.') point
+               FROM (SELECT ltrim(t.{column}, '-') digits FROM {} t WHERE typeof(t.{column}) = 'text'))",
+        quoted(table)?
+    );
+    let (whole, after): (i64, i64) = connection
+        .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(|cause| failed("the table cannot be read", cause).with("table", table))?;
+    let most = |declared: u8, found: i64| declared.max(u8::try_from(found).unwrap_or(u8::MAX));
+    let (whole, scale) = (most(precision.saturating_sub(scale), whole), most(scale, after));
+    Ok(Kind::Decimal { precision: whole.saturating_add(scale), scale })
 }
 
 /// The tables there are, by name; views, SQLite's own and those of this library are left out.
@@ -73,24 +115,34 @@ pub(crate) fn foreign_keys(connection: &Connection) -> Result<Vec<ForeignKey>> {
     Ok(keys)
 }
 
-/// The kind that a declared type names.
+/// The digits of the longest decimal, which a target must be able to hold.
+const MOST_DIGITS: u8 = 38;
+
+/// The kind that a declared type names. [`SqliteSource`](super::SqliteSource) has a table of them.
 fn kind(declared: &str) -> Option<Kind> {
     let declared = declared.to_ascii_uppercase();
     let (name, digits) =
         declared.split_once('(').map_or((declared.as_str(), ""), |(name, rest)| (name, rest.trim_end_matches(')')));
     Some(match name.trim() {
-        "INTEGER" | "INT" | "BIGINT" | "SMALLINT" | "TINYINT" => Kind::Int,
+        "INTEGER" | "INT" | "BIGINT" | "MEDIUMINT" | "SMALLINT" | "TINYINT" | "INT2" | "INT8" | "UNSIGNED BIG INT"
+        | "INTEGER UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "SMALLINT UNSIGNED"
+        | "TINYINT UNSIGNED" => Kind::Int,
         "BOOLEAN" | "BOOL" => Kind::Bool,
         "REAL" | "DOUBLE" | "FLOAT" | "DOUBLE PRECISION" => Kind::Float,
-        "TEXT" | "VARCHAR" | "CHAR" | "CLOB" | "NVARCHAR" => Kind::Text,
+        "TEXT" | "VARCHAR" | "CHAR" | "CLOB" | "NVARCHAR" | "NCHAR" | "CHARACTER" | "VARYING CHARACTER"
+        | "CHARACTER VARYING" => Kind::Text,
         "BLOB" => Kind::Bytes,
         "U64_BLOB" => Kind::UInt,
-        "TIMESTAMP_TEXT" => Kind::Timestamp,
-        "DATE_TEXT" => Kind::Date,
+        "TIMESTAMP_TEXT" | "TIMESTAMP" | "DATETIME" => Kind::Timestamp,
+        "DATE_TEXT" | "DATE" => Kind::Date,
         "JSON_TEXT" => Kind::Json,
-        "DECIMAL_TEXT" => {
+        "DECIMAL_TEXT" | "DECIMAL" | "NUMERIC" => {
             let (precision, scale) = digits.split_once(',')?;
-            Kind::Decimal { precision: precision.trim().parse().ok()?, scale: scale.trim().parse().ok()? }
+            let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+            if precision > MOST_DIGITS || scale > precision {
+                return None;
+            }
+            Kind::Decimal { precision, scale }
         }
         _ => return None,
     })

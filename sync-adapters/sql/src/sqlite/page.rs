@@ -13,7 +13,7 @@ use super::error::failed;
 use super::function::INSTANT;
 use super::plan::names;
 use super::position::{Begin, time_of};
-use super::schema::columns;
+use super::schema::{Column, columns};
 use super::scope::condition;
 use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
@@ -128,19 +128,37 @@ fn settles(ask: &Ask, row: &rusqlite::Row<'_>, place: &[Value]) -> bool {
     as_declared && (!by_time(&ask.stream) || place.first().and_then(time_of).is_some_and(|at| at <= ask.table.now))
 }
 
-/// Refuses a table by whose versions changes cannot be found, and says whether its times are all of one form.
-pub(super) fn check_version(connection: &Connection, stream: &StreamSpec) -> Result<bool> {
-    let Some(version) = version(stream) else { return Ok(true) };
+/// Refuses a stream that the table cannot be read as.
+pub(super) fn check(connection: &Connection, stream: &StreamSpec) -> Result<Vec<Column>> {
     let refused = |what: String| Err(Error::new(ErrorKind::Schema, what).with("table", stream.name()));
     let columns = columns(connection, stream.name())?;
     if columns.is_empty() {
         return refused("there is no such table".to_owned());
     }
+    let there = |name: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    match names(stream).find(|name| !there(name)) {
+        Some(name) if stream.schema().index(name) == stream.version_index() => refused(format!(
+            "the table has no column {name:?}, which the stream declares as its version{}",
+            has(&columns)
+        )),
+        Some(name) => refused(format!("the table has no column {name:?}, which the stream declares{}", has(&columns))),
+        None => Ok(columns),
+    }
+}
+
+/// The columns there are, for whoever misspelt one.
+fn has(columns: &[Column]) -> String {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    format!("; it has {}", names.join(", "))
+}
+
+/// Refuses a table by whose versions changes cannot be found, and says whether its times are all of one form.
+pub(super) fn check_version(connection: &Connection, stream: &StreamSpec) -> Result<bool> {
+    let columns = check(connection, stream)?;
+    let Some(version) = version(stream) else { return Ok(true) };
+    let refused = |what: String| Err(Error::new(ErrorKind::Schema, what).with("table", stream.name()));
     let Some(column) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(version.name())) else {
-        return refused(format!(
-            "the table has no column {:?}, which the stream declares as its version",
-            version.name()
-        ));
+        return Ok(true);
     };
     if matches!(version.kind(), Kind::Decimal { .. }) && column.keeps_text() {
         return refused(format!(

@@ -42,7 +42,7 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<()
     let declared = |column: &Column| wanted.iter().any(|field| column.name.eq_ignore_ascii_case(field.name()));
     if let Some(column) = columns.iter().find(|column| column.required && !column.computed && !declared(column)) {
         let what = "which the stream does not declare, so no row could be added: declare it, or give it a default";
-        return Err(differs(stream, format!("the table requires column {:?}, {what}", column.name)));
+        return Err(differs(stream, format!("the target table requires column {:?}, {what}", column.name)));
     }
     for field in wanted {
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(field.name())) {
@@ -121,7 +121,11 @@ fn check_writable(connection: &Connection, stream: &StreamSpec) -> Result<()> {
     let views: i64 = connection
         .query_row(sql, [stream.name()], |row| row.get(0))
         .map_err(|cause| failed("the table cannot be looked at", cause).with("table", stream.name()))?;
-    if views == 0 { Ok(()) } else { Err(differs(stream, "it is a view, which holds no rows of its own".to_owned())) }
+    if views == 0 {
+        Ok(())
+    } else {
+        Err(differs(stream, "the target is a view, which holds no rows of its own".to_owned()))
+    }
 }
 
 /// The tables whose rows refer to rows of this one, quoted.
@@ -161,14 +165,17 @@ fn check_key(connection: &Connection, stream: &StreamSpec, columns: &[Column]) -
             return Err(differs(
                 stream,
                 format!(
-                    "key column {name:?} has the collation {collation}, which takes different keys for the same; declare it COLLATE BINARY"
+                    "key column {name:?} of the target table has the collation {collation}, which takes different keys for the same; declare it COLLATE BINARY"
                 ),
             ));
         }
         found.push(format!("({})", names.join(", ")));
     }
     let has = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    Err(differs(stream, format!("the table needs a unique key over exactly ({}); it has {has}", wanted.join(", "))))
+    Err(differs(
+        stream,
+        format!("the target table needs a unique key over exactly ({}); it has {has}", wanted.join(", ")),
+    ))
 }
 
 /// Names as SQLite compares them, in one order.
@@ -232,7 +239,7 @@ fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<(
         return Err(differs(
             stream,
             format!(
-                "column {:?} is computed by the table: leave it out of the stream, or make it a plain one",
+                "column {:?} is computed by the target table: leave it out of the stream, or make it a plain one",
                 column.name
             ),
         ));
@@ -249,7 +256,7 @@ fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<(
         return Err(differs(
             stream,
             format!(
-                "column {:?} is declared {:?}, which would convert a value of kind {}; declare it {:?}",
+                "column {:?} of the target table is declared {:?}, which would convert a value of kind {}; declare it {:?}",
                 column.name,
                 column.declared,
                 field.kind(),
@@ -263,7 +270,7 @@ fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<(
         return Err(differs(
             stream,
             format!(
-                "column {:?} keeps {stored} digits after the point, and the stream declares {scale}: digits would be lost",
+                "column {:?} of the target table keeps {stored} digits after the point, and the stream declares {scale}: digits would be lost",
                 column.name
             ),
         ));

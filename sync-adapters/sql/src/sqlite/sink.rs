@@ -56,6 +56,11 @@ impl Sink for Sqlite {
             .await
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        let table = stream.name().to_owned();
+        self.worker.call(move |connection| Ok(!schema::columns(connection, &table)?.is_empty())).await
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let (stream, keys) = (stream.clone(), keys.to_vec());
         self.worker.call(move |connection| stored(connection, &stream, &keys)).await

@@ -30,6 +30,25 @@ use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time};
 /// `TIMESTAMP_TEXT`, which this library writes in one form, it is the last microsecond.) For other versions
 /// [`SqliteSource::inclusive`] does the same. A stream that is appended always continues behind the last row. A version
 /// that lies in the future is read, but the position does not pass the present: it would hide the changes until then.
+///
+/// # Types
+///
+/// [`SqliteSource::discover`] goes by the declared types, whose digits and lengths SQLite does not enforce:
+///
+/// | Declared | Read as |
+/// |---|---|
+/// | `INTEGER`, `INT`, `BIGINT`, `SMALLINT`, `TINYINT` and their like, also `UNSIGNED` | int |
+/// | `BOOLEAN`, `BOOL` | bool: 0 is false, every other integer is true |
+/// | `REAL`, `DOUBLE`, `FLOAT`, `DOUBLE PRECISION` | float |
+/// | `DECIMAL(p,s)`, `NUMERIC(p,s)` | decimal(p,s). SQLite holds these as integers and floats: of a float, the shortest text is read, `9.95` |
+/// | `TEXT`, `VARCHAR(n)`, `CHAR(n)`, `CLOB` and their like | text |
+/// | `BLOB` | bytes |
+/// | `DATETIME`, `TIMESTAMP` | timestamp, from a text in a form that SQLite reads, in UTC where it has no offset; declare it as int where it holds seconds |
+/// | `DATE` | date, from a text `2026-03-01` |
+/// | the types that this library's sink declares, as the [crate](crate#how-values-are-stored) lists them | the kind they were written from, a decimal with the digits that its rows have |
+/// | others, and none | nothing: declare the stream by hand, by what its columns hold |
+///
+/// A value that is not of its column's kind goes to the dead letters with its row.
 #[derive(Debug, Clone)]
 pub struct SqliteSource {
     name: Arc<str>,
@@ -90,11 +109,12 @@ impl SqliteSource {
         self
     }
 
-    /// The stream that a table of the database makes: its columns, their kinds, its key.
+    /// The stream that a table of the database makes: its columns, their kinds, its key. Decimals that this library wrote are
+    /// looked through for their digits.
     ///
     /// # Errors
-    /// `Schema`, naming the table and what is wrong, when there is none, it has no primary key, or a column's declared
-    /// type names no kind.
+    /// `Schema`, naming the table and what is wrong, when there is none, it has no primary key, or declared types name no kind:
+    /// all such columns, with what to declare instead.
     pub async fn discover(&self, table: impl Into<String>) -> Result<StreamSpec> {
         let table = table.into();
         self.worker.call(move |connection| discover::stream(connection, &table)).await
@@ -161,6 +181,9 @@ impl Tables for SqliteSource {
                 }
                 last => last.cloned().map(Begin::Version),
             };
+        } else {
+            let checked = Arc::clone(stream);
+            self.worker.call(move |connection| page::check(connection, &checked).map(drop)).await?;
         }
         Ok(Start { again: reading.begin.is_some(), table: reading })
     }

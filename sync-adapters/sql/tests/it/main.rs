@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 #[cfg(all(feature = "mysql", feature = "postgres"))]
+mod addresses;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod chinook;
 mod conformance;
 mod copy;

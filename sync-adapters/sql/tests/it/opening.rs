@@ -1,4 +1,4 @@
-//! A file that cannot be opened: the error says which, and what to do.
+//! A file or a table that cannot be used: the error says which, on which side, and what to do.
 
 use rusqlite::Connection;
 use sync_core::{ErrorKind, Sink, Source, StreamSpec};
@@ -48,4 +48,32 @@ async fn nobody_goes_on_in_a_file_that_was_deleted_or_replaced() {
     }
     std::fs::rename(folder.path().join("elsewhere.db"), &file).unwrap();
     sink.prepare(&stream).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_misspelt_column_of_a_source_is_told_with_the_columns_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.db");
+    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, total TEXT, at TEXT)";
+    Connection::open(&file).unwrap().execute_batch(create).unwrap();
+    let misspelt = StreamSpec::new("orders").key(["id"]).text("totl");
+    let error = SqliteSource::open(&file).await.unwrap().table(misspelt).check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("has no column \"totl\"") && said.contains("it has id, total, at"), "{said}");
+    assert!(!said.contains("SELECT"), "{said}");
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_is_told_as_the_target_in_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("target.db");
+    let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, note BLOB, n INTEGER)";
+    Connection::open(&file).unwrap().execute_batch(create).unwrap();
+    let sink = Sqlite::open(&file).await.unwrap();
+    let keyed = sink.prepare(&StreamSpec::new("orders").key(["ident"])).await.unwrap_err().to_string();
+    assert!(keyed.contains("the target table needs a unique key over exactly (ident)"), "{keyed}");
+    let typed = sink.prepare(&StreamSpec::new("orders").key(["id"]).text("n")).await.unwrap_err().to_string();
+    assert!(typed.contains("column \"n\" of the target table is declared"), "{typed}");
+    assert!(keyed.contains("target.db") && typed.contains("target.db"), "{keyed} {typed}");
 }

@@ -107,3 +107,48 @@ async fn tables_and_foreign_keys_are_told() {
         ["odd \"orders [\"parent\"] odd \"orders [\"id\"]", "odd \"orders [\"c\", \"n\"] shops [\"country\", \"nr\"]"];
     assert_eq!(told, expected);
 }
+
+/// A source of a fresh file that was made by this script.
+async fn made_by(script: &str) -> (tempfile::TempDir, sync_sql::SqliteSource) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("made.db");
+    rusqlite::Connection::open(&file).unwrap().execute_batch(script).unwrap();
+    let source = sync_sql::SqliteSource::open(&file).await.unwrap();
+    (folder, source)
+}
+
+fn kinds(stream: &sync_core::StreamSpec) -> Vec<String> {
+    stream.schema().fields().iter().map(|field| field.kind().to_string()).collect()
+}
+
+#[tokio::test]
+async fn the_common_declared_types_are_discovered() {
+    let (_folder, source) = made_by(
+        "CREATE TABLE orders (id BIGINT UNSIGNED PRIMARY KEY, n MEDIUMINT(9), day DATE, at DATETIME, seen TIMESTAMP,
+             price DECIMAL(10,2), rate NUMERIC(6, 4), name VARCHAR(20))",
+    )
+    .await;
+    let stream = source.discover("orders").await.unwrap();
+    let expected = ["integer", "integer", "date", "timestamp", "timestamp", "decimal(10,2)", "decimal(6,4)", "text"];
+    assert_eq!(kinds(&stream), expected);
+}
+
+#[tokio::test]
+async fn all_columns_without_a_kind_are_told_at_once() {
+    let (_folder, source) =
+        made_by("CREATE TABLE orders (id INTEGER PRIMARY KEY, amount NUMERIC, place POINT, anything)").await;
+    let error = source.discover("orders").await.unwrap_err().to_string();
+    for column in ["\"amount\"", "\"place\"", "\"anything\"", "`decimal(name, 12, 2)`"] {
+        assert!(error.contains(column), "{column}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn decimals_that_outgrew_their_declared_digits_are_discovered_with_those_they_have() {
+    let (_folder, source) = made_by(
+        "CREATE TABLE goods (id INTEGER PRIMARY KEY, price DECIMAL_TEXT(2,1), old DECIMAL_TEXT(4,2));
+         INSERT INTO goods VALUES (1, '-1000.25', NULL), (2, '9.0', '1.00')",
+    )
+    .await;
+    assert_eq!(kinds(&source.discover("goods").await.unwrap()), ["integer", "decimal(6,2)", "decimal(4,2)"]);
+}

@@ -216,6 +216,10 @@ impl Sink for MemorySink {
     }
 
     /// Counts without rows that are marked as missing.
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        Ok(lock(&self.data).tables.contains_key(stream.name()))
+    }
+
     async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
         let covered = Covered::new(stream, rows)?;
         let data = lock(&self.data);

@@ -18,6 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const CONNECTIONS: u32 = 5;
 
+/// A first call, which a server that is there answers in time.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+async fn in_time(call: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), sqlx::Error> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// Where connections to a server come from: any will do, to read and to write.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) struct Server<DB: sqlx::Database>(pub(crate) sqlx::Pool<DB>);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{Executor, MySqlConnection, MySqlPool};
+use sqlx::{ConnectOptions as _, Connection as _, Executor, MySqlConnection, MySqlPool};
 use sync_core::ErrorKind;
 
-use super::{CONNECTIONS, PATIENCE};
+use super::{CONNECTIONS, PATIENCE, in_time};
 use crate::error::Meaning;
 
 /// What every session is set to. Rows are locked, not the gaps between them. A lock is waited for ten seconds. A process
@@ -25,7 +25,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) AS SIGNED)";
 
 pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx::Error> {
-    MySqlPoolOptions::new()
+    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
+    in_time(async { options.connect().await?.close().await }).await?;
+    Ok(MySqlPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)
         .idle_timeout(IDLE)
@@ -37,8 +39,7 @@ pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx
                 Ok(())
             })
         })
-        .connect_with(options)
-        .await
+        .connect_lazy_with(options))
 }
 
 /// Waits until no other process changes the tables; the lock ends with the connection.

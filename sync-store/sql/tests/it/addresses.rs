@@ -66,6 +66,18 @@ mod servers {
     }
 
     #[tokio::test]
+    async fn a_port_where_nobody_listens_is_said_at_once() {
+        let begun = std::time::Instant::now();
+        for url in ["postgres://sync:hunter2@127.0.0.1:9/shop", "mysql://sync:hunter2@127.0.0.1:9/shop"] {
+            let error = SqlStore::connect(url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            let said = error.to_string();
+            assert!(said.contains("refused") && said.contains("127.0.0.1:9/shop"), "{said}");
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
     async fn a_database_that_does_not_exist_is_named() {
         for database in databases().await {
             let error = SqlStore::connect(&database.url().replace(database.name(), "nowhere")).await.unwrap_err();

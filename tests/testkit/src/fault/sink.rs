@@ -36,6 +36,10 @@ impl<S: Sink> Sink for Faulty<S> {
         self.through(Call::Prepare, self.inner.prepare(stream)).await
     }
 
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        self.inner.exists(stream).await
+    }
+
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         self.through(Call::LookUp, self.inner.stored(stream, keys)).await
     }

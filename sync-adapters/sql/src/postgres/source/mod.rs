@@ -18,12 +18,16 @@ use sync_core::model::{Frontier, RowScope};
 use sync_core::source::SourceCapabilities;
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec, Value};
 
-use super::address;
-use super::error::failed;
+use super::open;
+use crate::address::PATIENCE;
 use crate::catalog::ForeignKey;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, order};
 use page::{Ask, Reading};
 use table::Table;
+
+/// What every session is set to: values are read from texts in these forms, and nothing is ever written.
+const SETTINGS: &str = "SET default_transaction_read_only = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
+                        SET extra_float_digits = 3; SET IntervalStyle = 'postgres'";
 
 /// Tables of a PostgreSQL database, as a source. The database is never written to.
 ///
@@ -69,24 +73,15 @@ impl PostgresSource {
     /// to SELECT from the tables, and no other.
     ///
     /// # Errors
-    /// `Config` when the address cannot be read, `Unavailable` or `Unauthorized` when the server does not let us in.
+    /// `Config` when the address cannot be read or has an unknown parameter, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (options, name) = address(url)?;
+        let (options, name) = open(url, SETTINGS).await?;
         let pool = PgPoolOptions::new()
             .max_connections(4)
-            .acquire_timeout(Duration::from_secs(30))
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // Values are read from texts in these forms, and nothing is ever written.
-                    let settings = "SET default_transaction_read_only = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
-                                    SET extra_float_digits = 3; SET IntervalStyle = 'postgres'";
-                    connection.execute(settings).await.map(drop)
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
+            .acquire_timeout(PATIENCE)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
+            .connect_lazy_with(options);
         Ok(Self { name: name.into(), pool, settings: Settings::new() })
     }
 

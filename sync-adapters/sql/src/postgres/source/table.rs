@@ -99,7 +99,12 @@ impl Table {
         let wrong = |what: String| Err(Error::new(ErrorKind::Schema, what).with("table", stream.name()));
         for field in stream.schema().fields() {
             let Some(column) = self.column(field.name()) else {
-                return wrong(format!("the table has no column {:?}, which the stream declares", field.name()));
+                let there: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+                return wrong(format!(
+                    "the table has no column {:?}, which the stream declares; it has {}",
+                    field.name(),
+                    there.join(", ")
+                ));
             };
             if field.kind() == Kind::Bytes && column.base != "bytea" {
                 return wrong(format!(

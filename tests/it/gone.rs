@@ -1,0 +1,26 @@
+//! A target that is gone: its position stands behind rows that were in it, so following on would lose them unseen.
+
+use super::bench::*;
+
+/// P2: dropping the table of a stream was answered by a new, empty one and `completed`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_gone_is_refused_until_a_full_run_brings_everything_again() {
+    let (stream, world) = (orders(), World::new().await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "a"), row(2, 1, "b")], at(1))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+    world.plain().execute_batch("DROP TABLE orders").unwrap();
+
+    for options in [RunOptions::incremental(), RunOptions::incremental().dry_run()] {
+        let error = world.engine(world.pipeline(script.clone())).run_with("shop", options).await.unwrap_err();
+        assert_eq!(error.kind(), sync_core::ErrorKind::Schema, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("the target is gone") && text.contains("orders") && text.contains("full"), "{text}");
+    }
+    let tables = world.texts("SELECT name FROM sqlite_master WHERE name = 'orders'");
+    assert!(tables.is_empty(), "no empty table takes its place");
+
+    script.then(vec![page(&stream, &[row(1, 1, "a"), row(2, 1, "b"), row(3, 2, "c")], at(2))]);
+    let report = world.run(world.pipeline(script), RunOptions::full()).await;
+    assert_eq!((report.status, world.ids()), (RunStatus::Completed, vec![1, 2, 3]), "{report}");
+}
