@@ -6,7 +6,8 @@ use clap::Parser;
 
 /// Brings a small HTTP API into a SQLite database, and shows what was new.
 ///
-/// Run it twice: the second run finds that nothing moved. Run it with `--mutate 5`: exactly five rows arrive.
+/// Run it twice: the second run finds nothing new. Then run it with `--mutate 5`: exactly five rows are written, though more are
+/// fetched, since the last moment read is read again.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print the report as one JSON object on the last line
+    /// Print the report, or the error of a run that cannot begin, as one JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,4 +1,4 @@
-//! One command brings an HTTP API into SQLite; the same command again shows that nothing moved.
+//! One command brings an HTTP API into SQLite; the same command again shows that nothing new came.
 //!
 //! Read on in this order: `run` is what a host writes. The rest is the other side: `sample` and `folder` hold what the
 //! source serves, `mutate` changes some of it, and `api` serves it.
@@ -35,12 +35,16 @@ const SHOWN: usize = 10;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Args::parse()).await {
+    let args = Args::parse();
+    match run(&args).await {
         Ok(RunStatus::Completed) => ExitCode::SUCCESS,
         // Its report has said why.
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
+            if args.json {
+                println!("{}", run::error_to_json(&error));
+            }
             ExitCode::FAILURE
         }
     }
@@ -61,7 +65,7 @@ async fn run(args: &Args) -> Result<RunStatus> {
         eprintln!("\n{report}");
     }
     if report.status == RunStatus::Completed && moved(&report) == 0 {
-        println!("nothing has moved: the database is in step with the source");
+        println!("nothing new came; rows deleted at the source are not looked for here (`RunOptions::reconcile` does)");
     }
     if args.json {
         println!("{}", run::to_json(&report));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 use sync_core::engine::Pipeline;
 use sync_core::event::{Event, Listener};
@@ -80,7 +80,11 @@ impl Progress {
     fn new(rows: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows  {per_sec}  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let per_second = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // A line that cannot be drawn is no reason to stop.
+            let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+        };
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("per_sec", per_second));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar: Arc::new(bar) }
     }
@@ -114,6 +118,11 @@ pub(crate) fn to_json(report: &Report) -> String {
     object.insert("rows_per_second".into(), report.rows_per_second().into());
     object.insert("errors".into(), errors.into());
     Value::from(object).to_string()
+}
+
+/// The same form for a run that could not begin.
+pub(crate) fn error_to_json(error: &Error) -> String {
+    json!({ "status": "failed", "errors": [error.to_string()] }).to_string()
 }
 
 fn counts(ledger: &Ledger) -> Map<String, Value> {

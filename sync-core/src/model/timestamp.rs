@@ -6,9 +6,19 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since 1970-01-01T00:00:00Z, without leap seconds (POSIX time).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
+
+impl fmt::Debug for Timestamp {
+    /// As text where it has one, since letters and rows are printed for people; else its microseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.write(&mut [0; 27]) {
+            Some(text) => f.write_str(text),
+            None => write!(f, "{} µs", self.0),
+        }
+    }
+}
 
 impl Timestamp {
     /// From microseconds since the epoch.
@@ -113,6 +123,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_person_reads_a_time_where_there_is_one() {
+        let told = [0, i64::MAX].map(|micros| format!("{:?}", Timestamp::from_micros(micros)));
+        assert_eq!(told, ["1970-01-01T00:00:00.000000Z".to_owned(), format!("{} µs", i64::MAX)]);
+    }
 
     #[test]
     fn every_day_of_ten_thousand_years_has_its_date() {

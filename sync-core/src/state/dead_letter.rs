@@ -1,4 +1,4 @@
-//! Rows that could not be applied, kept until someone replays or drops them.
+//! Rows that could not be applied, kept until a replay brings them through, or a delete of their key makes them obsolete.
 
 use std::fmt;
 

@@ -14,6 +14,15 @@ use sync_test_servers::{
 const OWNER: &str = env!("CARGO_BIN_EXE_server-owner");
 const WITH_SERVERS: &str = env!("CARGO_BIN_EXE_with-servers");
 
+#[test]
+fn a_command_that_does_not_exist_is_named_before_any_server_starts() {
+    // Without any program in the path no server could start: it is the command that is missed.
+    let output = std::process::Command::new(WITH_SERVERS).arg("nosuchcmd").env("PATH", "/nowhere").output().unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("there is no command nosuchcmd"), "{error}");
+}
+
 #[tokio::test]
 async fn two_postgresql_databases_do_not_see_each_other() {
     let (one, other) = (sync_test_servers::postgres().await.unwrap(), sync_test_servers::postgres().await.unwrap());

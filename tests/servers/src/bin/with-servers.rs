@@ -3,7 +3,9 @@
 //! The command finds them in `SYNC_TEST_POSTGRES_URL` and `SYNC_TEST_MARIADB_URL`. Its status is passed on.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 
 use sync_test_servers::SharedServers;
@@ -24,6 +26,9 @@ async fn main() -> ExitCode {
 async fn run() -> Result<ExitStatus, Box<dyn Error>> {
     let mut words = std::env::args_os().skip(1);
     let program = words.next().ok_or("there is no command; usage: with-servers COMMAND ARGUMENT...")?;
+    if !can_be_run(&program) {
+        return Err(format!("there is no command {}", program.display()).into());
+    }
     // Until here a signal simply ends this process, and with it the servers. From here on the command comes first.
     let servers = SharedServers::start()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -39,6 +44,16 @@ async fn run() -> Result<ExitStatus, Box<dyn Error>> {
             _ = terminate.recv() => ask_to_end(&command).await?,
         }
     }
+}
+
+/// Whether there is such a program, so that no server is started for one that is misspelt.
+fn can_be_run(program: &OsStr) -> bool {
+    let path = Path::new(program);
+    if path.components().count() > 1 {
+        return path.is_file();
+    }
+    std::env::var_os("PATH")
+        .is_none_or(|folders| std::env::split_paths(&folders).any(|folder| folder.join(path).is_file()))
 }
 
 async fn ask_to_end(command: &Child) -> std::io::Result<()> {
