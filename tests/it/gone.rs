@@ -12,7 +12,8 @@ async fn a_target_that_is_gone_is_refused_until_a_full_run_brings_everything_aga
     world.plain().execute_batch("DROP TABLE orders").unwrap();
 
     for options in [RunOptions::incremental(), RunOptions::incremental().dry_run()] {
-        let error = world.engine(world.pipeline(script.clone())).run_with("shop", options).await.unwrap_err();
+        let report = world.run(world.pipeline(script.clone()), options).await;
+        let error = report.completed().unwrap_err();
         assert_eq!(error.kind(), sync_core::ErrorKind::Schema, "{error}");
         let text = error.to_string();
         assert!(text.contains("the target is gone") && text.contains("orders") && text.contains("full"), "{text}");

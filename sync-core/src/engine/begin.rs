@@ -6,11 +6,12 @@ use super::pipeline::FirstLoad;
 use super::scope_run::{Home, ScopeRun};
 use crate::model::{Disposition, Lane, RowScope, Scope};
 use crate::source::{ReadRequest, Reading, RowOrder};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 impl ScopeRun<'_> {
     /// Gets target and checkpoint ready, and says what to read.
     pub(super) async fn begin(&mut self) -> Result<ReadRequest> {
+        self.check_targets().await?;
         let mut empty = self.checkpoint.cursor.is_none();
         if !self.options.dry_run {
             for stream in self.feed.streams() {
@@ -55,6 +56,25 @@ impl ScopeRun<'_> {
                     && self.pipeline.difference().is_some()
             });
         Ok(request)
+    }
+
+    /// A target that is gone, although rows were brought into it, must not be followed by an empty one: they would be
+    /// lost unseen. A full run brings them again, and what is read as a whole by every run comes again anyway.
+    async fn check_targets(&self) -> Result<()> {
+        if self.checkpoint.cursor.is_none() || self.options.mode == Mode::Full {
+            return Ok(());
+        }
+        for stream in self.feed.streams().iter().filter(|stream| stream.writes() != Disposition::Snapshot) {
+            if !with_retries(self.inner, || self.pipeline.sink.exists(stream)).await? {
+                return Err(Error::new(
+                    ErrorKind::Schema,
+                    "the target is gone, although rows were brought into it: run it full once, and everything comes again",
+                )
+                .with("stream", stream.name())
+                .with("target", self.pipeline.sink.name()));
+            }
+        }
+        Ok(())
     }
 
     /// How far the changes have come that a reconcile compares with.

@@ -9,7 +9,6 @@ mod begin;
 mod breaker;
 mod builder;
 mod claim;
-mod gone;
 mod guarantee;
 mod lateness;
 mod lease_keeper;

@@ -8,7 +8,6 @@ use tracing::Instrument;
 use super::Inner;
 use super::attempt::{in_time, run_scope};
 use super::claim::with_retries;
-use super::gone;
 use super::options::{Mode, RunOptions};
 use super::pipeline::Pipeline;
 use super::report::{Report, ScopeReport};
@@ -40,7 +39,6 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
             }
             let listed = with_retries(inner, || pipeline.source.partitions(&feed));
             let partitions = in_time(inner, &options, listed).await?;
-            gone::check_targets(inner, pipeline, &feed, &partitions, &options).await?;
             let parts = partitions.len();
             let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
                 let scope = scope_of(pipeline, &feed, partition, &options.mode);
