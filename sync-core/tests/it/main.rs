@@ -3,4 +3,5 @@
 
 mod engine;
 mod events;
+mod late;
 mod laws;
