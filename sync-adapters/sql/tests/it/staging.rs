@@ -95,7 +95,9 @@ async fn an_interrupted_first_load_of_another_kind_of_column_begins_anew_with_a_
     let (shop, script) = (Shop::new().await, Script::of(StreamSpec::new("orders").key(["id"]).text("price")));
     script.then_fails_after([script.page([vec![3.into(), "1.50".into()], vec![1.into(), "2.5".into()]], 1)]);
     shop.attempt(script, RunOptions::incremental()).await;
-    shop.plain.execute_batch("DROP TABLE orders").unwrap();
+    shop.plain
+        .execute_batch("DROP TABLE orders; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, price INTEGER)")
+        .unwrap();
     let script = Script::of(StreamSpec::new("orders").key(["id"]).int("price"));
     script.then([script.page([vec![2.into(), 7.into()]], 2)]);
     let refused = shop.refusal(script.clone()).await;

@@ -30,7 +30,7 @@ async fn a_table_that_would_lose_something_is_refused_with_the_difference() {
         ("v timestamp(6) NULL", stream().timestamp("v"), vec!["timestamp(6)", "datetime(6)"]),
         ("v char(20)", stream().text("v"), vec!["char(20)", "longtext"]),
         ("v double", stream().decimal("v", 10, 2), vec!["\"double\"", "decimal(10,2)"]),
-        ("v bigint, w bigint AS (v + 1)", stream().int("w"), vec!["computed by the table"]),
+        ("v bigint, w bigint AS (v + 1)", stream().int("w"), vec!["computed by the target table"]),
         ("v datetime(6) ON UPDATE CURRENT_TIMESTAMP(6)", stream().timestamp("v"), vec!["changed on every update"]),
         ("v bigint, w bigint NOT NULL", stream().int("v"), vec!["requires column \"w\""]),
     ] {

@@ -195,7 +195,10 @@ async fn a_position_of_a_column_whose_type_has_changed_hides_nothing() {
     let mut world = World::new(create, &[StreamSpec::new("orders").key(["id"]).text("at").version("at")]).await;
     world.run(RunOptions::incremental()).await;
     world.sql("UPDATE orders SET at = '2026-01-01'; ALTER TABLE orders MODIFY at datetime NOT NULL").await;
-    world.here.execute_batch("DROP TABLE orders").unwrap();
+    world
+        .here
+        .execute_batch("DROP TABLE orders; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, at TIMESTAMP_TEXT)")
+        .unwrap();
     world.declare(StreamSpec::new("orders").key(["id"]).version("at")).await;
     world.run(RunOptions::incremental()).await;
     assert_eq!(world.rows("id"), ["1"]);
