@@ -150,6 +150,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     staging::discarded_rows_are_forgotten => "forget staged rows",
     staging::a_failed_unit_stages_nothing => "all steps of a unit and its checkpoint, or nothing",
     target::a_rehearsal_leaves_no_trace => "find out what would happen, by the same path, and leave no trace",
+    target::a_target_is_there_once_it_is_prepared => "whether the target of a stream is there",
     target::preparing_again_is_harmless => "creates or evolves the target of a stream",
     target::a_new_column_keeps_the_rows => "creates or evolves the target of a stream",
     target::preparing_loses_no_data => "a change that would lose data is refused with the exact difference",

@@ -29,6 +29,13 @@ pub(super) async fn a_rehearsal_leaves_no_trace(sink: &dyn Sink) -> Finding {
     same("outcomes in earnest", outcomes(&bench.apply(&second).await?), [Updated, Unchanged, Created])
 }
 
+pub(super) async fn a_target_is_there_once_it_is_prepared(sink: &dyn Sink) -> Finding {
+    let before = sink.exists(&orders()).await?;
+    sink.prepare(&orders()).await?;
+    same("a prepared target is there", sink.exists(&orders()).await?, true)?;
+    needs(!before, "a sink that can tell")
+}
+
 pub(super) async fn preparing_again_is_harmless(sink: &dyn Sink) -> Finding {
     let bench = Bench::filled(sink).await?;
     sink.prepare(&bench.stream).await?;

@@ -60,6 +60,7 @@ pub(super) enum Bug {
     SparesNothing,
     DiscardsNothing,
     RehearsesInEarnest,
+    SeesNoTarget,
     PreparesAnew,
     SortsWhatItStored,
     CountsEverything,
@@ -358,6 +359,10 @@ impl Sink for Broken {
             *self.inner.lock().unwrap() = MemorySink::new();
         }
         self.inner().prepare(stream).await
+    }
+
+    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
+        Ok(!self.has(Bug::SeesNoTarget) && self.inner().exists(stream).await?)
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

@@ -64,6 +64,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::SparesNothing, &["spared_keys_are_not_absent"]),
     (Bug::DiscardsNothing, &["discarded_rows_are_forgotten"]),
     (Bug::RehearsesInEarnest, &["a_rehearsal_leaves_no_trace"]),
+    (Bug::SeesNoTarget, &["a_target_is_there_once_it_is_prepared"]),
     (Bug::PreparesAnew, &["preparing_again_is_harmless", "a_new_column_keeps_the_rows", "preparing_loses_no_data"]),
     (Bug::SortsWhatItStored, &["stored_rows_come_in_the_order_of_the_keys"]),
     (Bug::CountsEverything, &["rows_are_counted_in_their_scope"]),
