@@ -34,7 +34,7 @@ pub(crate) fn run(url: &str, to: &str, order: Order) -> Result<()> {
     let (since, page) = target.reached()?;
     let (pages, inbox) = sync_channel::<(Page, Option<String>)>(8);
     let writer = thread::spawn(move || write(&mut *target, &inbox));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let requests = runtime.block_on(async {
         let client = reqwest::Client::new();
         let fetch = |cursor: Option<&str>| {

@@ -94,7 +94,8 @@ pub enum Event {
         /// How many.
         rows: u64,
     },
-    /// The saved position is no longer valid at the source: everything is read again.
+    /// The saved position is no longer valid at the source: everything is read again. Rows that went away since that
+    /// position are not among everything: let a reconcile follow.
     Resynchronising {
         /// The run.
         run: RunId,

@@ -25,6 +25,10 @@ pub type BatchStream<'a> = BoxStream<'a, Result<Batch>>;
 /// change before that cursor has been handed over, in this read or an earlier one. A cursor names the position *and*
 /// what breaks ties there. Never hand out a cursor past rows that may still appear (P3).
 ///
+/// *Deletes.* Where a source reports deletes, a read from the beginning begins with a batch without rows that ends with
+/// `Resume`: the position from which deletes are told. Rows may be durable before the position behind them is; a load that
+/// began again somewhere else would not name a row that was deleted in between.
+///
 /// *Concurrency.* Several reads of different partitions may run at once; two reads of one partition never do.
 ///
 /// *Errors.* A failed read yields one error and ends. Adapters do not retry: they say in [`Error::retry`] whether
@@ -239,7 +243,7 @@ pub enum Listing {
 pub struct SourceCapabilities {
     /// How its cursors mark a position.
     pub cursor: CursorKind,
-    /// Whether it reports deletes.
+    /// Whether it reports deletes. Then a read from the beginning begins with a position.
     pub deletes: bool,
     /// In which order rows come on a first load.
     pub order: RowOrder,

@@ -180,6 +180,9 @@ impl<'a> ScopeRun<'a> {
                         Boundary::Resume(cursor) => {
                             open.cursor = Some(cursor);
                             closed.absorb(std::mem::replace(&mut open, Gathered::new()));
+                            if self.is_start(&closed) {
+                                self.flush(std::mem::replace(&mut closed, Gathered::new())).await?;
+                            }
                         }
                         Boundary::Begins(rows) => {
                             closed.absorb(std::mem::replace(&mut open, Gathered::new()));
@@ -216,11 +219,20 @@ impl<'a> ScopeRun<'a> {
         }
     }
 
+    /// Whether this is a position and no row yet, such as the one that a first load begins from. Where rows are durable
+    /// before their position is, it must be saved before them: a load that began again, from a later position, would not
+    /// name what was deleted in between.
+    fn is_start(&self, gathered: &Gathered) -> bool {
+        self.home == Home::Store && gathered.records == 0
+    }
+
     /// Everything comes again from the beginning: the saved position is no longer valid at the source.
     async fn restart(&mut self) -> Result<()> {
         self.inner.tell(&Event::Resynchronising { run: self.run.clone(), scope: self.scope.clone() });
         self.open_listing = false;
         self.rehearsed.clear();
+        // Everything comes again: no row of it is late.
+        self.frontier_before = None;
         if self.checkpoint.stage.is_some() { self.discard_stage().await } else { Ok(()) }
     }
 

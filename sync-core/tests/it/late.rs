@@ -1,5 +1,6 @@
 //! What counts as late: a row that the following of changes finds behind what it had been promised, and no other.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -7,7 +8,8 @@ use sync_core::memory::{MemorySink, MemoryStore};
 use sync_core::model::{Changes, Frontier, FrontierProof, Rows, Timestamp};
 use sync_core::source::{CursorKind, SourceCapabilities};
 use sync_core::{
-    BatchStream, Engine, Feed, Pipeline, ReadRequest, Result, RunOptions, Source, StreamSpec, SystemClock, Value, pages,
+    BatchStream, Engine, Error, ErrorKind, Feed, Pipeline, ReadRequest, Result, RunOptions, Source, StreamSpec,
+    SystemClock, Value, pages,
 };
 
 /// Says with each page that it is complete up to second 100, whatever follows.
@@ -15,6 +17,8 @@ use sync_core::{
 struct Assuming {
     stream: Arc<StreamSpec>,
     rows: Arc<Mutex<Vec<(i64, i64)>>>,
+    /// Whether saved positions are no longer valid.
+    forgets: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -32,6 +36,10 @@ impl Source for Assuming {
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        if request.from.is_some() && self.forgets.load(Ordering::Relaxed) {
+            let gone = Error::new(ErrorKind::Gone, "the position is too old");
+            return futures::stream::once(async { Err(gone) }).boxed();
+        }
         let page = pages(request, Arc::clone(&self.stream), move |after: Option<usize>| async move {
             let (all, from) = (self.rows.lock().unwrap().clone(), after.unwrap_or(0));
             let mut rows = Rows::new(Arc::clone(self.stream.schema()));
@@ -55,7 +63,8 @@ impl Source for Assuming {
 async fn a_row_is_late_where_changes_are_followed_and_not_where_everything_is_read_again() {
     let stream = Arc::new(StreamSpec::new("orders").key(["id"]).timestamp("at").version("at"));
     let rows = Arc::new(Mutex::new(vec![(1, 10), (2, 90)]));
-    let source = Assuming { stream, rows: Arc::clone(&rows) };
+    let forgets = Arc::new(AtomicBool::new(false));
+    let source = Assuming { stream, rows: Arc::clone(&rows), forgets: Arc::clone(&forgets) };
     let store = MemoryStore::new(Arc::new(SystemClock::new()));
     let pipeline = Pipeline::new("shop", source, MemorySink::new());
     let engine = Engine::builder(store).pipeline(pipeline).build().unwrap();
@@ -68,4 +77,7 @@ async fn a_row_is_late_where_changes_are_followed_and_not_where_everything_is_re
     assert_eq!(late(RunOptions::incremental()).await, (1, 1, 60), "a row behind what was promised");
     rows.lock().unwrap().push((4, 20));
     assert_eq!(late(RunOptions::full()).await, (4, 0, 0), "everything is read again");
+    rows.lock().unwrap().push((5, 30));
+    forgets.store(true, Ordering::Relaxed);
+    assert_eq!(late(RunOptions::incremental()).await, (5, 0, 0), "everything comes again, since the position is gone");
 }

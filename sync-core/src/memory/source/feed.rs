@@ -57,7 +57,7 @@ enum Phase {
 #[derive(Debug)]
 enum RowsKind {
     /// A first load of the rows as they stood at `head`.
-    Load { then: Position, head: u64 },
+    Load { then: Position, head: u64, begun: bool },
     /// Rows from a version on.
     Versions { from: Value },
     /// A listing of all rows, or of a range.
@@ -128,7 +128,9 @@ impl Reader {
             _ => self.in_order(&data.tables),
         };
         rows.retain(|(place, _)| after.as_ref().is_none_or(|after| place > after));
-        Ok(Phase::Rows { rows, given: 0, kind: RowsKind::Load { then, head } })
+        // Deletes are told from where the load begins, so that place is told before any row.
+        let begun = after.is_some() || self.request.from.is_some() || !matches!(then, Position::Log { .. });
+        Ok(Phase::Rows { rows, given: 0, kind: RowsKind::Load { then, head, begun } })
     }
 
     fn versions(&self, data: &Data, from: Value) -> Phase {
@@ -164,6 +166,11 @@ impl Reader {
             self.phase = Phase::Rows { rows, given, kind: RowsKind::Listing { scope, begun: true } };
             return Ok(batch);
         }
+        if let RowsKind::Load { then, head, begun: false } = kind {
+            let start = Position::Load { after: None, then: Box::new(then.clone()) }.cursor()?;
+            self.phase = Phase::Rows { rows, given, kind: RowsKind::Load { then, head, begun: true } };
+            return Ok(Batch::marker(Boundary::Resume(start)));
+        }
         let end = rows.len().min(given + self.source.shape.page);
         let page: Vec<LogEntry> = rows[given..end].iter().map(|(_, row)| row.clone()).collect();
         let after = end.checked_sub(1).map(|last| rows[last].0.clone());
@@ -184,7 +191,7 @@ impl Reader {
             RowsKind::Listing { .. } => Boundary::Resume(Position::Listing { after }.cursor()?),
         };
         self.phase = match kind {
-            RowsKind::Load { then, head } if is_last => self.after_load(data, then, head),
+            RowsKind::Load { then, head, .. } if is_last => self.after_load(data, then, head),
             _ if is_last => Phase::Done,
             kind => Phase::Rows { rows, given: end, kind },
         };

@@ -8,7 +8,7 @@ use sync_core::source::{CursorKind, Listing};
 use sync_core::{Cursor, Source};
 
 use super::listings::listing;
-use super::reading::{Part, Seen, all_seen, changes, last_cursor, needs_cursors, parts, read, seen};
+use super::reading::{Part, Seen, all_seen, changes, last_cursor, last_states, needs_cursors, parts, read, seen};
 use super::watch::{RowId, Watch};
 use super::{Act, Subject};
 use crate::report::{Finding, Stop, broken, holds, needs};
@@ -166,6 +166,39 @@ pub(super) async fn a_deleted_row_is_reported(subject: &dyn Subject) -> Finding 
     let found = read_on(source, &mut positions).await?;
     let reported = found.iter().any(|(_, seen)| names(seen, &row, Op::Delete));
     holds(reported, "a row that was deleted was not reported")
+}
+
+/// Pulls a first load up to its first rows, deletes one, and reads again from the position before them: nobody may be left
+/// with the row.
+pub(super) async fn a_row_deleted_during_a_first_load_is_reported(subject: &dyn Subject) -> Finding {
+    let source = subject.source();
+    needs(source.capabilities().deletes, "reported deletes")?;
+    let mut watch = Watch::of(subject);
+    let mut pulled = Vec::new();
+    for part in parts(source).await? {
+        let (mut reading, mut start, mut first) = (source.read(changes(&part)), None, Vec::new());
+        while first.is_empty()
+            && let Some(batch) = reading.next().await.transpose()?
+        {
+            first = seen(&batch);
+            match batch.boundary {
+                Boundary::Resume(cursor) if first.is_empty() => start = Some(cursor),
+                _ => {}
+            }
+        }
+        let without = "a read from the beginning must tell its position before its first rows, since deletes are told from \
+                       there on";
+        holds(first.is_empty() || start.is_some(), without)?;
+        watch.note(&part, &first);
+        pulled.push((part, start, first));
+    }
+    let row = watch.act(Act::Remove).await?;
+    for (part, start, mut found) in pulled {
+        found.extend(all_seen(&read(source, changes(&part).from(start)).await?));
+        let stays = last_states(&found).contains_key(&row);
+        holds(!stays, "a row that was deleted during a first load stays with who has read it")?;
+    }
+    Ok(())
 }
 
 pub(super) async fn a_deleted_row_is_not_listed(subject: &dyn Subject) -> Finding {

@@ -160,5 +160,6 @@ const CHECKS: &[Check<dyn Subject>] = checks![dyn Subject;
     changes::a_change_during_a_read_is_not_lost => "never hand out a cursor past rows that may still appear (P3)",
     changes::changes_of_one_row_come_in_order => "changes of one key come in the order they happened",
     changes::a_deleted_row_is_reported => "whether it reports deletes",
+    changes::a_row_deleted_during_a_first_load_is_reported => "where a source reports deletes, a read from the beginning begins with a position",
     changes::a_deleted_row_is_not_listed => "the rows after this one are all rows of it",
 ];

@@ -99,6 +99,17 @@ async fn whatever_goes_wrong_the_target_ends_with_the_rows_of_the_source() {
     assert!(faults as u64 > SEEDS * 10, "only {faults} faults in {SEEDS} seeds");
 }
 
+/// A change may be applied twice then, and still no row is lost and no deleted one is left.
+#[tokio::test]
+async fn without_an_atomic_checkpoint_too_the_target_ends_with_the_rows_of_the_source() {
+    let mut capabilities = SinkCapabilities::all();
+    capabilities.atomic_checkpoint = false;
+    for seed in 0..SEEDS {
+        let ended = lives_through(seed, capabilities).await;
+        assert!(ended.as_ref().err().is_none_or(|wrong| wrong.contains("applied twice")), "{ended:?}");
+    }
+}
+
 /// The check above can fail: without a checkpoint in the same transaction, what was written is written again.
 #[tokio::test]
 async fn without_an_atomic_checkpoint_some_seed_applies_a_change_twice() {
@@ -110,4 +121,29 @@ async fn without_an_atomic_checkpoint_some_seed_applies_a_change_twice() {
         }
     }
     panic!("no seed of {SEEDS} applied a change twice");
+}
+
+/// Rows are durable before their position is: wherever a first load dies, a delete that follows must still be told.
+#[tokio::test]
+async fn a_row_deleted_after_a_first_load_died_between_rows_and_position_does_not_stay() {
+    for nth in 1..8 {
+        let spec = StreamSpec::new("orders").key(["id"]).uint("id").version("changed_at").text("note");
+        let shop = MemorySource::of([spec]).page(2);
+        (1..=3).for_each(|id| shop.upsert("orders", order(id, 1, id)));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(nth));
+        let mut capabilities = SinkCapabilities::all();
+        capabilities.atomic_checkpoint = false;
+        let target = MemorySink::with_capabilities(capabilities).clock(Arc::clone(&clock));
+        let plan = FaultPlan::new(nth).on(Call::Record, At::Nth(nth), Fault::CrashBefore);
+        let state = Faulty::new(MemoryStore::new(Arc::clone(&clock)), &plan).clock(Arc::clone(&clock));
+        let pipeline = Pipeline::new("shop", shop.clone(), target.clone());
+        let builder = Engine::builder(state).clock(clock).owner("the only one").pipeline(pipeline);
+        let engine = builder.build().unwrap();
+        let _ = engine.run("shop").await;
+        shop.delete_at("orders", &Key::new([1u64]), Timestamp::from_micros(2));
+        plan.quiet();
+        plan.restart();
+        engine.run("shop").await.unwrap().completed().unwrap();
+        assert_eq!(target.rows("orders"), shop.rows("orders"), "the store failed at its write {nth}");
+    }
 }

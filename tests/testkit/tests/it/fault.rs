@@ -149,25 +149,25 @@ async fn a_crash_stops_everything_behind_the_plan_until_the_restart() {
     assert!(store.acquire("shop", "me", Duration::from_secs(1), FencingToken(0)).await.is_err());
     plan.restart();
     write(&sink, [3]).await.unwrap();
-    assert_eq!(batches(&source).await, (vec![5], None));
+    assert_eq!(batches(&source).await, (vec![0, 5], None), "a position, and the rows");
 }
 
 #[tokio::test]
 async fn a_read_that_fails_yields_one_error_and_ends() {
     let plan = FaultPlan::new(1).on(Call::Batch, At::Nth(3), Fault::Fail);
-    assert_eq!(batches(&Faulty::new(shop(35), &plan)).await, (vec![10, 10], Some(ErrorKind::Unavailable)));
+    assert_eq!(batches(&Faulty::new(shop(35), &plan)).await, (vec![0, 10], Some(ErrorKind::Unavailable)));
 }
 
 #[tokio::test]
 async fn a_read_that_is_cut_ends_without_a_word() {
     let plan = FaultPlan::new(1).on(Call::Batch, At::Nth(3), Fault::Cut);
-    assert_eq!(batches(&Faulty::new(shop(35), &plan)).await, (vec![10, 10], None));
+    assert_eq!(batches(&Faulty::new(shop(35), &plan)).await, (vec![0, 10], None));
 }
 
 #[tokio::test]
 async fn a_duplicated_batch_brings_every_change_twice() {
     let plan = FaultPlan::new(1).on(Call::Batch, At::Nth(2), Fault::Duplicate);
-    assert_eq!(batches(&Faulty::new(shop(25), &plan)).await, (vec![10, 20, 5], None));
+    assert_eq!(batches(&Faulty::new(shop(25), &plan)).await, (vec![0, 20, 10, 5], None));
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn a_spoiled_row_comes_as_a_reject_and_is_revived_once_it_is_mended() {
     shop.upsert("orders", row(1i64, "one"));
     shop.upsert("orders", row(2i64, "two"));
     shop.spoil("orders", &Key::new([2i64]), "not readable");
-    let batch = read(&shop).await.remove(0);
+    let batch = read(&shop).await.remove(1);
     assert_eq!((batch.records(), batch.rejects.len()), (2, 1));
     let reject = &batch.rejects[0];
     assert_eq!((reject.key.as_ref(), reject.reason.as_str()), (Some(&Key::new([2i64])), "not readable"));

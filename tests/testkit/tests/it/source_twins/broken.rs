@@ -40,6 +40,7 @@ pub(super) enum Bug {
     CursorOfTheHead,
     GoesBackwards,
     SwallowsDeletes,
+    BeginsWithRows,
     ListsTheDead,
 }
 
@@ -170,6 +171,7 @@ impl Bent {
     fn bend_boundary(&self, walk: &Walk<'_>, batch: &mut Batch) {
         match (self.bug, &mut batch.boundary) {
             (Bug::EndsInside, boundary) if walk.ahead.is_none() => *boundary = Boundary::Inside,
+            (Bug::BeginsWithRows, Boundary::Resume(_)) if walk.number == 1 => batch.boundary = Boundary::Inside,
             (Bug::GivesNoCursor, Boundary::Resume(_)) => batch.boundary = Boundary::Inside,
             (Bug::TearsGroups, boundary @ Boundary::Inside) => {
                 if let Some(last) = &walk.last {

@@ -36,6 +36,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::CursorOfTheHead, &["a_change_during_a_read_is_not_lost"]),
     (Bug::GoesBackwards, &["changes_of_one_row_come_in_order"]),
     (Bug::SwallowsDeletes, &["a_deleted_row_is_reported"]),
+    (Bug::BeginsWithRows, &["a_row_deleted_during_a_first_load_is_reported"]),
     (Bug::ListsTheDead, &["a_deleted_row_is_not_listed"]),
 ];
 
