@@ -32,8 +32,6 @@ pub struct Edit {
     pub key: Key,
     /// The master's `rev` that the writer had seen; 0 is none.
     pub base: u64,
-    /// The branch's earlier write of the same row that the master had not answered then.
-    pub prior: Option<u64>,
     /// When.
     pub hlc: Hlc,
     /// The row before; `None` where there was none.
@@ -64,8 +62,10 @@ pub struct Push {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
-    /// It stands as it was written.
+    /// It stands as it was written, over the row that the branch had seen.
     Applied,
+    /// The row had changed meanwhile, and this edit took the place of that change.
+    Prevailed,
     /// The row had changed meanwhile, and both edits went into it.
     Merged,
     /// The row had changed meanwhile, and stays as it was there.

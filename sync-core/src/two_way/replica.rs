@@ -102,8 +102,9 @@ pub trait Transaction: Debug + Send {
     /// `Data` at the row (`Error::row`) that breaks a rule of the database: a unique key, a parent that is missing.
     async fn write(&mut self, writes: &[RowWrite]) -> Result<Vec<u64>>;
 
-    /// Other rows that hold a unique value which this write wants.
-    async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<Key>>;
+    /// Other rows that hold a unique value which this write wants, by table and key; each behind the rows that hang on it, so
+    /// that they can be deleted in this order.
+    async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<(String, Key)>>;
 
     /// Rows after this key, by key.
     async fn scan(&mut self, table: &Table, after: Option<&Key>, limit: usize)

@@ -113,12 +113,18 @@ impl MemoryReplica {
     /// All rows of a table, by key.
     pub fn rows(&self, table: &str) -> Vec<(Key, Vec<Value>)> {
         let state = Arc::clone(&lock(&self.state));
-        state.rows.get(table).into_iter().flatten().map(|(key, row)| (key.clone(), row.clone())).collect()
+        state
+            .rows
+            .get(table)
+            .into_iter()
+            .flat_map(|rows| rows.iter())
+            .map(|(key, row)| (key.clone(), row.clone()))
+            .collect()
     }
 
     /// The feed as it stands.
     pub fn entries(&self) -> Vec<Entry> {
-        lock(&self.state).feed.values().cloned().collect()
+        lock(&self.state).feed.values().map(|entry| Entry::clone(entry)).collect()
     }
 
     /// A backup of everything.
@@ -185,18 +191,22 @@ impl Replica for MemoryReplica {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
-        let state = State::clone(&lock(&self.state));
+        let state = Arc::clone(&lock(&self.state));
         Ok(Box::new(MemoryTransaction { state, into: Some((Arc::clone(&self.state), writer)) }))
     }
 
     async fn look(&self) -> Result<Box<dyn Transaction>> {
-        let state = State::clone(&lock(&self.state));
+        let state = Arc::clone(&lock(&self.state));
         Ok(Box::new(MemoryTransaction { state, into: None }))
     }
 
     async fn sequence(&self) -> Result<Head> {
         let _writer = self.writer.lock().await;
-        let mut state = State::clone(&lock(&self.state));
+        let state = Arc::clone(&lock(&self.state));
+        if state.captured.is_empty() {
+            return Ok(state.head());
+        }
+        let mut state = State::clone(&state);
         state.sequence(|| self.clock.random());
         let head = state.head();
         *lock(&self.state) = Arc::new(state);

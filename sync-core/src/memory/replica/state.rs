@@ -1,6 +1,7 @@
 //! Rows, stamps, feed and books of a replica in memory, and the rules that every write keeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{Key, Origin, Value};
 use crate::two_way::{Book, Entry, Head, Hlc, RowWrite, Stamp, Table};
@@ -8,12 +9,12 @@ use crate::{Error, Result};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    pub(super) rows: BTreeMap<String, BTreeMap<Key, Vec<Value>>>,
-    pub(super) stamps: BTreeMap<(String, Key), Stamp>,
+    pub(super) rows: BTreeMap<String, Arc<BTreeMap<Key, Vec<Value>>>>,
+    pub(super) stamps: Arc<BTreeMap<(String, Key), Stamp>>,
     /// Committed, and not yet in the feed.
-    pub(super) captured: Vec<Entry>,
-    pub(super) feed: BTreeMap<u64, Entry>,
-    pub(super) books: BTreeMap<(Book, String), Vec<u8>>,
+    pub(super) captured: Vec<Arc<Entry>>,
+    pub(super) feed: BTreeMap<u64, Arc<Entry>>,
+    pub(super) books: BTreeMap<(Book, String), Arc<[u8]>>,
     pub(super) unique: Vec<(String, Vec<usize>)>,
     pub(super) parents: Vec<(String, usize, String)>,
     pub(super) epoch: u64,
@@ -39,17 +40,18 @@ impl State {
     }
 
     pub(super) fn sequence(&mut self, mut random: impl FnMut() -> u64) {
-        for mut entry in std::mem::take(&mut self.captured) {
+        for entry in std::mem::take(&mut self.captured) {
+            let mut entry = Arc::unwrap_or_clone(entry);
             self.seq += 1;
             (entry.seq, entry.nonce) = (self.seq, random());
             if entry.stamp.op == 0 {
                 entry.stamp.op = entry.seq;
-                let stamp = self.stamps.get_mut(&(entry.table.clone(), entry.key.clone()));
+                let stamp = Arc::make_mut(&mut self.stamps).get_mut(&(entry.table.clone(), entry.key.clone()));
                 if let Some(stamp) = stamp.filter(|stamp| stamp.rev == entry.stamp.rev) {
                     stamp.op = entry.seq;
                 }
             }
-            self.feed.insert(entry.seq, entry);
+            self.feed.insert(entry.seq, Arc::new(entry));
         }
     }
 
@@ -60,7 +62,7 @@ impl State {
             let place = (entry.table.clone(), entry.key.clone());
             let still_gone = self.row(&entry.table, &entry.key).is_none();
             if still_gone && self.stamps.get(&place).is_some_and(|stamp| stamp.rev == entry.stamp.rev) {
-                self.stamps.remove(&place);
+                Arc::make_mut(&mut self.stamps).remove(&place);
             }
         }
         self.trimmed = self.trimmed.max(up_to);
@@ -105,7 +107,7 @@ impl State {
         let place = (table.name().to_owned(), key.clone());
         let before = self.row(table.name(), key).cloned();
         if before == row {
-            let known = self.stamps.entry(place).or_insert(stamp.clone());
+            let known = Arc::make_mut(&mut self.stamps).entry(place).or_insert(stamp.clone());
             known.seen = known.seen.max(stamp.seen);
             if stamp.seen > 0 {
                 known.seen = stamp.seen;
@@ -116,13 +118,13 @@ impl State {
         self.keeps_rules(table, key, row.as_deref())?;
         self.rev += 1;
         stamp.rev = self.rev;
-        let rows = self.rows.entry(table.name().to_owned()).or_default();
+        let rows = Arc::make_mut(self.rows.entry(table.name().to_owned()).or_default());
         match &row {
             Some(row) => rows.insert(key.clone(), row.clone()),
             None => rows.remove(key),
         };
-        self.stamps.insert(place, stamp.clone());
-        self.captured.push(Entry {
+        Arc::make_mut(&mut self.stamps).insert(place, stamp.clone());
+        self.captured.push(Arc::new(Entry {
             seq: 0,
             nonce: 0,
             group: self.group,
@@ -132,7 +134,7 @@ impl State {
             upstream,
             before,
             after: row,
-        });
+        }));
         Ok(self.rev)
     }
 
@@ -164,13 +166,23 @@ impl State {
         Ok(())
     }
 
+    /// The row, behind all rows that hang on it.
+    pub(super) fn hanging(&self, table: &str, key: &Key, into: &mut Vec<(String, Key)>) {
+        for (child, column, _) in self.parents.iter().filter(|(_, _, parent)| parent == table) {
+            let rows = self.rows.get(child).into_iter().flat_map(|rows| rows.iter());
+            let hangs = rows.filter(|(_, row)| Key::new([row[*column].clone()]) == *key);
+            hangs.for_each(|(key, _)| self.hanging(child, key, into));
+        }
+        into.push((table.to_owned(), key.clone()));
+    }
+
     pub(super) fn clashing(&self, table: &Table, key: &Key, row: &[Value]) -> Vec<Key> {
         let mut clashing = Vec::new();
         for (_, columns) in self.unique.iter().filter(|(of, _)| of == table.name()) {
             let same = |other: &Vec<Value>| {
                 columns.iter().all(|&column| !row[column].is_null() && other[column] == row[column])
             };
-            let others = self.rows.get(table.name()).into_iter().flatten();
+            let others = self.rows.get(table.name()).into_iter().flat_map(|rows| rows.iter());
             clashing.extend(others.filter(|(other, row)| *other != key && same(row)).map(|(key, _)| key.clone()));
         }
         clashing

@@ -13,7 +13,8 @@ use crate::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct MemoryTransaction {
-    pub(super) state: State,
+    /// Shared with the replica until the first write.
+    pub(super) state: Arc<State>,
     /// Where it goes; `None` when it only reads.
     pub(super) into: Option<(Arc<Mutex<Arc<State>>>, OwnedMutexGuard<()>)>,
 }
@@ -29,12 +30,18 @@ impl Transaction for MemoryTransaction {
     }
 
     async fn write(&mut self, writes: &[RowWrite]) -> Result<Vec<u64>> {
-        let write = |(number, write)| self.state.write_staged(write).map_err(|error: Error| error.at_row(0, number));
+        let state = Arc::make_mut(&mut self.state);
+        let write = |(number, write)| state.write_staged(write).map_err(|error: Error| error.at_row(0, number));
         writes.iter().enumerate().map(write).collect()
     }
 
-    async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<Key>> {
-        Ok(write.row.as_ref().map(|row| self.state.clashing(&write.table, &write.key, row)).unwrap_or_default())
+    async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<(String, Key)>> {
+        let Some(row) = &write.row else { return Ok(Vec::new()) };
+        let mut clashing = Vec::new();
+        for key in self.state.clashing(&write.table, &write.key, row) {
+            self.state.hanging(write.table.name(), &key, &mut clashing);
+        }
+        Ok(clashing)
     }
 
     async fn scan(
@@ -43,7 +50,7 @@ impl Transaction for MemoryTransaction {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<(Key, Stamp, Vec<Value>)>> {
-        let rows = self.state.rows.get(table.name()).into_iter().flatten();
+        let rows = self.state.rows.get(table.name()).into_iter().flat_map(|rows| rows.iter());
         let later = rows.filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit);
         later
             .map(|(key, row)| {
@@ -60,15 +67,15 @@ impl Transaction for MemoryTransaction {
             if entries.len() >= limit && entries.last().is_some_and(|last| last.group != entry.group) {
                 break;
             }
-            entries.push(entry.clone());
+            entries.push(Entry::clone(entry));
         }
         Ok(entries)
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {
         let later = self.state.feed.range(above + 1..).map(|(_, entry)| entry).chain(&self.state.captured);
-        let ours = |entry: &&Entry| !entry.upstream && entry.table == table.name() && keys.contains(&entry.key);
-        Ok(later.filter(ours).cloned().collect())
+        let ours = |entry: &&Arc<Entry>| !entry.upstream && entry.table == table.name() && keys.contains(&entry.key);
+        Ok(later.filter(ours).map(|entry| Entry::clone(entry)).collect())
     }
 
     async fn head(&mut self) -> Result<Head> {
@@ -80,23 +87,25 @@ impl Transaction for MemoryTransaction {
     }
 
     async fn begin_epoch(&mut self, epoch: u64, rev: u64) -> Result<()> {
-        self.state.epoch = epoch;
-        self.state.rev = self.state.rev.max(rev);
+        let state = Arc::make_mut(&mut self.state);
+        state.epoch = epoch;
+        state.rev = state.rev.max(rev);
         Ok(())
     }
 
     async fn trim(&mut self, up_to: u64) -> Result<u64> {
-        Ok(self.state.trim(up_to))
+        Ok(Arc::make_mut(&mut self.state).trim(up_to))
     }
 
     async fn get(&mut self, book: Book, id: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.state.books.get(&(book, id.to_owned())).cloned())
+        Ok(self.state.books.get(&(book, id.to_owned())).map(|body| body.to_vec()))
     }
 
     async fn put(&mut self, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
+        let books = &mut Arc::make_mut(&mut self.state).books;
         match body {
-            Some(body) => self.state.books.insert((book, id.to_owned()), body),
-            None => self.state.books.remove(&(book, id.to_owned())),
+            Some(body) => books.insert((book, id.to_owned()), body.into()),
+            None => books.remove(&(book, id.to_owned())),
         };
         Ok(())
     }
@@ -104,13 +113,13 @@ impl Transaction for MemoryTransaction {
     async fn list(&mut self, book: Book, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
         let here = self.state.books.range((book, prefix.to_owned())..).take_while(|((other, _), _)| *other == book);
         let wanted = here.filter(|((_, id), _)| id.starts_with(prefix) && id.as_str() > after);
-        Ok(wanted.take(limit).map(|((_, id), body)| (id.clone(), body.clone())).collect())
+        Ok(wanted.take(limit).map(|((_, id), body)| (id.clone(), body.to_vec())).collect())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
         let Some((into, _writer)) = self.into.take() else { return Ok(()) };
-        self.state.end_group();
-        *lock(&into) = Arc::new(self.state);
+        Arc::make_mut(&mut self.state).end_group();
+        *lock(&into) = self.state;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::Branch;
 use crate::Result;
 use crate::model::{Key, Value};
 use crate::two_way::Flaw::NoOrigin;
-use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Table, Transaction};
+use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Stamp, Table, Transaction};
 
 /// A row as the master has it.
 #[derive(Debug, Clone)]
@@ -19,12 +19,14 @@ pub(super) struct Canonical {
     origin: String,
     op: u64,
     row: Option<Vec<Value>>,
+    /// Whether it answers an edit of ours.
+    answer: bool,
 }
 
 impl Canonical {
     pub(super) fn item(item: &Item) -> Self {
         let Item { table, key, rev, hlc, origin, op, row, .. } = item.clone();
-        Self { table, key, rev, hlc, origin, op, row }
+        Self { table, key, rev, hlc, origin, op, row, answer: false }
     }
 
     pub(super) fn answer(peer: &Peer, table: &str, key: &Key, result: &EditResult) -> Self {
@@ -36,12 +38,22 @@ impl Canonical {
             origin: peer.to_string(),
             op: result.op,
             row: result.row.clone(),
+            answer: true,
         }
     }
 
     /// A row that the master no longer has.
     pub(super) fn gone(table: &str, key: Key, hlc: Hlc) -> Self {
-        Self { table: table.to_owned(), key, rev: 0, hlc, origin: "upstream".to_owned(), op: 0, row: None }
+        Self {
+            table: table.to_owned(),
+            key,
+            rev: 0,
+            hlc,
+            origin: "upstream".to_owned(),
+            op: 0,
+            row: None,
+            answer: false,
+        }
     }
 }
 
@@ -78,13 +90,13 @@ pub(super) async fn absorb(
             origin: canonical.origin.into(),
             op: canonical.op,
             seen: canonical.rev,
-            upstream: !branch.planted.has(NoOrigin),
+            upstream: canonical.answer || !branch.planted.has(NoOrigin),
         };
         writes.push(((branch.replica.tables().place(table.name()), number), write));
     }
     writes.sort_by_key(|(place, _)| *place);
     let writes: Vec<RowWrite> = writes.into_iter().map(|(_, write)| write).collect();
-    write(tx, &writes).await?;
+    write(branch, tx, link, &writes).await?;
     Ok(writes.len() as u64)
 }
 
@@ -133,17 +145,32 @@ fn on_top(table: &Table, open: &[Entry], canonical: Option<Vec<Value>>) -> Resul
 
 /// Writes the rows: parents before children, and deletes the other way round.
 ///
-/// A row of ours that holds a unique value which one of them needs makes room. If that is an edit which is still open, the
-/// master will find the same clash, and its answer decides.
-async fn write(tx: &mut dyn Transaction, writes: &[RowWrite]) -> Result<()> {
+/// A row that holds a unique value which one of them needs makes room. If that is an edit of ours which is still open, the
+/// master will find the same clash, and its answer decides; any other row has given the value away meanwhile, or comes back.
+async fn write(branch: &Branch, tx: &mut dyn Transaction, link: &Link, writes: &[RowWrite]) -> Result<()> {
+    let mut aside = Vec::new();
     for write in writes.iter().filter(|write| write.row.is_some()) {
-        for key in tx.clashing(write).await? {
-            let held = tx.rows(&write.table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
-            let (hlc, seen) = held.stamp.map_or((Hlc::default(), 0), |stamp| (stamp.hlc, stamp.seen));
-            let aside = RowWrite { key, row: None, hlc, seen, ..write.clone() };
-            tx.write(&[aside]).await?;
+        for (table, key) in tx.clashing(write).await? {
+            let table = branch.replica.tables().require(&table)?;
+            let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
+            let Some(stamp) = held.stamp else { continue };
+            let open = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
+            let is_open = open.iter().any(|entry| link.is_open(entry.seq));
+            let Stamp { hlc, origin, op, seen, .. } = stamp;
+            let there =
+                RowWrite { table: Arc::clone(table), key, row: held.row, hlc, origin, op, seen, upstream: true };
+            tx.write(&[RowWrite { row: None, ..there.clone() }]).await?;
+            if !is_open {
+                aside.push(there);
+            }
         }
         tx.write(std::slice::from_ref(write)).await?;
+    }
+    for back in aside.iter().rev() {
+        let rewritten = writes.iter().any(|write| write.table.name() == back.table.name() && write.key == back.key);
+        if !rewritten {
+            tx.write(std::slice::from_ref(back)).await?;
+        }
     }
     let deletes: Vec<RowWrite> = writes.iter().rev().filter(|write| write.row.is_none()).cloned().collect();
     tx.write(&deletes).await.map(drop)

@@ -62,7 +62,7 @@ pub struct Branch {
 pub struct Synced {
     /// Edits that were sent and answered.
     pub sent: u64,
-    /// Of these, edits that met a row that had changed: merged, or overruled.
+    /// Of these, edits that met a row that had changed.
     pub met: u64,
     /// Of these, edits that wait in the master's inbox.
     pub waiting: u64,

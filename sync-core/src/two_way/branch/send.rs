@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::absorb::{Canonical, absorb};
 use super::{Branch, Synced, link};
-use crate::model::Key;
 use crate::two_way::{Became, Edit, Entry, Group, Link, Push, Transaction};
 use crate::{Error, ErrorKind, Result};
 
@@ -57,7 +56,6 @@ fn is_refusal(error: &Error) -> bool {
 async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> Result<(Vec<Group>, u64)> {
     let (mut groups, mut edits) = (Vec::<Group>::new(), 0);
     let (mut after, mut previous) = (link.answered, link.previous);
-    let mut latest: BTreeMap<(String, Key), u64> = BTreeMap::new();
     while edits < branch.push_edits {
         let entries = tx.feed(after, branch.push_edits).await?;
         let Some(last) = entries.last() else { break };
@@ -68,11 +66,7 @@ async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> 
             }
             let mut group = Group { previous, edits: Vec::new() };
             for entry in entries.iter().filter(|entry| !entry.upstream) {
-                let prior = match latest.insert((entry.table.clone(), entry.key.clone()), entry.seq) {
-                    Some(prior) => Some(prior),
-                    None => earlier(branch, tx, entry, link).await?,
-                };
-                group.edits.push(edit(entry, prior));
+                group.edits.push(edit(entry));
             }
             edits += group.edits.len();
             previous = group.edits.last().map_or(previous, |edit| edit.op);
@@ -82,20 +76,12 @@ async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> 
     Ok((groups, after))
 }
 
-/// The branch's last edit of the same row before this one, in this life.
-async fn earlier(branch: &Branch, tx: &mut dyn Transaction, entry: &Entry, link: &Link) -> Result<Option<u64>> {
-    let table = branch.replica.tables().require(&entry.table)?;
-    let own = tx.pending(table, std::slice::from_ref(&entry.key), link.born).await?;
-    Ok(own.iter().map(|other| other.seq).filter(|seq| *seq > 0 && *seq < entry.seq).max())
-}
-
-fn edit(entry: &Entry, prior: Option<u64>) -> Edit {
+fn edit(entry: &Entry) -> Edit {
     Edit {
         op: entry.seq,
         table: entry.table.clone(),
         key: entry.key.clone(),
         base: entry.stamp.seen,
-        prior,
         hlc: entry.stamp.hlc,
         before: entry.before.clone(),
         after: entry.after.clone(),
@@ -139,7 +125,7 @@ async fn take_answers(
                 link.waiting.push(edit.op);
                 continue;
             }
-            Became::Merged | Became::Overruled => synced.met += 1,
+            Became::Prevailed | Became::Merged | Became::Overruled => synced.met += 1,
             Became::Applied => {}
         }
         canonical.push(Canonical::answer(&push.peer, &edit.table, &edit.key, result));

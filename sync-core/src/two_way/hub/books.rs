@@ -59,7 +59,7 @@ pub(super) fn waiting_id(table: &str, key: &Key) -> String {
 
 /// Equal for equal writes alone. What a branch works out anew for each push is left out.
 pub(super) fn hash_of(group: &Group) -> Result<String> {
-    let written = |edit: &Edit| Edit { base: 0, prior: None, ..edit.clone() };
+    let written = |edit: &Edit| Edit { base: 0, ..edit.clone() };
     let body = serde_json::to_vec(&group.edits.iter().map(written).collect::<Vec<_>>())
         .map_err(|cause| Error::internal("a group cannot be hashed").caused_by(cause))?;
     Ok(blake3::hash(&body).to_hex().to_string())

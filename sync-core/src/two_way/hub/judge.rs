@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Hub;
-use super::books::{Answer, load, read, result_id, waiting_id};
+use super::books::{read, waiting_id};
 use super::inbox::Reason;
 use crate::Result;
 use crate::conflict::{Conflict, Resolution};
@@ -74,10 +74,10 @@ pub(super) async fn judge(
         let Some(standing) = rows.get_mut(&place) else { continue };
         let clamped = edit.hlc > latest;
         let hlc = if clamped { hub.present() } else { edit.hlc };
+        // The branch had this very row before its eyes: in this write of it, or in an equal one.
         let clean = hub.planted.has(NoBaseCheck)
-            || standing.write.is_some()
-            || standing.rev == edit.base
-            || standing.rev == prior_rev(tx, who, edit).await?;
+            || standing.rev == edit.base && standing.write.is_none()
+            || standing.row.is_some() && standing.row == edit.before;
         let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
         let outcome = if late { Outcome::Keep } else { outcome(table, edit, standing, hlc, clean)? };
         let (became, row) = match outcome {
@@ -154,14 +154,6 @@ async fn lock(hub: &Hub, tx: &mut dyn Transaction, group: &Group) -> Result<BTre
     Ok(rows)
 }
 
-/// The `rev` that the branch's own earlier write of this row has made, where that write was taken.
-async fn prior_rev(tx: &mut dyn Transaction, who: &Peer, edit: &Edit) -> Result<u64> {
-    let Some(prior) = edit.prior else { return Ok(edit.base) };
-    let answer: Option<Answer> = load(tx, Book::Results, &result_id(&who.to_string(), prior)).await?;
-    let taken = answer.filter(|answer| matches!(answer.result.became, Became::Applied | Became::Merged));
-    Ok(taken.map_or(edit.base, |answer| answer.result.rev.max(edit.base)))
-}
-
 enum Outcome {
     /// The row stays as it is, although the edit wanted otherwise.
     Keep,
@@ -213,11 +205,11 @@ fn meet(table: &Table, edit: &Edit, existing: &[Value], stored_at: Hlc, hlc: Hlc
     }
     Ok(match table.decides().resolve(&conflict) {
         Resolution::KeepExisting => Outcome::Keep,
-        Resolution::TakeIncoming if incoming.at(0).op() == Op::Delete => Outcome::Write(Became::Applied, None),
+        Resolution::TakeIncoming if incoming.at(0).op() == Op::Delete => Outcome::Write(Became::Prevailed, None),
         Resolution::TakeIncoming => {
             let whole = incoming.at(0).onto(Some(stored.row(0)));
             let row = whole[..existing.len()].to_vec();
-            let became = if Some(&row) == edit.after.as_ref() { Became::Applied } else { Became::Merged };
+            let became = if Some(&row) == edit.after.as_ref() { Became::Prevailed } else { Became::Merged };
             Outcome::Write(became, Some(row))
         }
         Resolution::Merge(row) if row.len() == table.timed().schema().width() => {
