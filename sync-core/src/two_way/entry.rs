@@ -54,6 +54,8 @@ pub struct Head {
     pub nonce: u64,
     /// The highest place that was cleaned up: readers below it have missed deletes.
     pub trimmed: u64,
+    /// The replica's count of writes.
+    pub rev: u64,
 }
 
 /// How far a peer has read. Opaque outside: only the replica that gave it can read it.

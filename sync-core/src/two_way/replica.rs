@@ -81,12 +81,16 @@ pub enum Book {
     Peers,
     /// What became of their writes.
     Results,
+    /// Fingerprints of writes whose answers are forgotten.
+    Taken,
     /// Writes that wait for a decision.
     Inbox,
     /// Rows that writes in the inbox wait for.
     Waiting,
     /// Where this replica stands with its upstream.
     Link,
+    /// Which writes were lost when the replica was restored from a backup.
+    Lost,
 }
 
 /// One transaction of a replica.
@@ -96,7 +100,8 @@ pub trait Transaction: Debug + Send {
     async fn rows(&mut self, table: &Table, keys: &[Key]) -> Result<Vec<Held>>;
 
     /// Writes rows under the stamps they name, in this order. A row that is there already is not written; its `seen` is set all
-    /// the same. Returns each row's `rev` afterwards.
+    /// the same. A delete of a row of which nothing is known is noted, with its stamp, like any other. Returns each row's `rev`
+    /// afterwards.
     ///
     /// # Errors
     /// `Data` at the row (`Error::row`) that breaks a rule of the database: a unique key, a parent that is missing.

@@ -194,7 +194,9 @@ async fn a_child_waits_for_its_parent_and_passes_by_itself() {
 
 #[tokio::test]
 async fn what_the_policy_leaves_to_a_person_waits_and_later_edits_wait_behind_it() {
-    let notes = || Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"));
+    let notes = || {
+        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
+    };
     let note = |text: &str| vec!["n".into(), text.into()];
     let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
     put(&master, "notes", note("first")).await;

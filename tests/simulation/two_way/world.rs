@@ -30,7 +30,7 @@ pub(super) struct Life {
 pub(super) fn live(seed: u64, flaw: Option<Flaw>) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, flaw, |name, clock, numbered| in_memory(name, clock, numbered));
+        let mut world = World::new(seed, flaw, in_memory);
         let broken = world.live().await.err();
         Life { broken, faults: world.faults.injected(), trace: world.trace, saw: world.saw }
     })
@@ -156,14 +156,15 @@ impl<S: Site> World<S> {
             let site = self.random.below(self.sites.len() as u64) as usize;
             match self.random.below(20) {
                 0..=4 => self.sell(site).await,
-                5..=7 => self.set(site).await,
+                5..=6 => self.set(site).await,
+                7 if self.random.chance(0.5) => self.set(site).await,
                 8 => self.write_note(site).await,
                 9 => self.delete_note(site).await,
                 10..=15 if site > 0 => self.sync(site).await?,
                 16 => self.clock.advance(Duration::from_secs(self.random.below(5000))),
                 17 => self.faults.bring_an_old_one(&self.hub).await,
+                7 | 19 if self.nature.restores => self.backup_or_restore(site).await,
                 18 if self.nature.cleans => self.clean(site).await?,
-                19 if self.nature.restores => self.backup_or_restore(site).await,
                 _ if self.nature.skewed => {
                     let minutes = self.random.below(48 * 60) as i64 - 24 * 60;
                     self.sites[site].skew(TimeDelta::minutes(minutes));
@@ -293,18 +294,15 @@ impl<S: Site> World<S> {
     }
 
     async fn backup_or_restore(&mut self, site: usize) {
-        match self.backups[site].take() {
-            Some((backup, ledger)) if self.random.chance(0.5) => {
-                self.sites[site].restore(&backup).await;
-                self.note(format!("site {site} is set back to its backup"));
-                self.ledger.set_back(site, &ledger);
-                self.whole[site] = false;
-            }
-            _ => {
-                self.backups[site] = Some((self.sites[site].backup().await, self.ledger.clone()));
-                self.note(format!("site {site} takes a backup"));
-            }
-        }
+        let kept = (0..self.sites.len()).find(|site| self.backups[*site].is_some());
+        let Some((site, (backup, ledger))) = kept.and_then(|site| Some((site, self.backups[site].take()?))) else {
+            self.backups[site] = Some((self.sites[site].backup().await, self.ledger.clone()));
+            return self.note(format!("site {site} takes a backup"));
+        };
+        self.sites[site].restore(&backup).await;
+        self.note(format!("site {site} is set back to its backup"));
+        self.ledger.set_back(site, &ledger);
+        self.whole[site] = false;
     }
 
     /// Nothing fails any more: after some rounds nobody has anything to say.

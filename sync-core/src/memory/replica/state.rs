@@ -36,7 +36,7 @@ impl State {
 
     pub(super) fn head(&self) -> Head {
         let nonce = self.feed.get(&self.seq).map_or(0, |entry| entry.nonce);
-        Head { epoch: self.epoch, seq: self.seq, nonce, trimmed: self.trimmed }
+        Head { epoch: self.epoch, seq: self.seq, nonce, trimmed: self.trimmed, rev: self.rev }
     }
 
     pub(super) fn sequence(&mut self, mut random: impl FnMut() -> u64) {
@@ -106,7 +106,8 @@ impl State {
     ) -> Result<u64> {
         let place = (table.name().to_owned(), key.clone());
         let before = self.row(table.name(), key).cloned();
-        if before == row {
+        let unknown = !self.stamps.contains_key(&place);
+        if before == row && (row.is_some() || !unknown || stamp.op == 0) {
             let known = Arc::make_mut(&mut self.stamps).entry(place).or_insert(stamp.clone());
             known.seen = known.seen.max(stamp.seen);
             if stamp.seen > 0 {

@@ -16,8 +16,11 @@ pub(super) struct MemoryTransaction {
     /// Shared with the replica until the first write.
     pub(super) state: Arc<State>,
     /// Where it goes; `None` when it only reads.
-    pub(super) into: Option<(Arc<Mutex<Arc<State>>>, OwnedMutexGuard<()>)>,
+    pub(super) into: Option<Target>,
 }
+
+/// The original, and the right to replace it.
+type Target = (Arc<Mutex<Arc<State>>>, OwnedMutexGuard<()>);
 
 #[async_trait]
 impl Transaction for MemoryTransaction {

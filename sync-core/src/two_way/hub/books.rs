@@ -12,6 +12,9 @@ use crate::{Error, Result};
 pub(super) struct PeerBook {
     /// Its last write that is durable here.
     pub(super) last_op: u64,
+    /// Its last write whose answer it holds.
+    #[serde(default)]
+    pub(super) answered: u64,
     /// The place in the feed up to which it has everything.
     pub(super) read: u64,
     /// When it was heard last, milliseconds since 1970.
@@ -26,6 +29,22 @@ pub(super) struct Answer {
     pub(super) result: EditResult,
     /// When it was given, milliseconds since 1970.
     pub(super) at: u64,
+}
+
+/// Writes that were lost when the master was restored from a backup: what is based on one of them is based on nothing.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Lost {
+    pub(super) above: u64,
+    pub(super) below: u64,
+}
+
+/// Under which they are kept.
+pub(super) const LOST: &str = "lost";
+
+/// Whether a write with this `rev` is none that this feed has seen.
+pub(super) async fn is_lost(tx: &mut dyn Transaction, rev: u64) -> Result<bool> {
+    let lost: Vec<Lost> = load(tx, Book::Lost, LOST).await?.unwrap_or_default();
+    Ok(rev > tx.head().await?.rev || lost.iter().any(|lost| rev > lost.above && rev < lost.below))
 }
 
 pub(super) async fn load<T: DeserializeOwned>(tx: &mut dyn Transaction, book: Book, id: &str) -> Result<Option<T>> {

@@ -1,5 +1,7 @@
 //! Forgets what nobody needs any more.
 
+use std::collections::BTreeMap;
+
 use super::Hub;
 use super::books::{Answer, PeerBook, read};
 use crate::Result;
@@ -29,13 +31,14 @@ pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
     let mut tx = hub.replica.begin().await?;
     let head = tx.head().await?;
     let mut cleaned = Cleaned { slowest: head.seq, ..Cleaned::default() };
-    let mut after = String::new();
+    let (mut after, mut answered) = (String::new(), BTreeMap::new());
     loop {
         let page = tx.list(Book::Peers, "", &after, AT_ONCE).await?;
         let Some((last, _)) = page.last() else { break };
         after.clone_from(last);
-        for (_, body) in &page {
+        for (id, body) in &page {
             let book: PeerBook = read(body)?;
+            answered.insert(id.clone(), book.answered);
             if book.heard < before(hub.settings.forget) {
                 // What it has written stays known: were it forgotten, a push that comes again would be applied again.
                 cleaned.peers += 1;
@@ -57,7 +60,11 @@ pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
         for (id, body) in &page {
             let answer: Answer = read(body)?;
             let waits = answer.result.became == crate::two_way::Became::Waits;
-            if answer.at < before(hub.settings.keep) && !waits {
+            let held =
+                id.rsplit_once('/').and_then(|(peer, _)| answered.get(peer)).is_some_and(|op| answer.result.op <= *op);
+            if answer.at < before(hub.settings.keep) && held && !waits {
+                // A branch that was restored from an old backup sends it again: it must be known, whenever that is.
+                tx.put(Book::Taken, id, Some(answer.hash.into_bytes())).await?;
                 tx.put(Book::Results, id, None).await?;
                 cleaned.answers += 1;
             }

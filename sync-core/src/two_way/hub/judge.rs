@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Hub;
-use super::books::{read, waiting_id};
+use super::books::{is_lost, read, waiting_id};
 use super::inbox::Reason;
 use crate::Result;
 use crate::conflict::{Conflict, Resolution};
@@ -79,6 +79,9 @@ pub(super) async fn judge(
             || standing.rev == edit.base && standing.write.is_none()
             || standing.row.is_some() && standing.row == edit.before;
         let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
+        let gone = standing.unknown && edit.before.is_some();
+        // A row that this master has lost with its disk begins anew with what the branch has of it.
+        let clean = clean || gone && edit.base > 0 && is_lost(tx, edit.base).await?;
         let outcome = if late { Outcome::Keep } else { outcome(table, edit, standing, hlc, clean)? };
         let (became, row) = match outcome {
             Outcome::Keep => (Became::Overruled, None),
@@ -167,6 +170,8 @@ enum Outcome {
 fn outcome(table: &Table, edit: &Edit, standing: &Standing, hlc: Hlc, clean: bool) -> Result<Outcome> {
     let Some(existing) = &standing.row else {
         return Ok(match (&edit.before, &edit.after) {
+            // A write that comes later, and was made before, must find that the row was deleted.
+            (_, None) if standing.unknown => Outcome::Write(Became::Applied, None),
             (_, None) => Outcome::Nothing,
             // A new row under a key that was deleted: only where it is later than the delete (P6).
             (None, Some(row)) if standing.unknown || clean || hlc > standing.hlc => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Hub;
-use super::books::{Answer, load, peer, result_id, save};
+use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
 use crate::two_way::{Access, Became, Book, Entry, Head, Item, Page, Position, Pull, Transaction, refuse};
 use crate::{Error, ErrorKind, Result};
@@ -81,6 +81,9 @@ async fn begin_epoch(hub: &Hub, known: &Head) -> Result<()> {
     let mut tx = hub.replica.begin().await?;
     if tx.head().await?.epoch == known.epoch {
         let rev = u64::try_from(hub.clock.now().timestamp_micros()).unwrap_or_default();
+        let mut lost: Vec<Lost> = load(&mut *tx, Book::Lost, LOST).await?.unwrap_or_default();
+        lost.push(Lost { above: tx.head().await?.rev, below: rev });
+        save(&mut *tx, Book::Lost, LOST, &lost).await?;
         tx.begin_epoch(hub.clock.random(), rev).await?;
         tx.commit().await?;
     }
@@ -141,7 +144,7 @@ async fn feed_page(
         entries.truncate(entries.len().div_ceil(2));
     }
     let last = entries.last().map_or(*from, |last| Head { seq: last.seq, nonce: last.nonce, ..*head });
-    let mut page = Page::empty(Position::Feed(Head { trimmed: 0, ..last }), hub.present());
+    let mut page = Page::empty(Position::Feed(Head { trimmed: 0, rev: 0, ..last }), hub.present());
     page.more = last.seq < head.seq && last.seq > from.seq;
     let own = pull.peer.to_string();
     let is_known = |entry: &Entry| {
@@ -181,10 +184,11 @@ async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
     let mut tx = hub.replica.begin().await?;
     let mut book = peer(&mut *tx, &pull.peer).await?;
     let alive = now.saturating_sub(book.heard) < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
-    if read <= book.read && alive {
+    if read <= book.read && pull.answered <= book.answered && alive {
         return Ok(());
     }
     (book.read, book.heard) = (book.read.max(read), now.max(book.heard));
+    book.answered = book.answered.max(pull.answered);
     save(&mut *tx, Book::Peers, &pull.peer.to_string(), &book).await?;
     tx.commit().await
 }

@@ -174,20 +174,26 @@ async fn replay(
     let hash = hash_of(group)?;
     let mut results = Vec::with_capacity(group.edits.len());
     for edit in &group.edits {
-        match load::<Answer>(tx, Book::Results, &result_id(&who.to_string(), edit.op)).await? {
+        let id = result_id(&who.to_string(), edit.op);
+        match load::<Answer>(tx, Book::Results, &id).await? {
             Some(answer) if answer.hash == hash => results.push(answer.result),
             Some(_) => return Err(forked()),
-            // It was answered so long ago that the answer is forgotten: the row as it is now is all there is to say.
-            None => {
-                let table = hub.replica.tables().require(&edit.table)?;
-                let held = tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default();
-                let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
-                let became = if held.row == edit.after { Became::Applied } else { Became::Merged };
-                results.push(EditResult { op: edit.op, became, rev, row: held.row, hlc, clamped: false });
+            None if tx.get(Book::Taken, &id).await?.is_some_and(|taken| taken == hash.as_bytes()) => {
+                results.push(as_it_is_now(hub, tx, edit).await?);
             }
+            None => return Err(forked()),
         }
     }
     Ok(results)
+}
+
+/// The answer is forgotten: the row as it is now is all there is to say.
+async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, edit: &Edit) -> Result<EditResult> {
+    let table = hub.replica.tables().require(&edit.table)?;
+    let held = tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default();
+    let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
+    let became = if held.row == edit.after { Became::Applied } else { Became::Merged };
+    Ok(EditResult { op: edit.op, became, rev, row: held.row, hlc, clamped: false })
 }
 
 impl Verdict {
