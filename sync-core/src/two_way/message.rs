@@ -109,8 +109,8 @@ pub struct Pull {
     pub from: Option<Position>,
     /// Its last write whose answer it holds: what it wrote up to there need not come back.
     pub answered: u64,
-    /// Writes that wait in the master's inbox, as far as it knows: it asks what became of them.
-    pub waiting: Vec<u64>,
+    /// Writes that wait in the master's inbox, as far as it knows, by life and number: it asks what became of them.
+    pub waiting: Vec<(u64, u64)>,
     /// How many rows it wants, about: a group is never cut.
     pub limit: usize,
 }

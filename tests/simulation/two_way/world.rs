@@ -332,6 +332,14 @@ impl<S: Site> World<S> {
         for number in 1..self.sites.len() {
             let synced = self.branches[number - 1].sync().await;
             self.note(format!("site {number} syncs in peace: {synced:?}"));
+            if std::env::var("SIM_MORE").is_ok() {
+                let link = self.branches[number - 1].link().await.unwrap();
+                self.note(format!(
+                    "  {link:?}\n  here {:?}\n  there {:?}",
+                    self.products(number).await,
+                    self.products(0).await
+                ));
+            }
             if let Ok(synced) = &synced {
                 self.see(number, synced);
             }

@@ -18,8 +18,8 @@ pub struct Link {
     pub previous: u64,
     /// The place in its own feed where this life began.
     pub born: u64,
-    /// Edits that wait in the master's inbox, in order.
-    pub waiting: Vec<u64>,
+    /// Edits that wait in the master's inbox, in order: the life in which they were sent, and the place in its own feed.
+    pub waiting: Vec<(u64, u64)>,
     /// The first edit of a group that the master refuses to take, and why.
     pub refused: Option<(u64, String)>,
 }
@@ -33,12 +33,12 @@ impl Link {
 
     /// Above which place a row may have edits that the master has not decided.
     pub(super) fn floor(&self) -> u64 {
-        self.waiting.first().map_or(self.answered, |first| self.answered.min(first.saturating_sub(1)))
+        self.waiting.first().map_or(self.answered, |(_, first)| self.answered.min(first.saturating_sub(1)))
     }
 
     /// Whether the edit at this place is undecided. What the feed does not hold yet has no place.
     pub(super) fn is_open(&self, seq: u64) -> bool {
-        seq == 0 || seq > self.answered || self.waiting.contains(&seq)
+        seq == 0 || seq > self.answered || self.waiting.iter().any(|(_, op)| *op == seq)
     }
 
     /// What the master has lost is pending again. Returns whether there was any.
@@ -48,7 +48,8 @@ impl Link {
         }
         self.previous = last_op;
         self.answered = last_op.max(self.born);
-        self.waiting.retain(|op| *op <= last_op);
+        let life = self.life;
+        self.waiting.retain(|(then, op)| *then != life || *op <= last_op);
         true
     }
 }

@@ -171,7 +171,7 @@ impl Branch {
         let mut tx = self.replica.begin().await?;
         let link = link::load(&mut *tx).await?;
         let trimmed = tx.head().await?.trimmed;
-        let most = link.waiting.first().map_or(link.answered, |first| link.answered.min(first - 1));
+        let most = link.waiting.first().map_or(link.answered, |(_, first)| link.answered.min(first - 1));
         let up_to = super::hub::old_enough(&mut *tx, trimmed, most, before).await?;
         if up_to <= trimmed {
             return Ok(0);

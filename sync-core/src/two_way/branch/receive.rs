@@ -65,10 +65,10 @@ async fn take(
     }
     let peer = link.peer(branch.replica.name());
     for result in page.decided.iter().filter(|result| result.became != Became::Waits) {
-        if !link.waiting.contains(&result.op) {
+        if !link.waiting.iter().any(|(_, op)| *op == result.op) {
             continue;
         }
-        link.waiting.retain(|op| *op != result.op);
+        link.waiting.retain(|(_, op)| *op != result.op);
         if let Some(entry) = tx.feed(result.op - 1, 1).await?.into_iter().find(|entry| entry.seq == result.op) {
             canonical.push(Canonical::answer(&peer, &entry.table, &entry.key, result));
         }

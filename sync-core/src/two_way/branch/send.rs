@@ -122,7 +122,7 @@ async fn take_answers(
         match result.became {
             Became::Waits => {
                 synced.waiting += 1;
-                link.waiting.push(edit.op);
+                link.waiting.push((push.peer.life, edit.op));
                 continue;
             }
             Became::Prevailed | Became::Merged | Became::Overruled => synced.met += 1,

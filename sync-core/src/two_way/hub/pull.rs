@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Hub;
 use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
-use crate::two_way::{Access, Became, Book, Entry, Head, Item, Page, Position, Pull, Transaction, refuse};
+use crate::two_way::{Access, Became, Book, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse};
 use crate::{Error, ErrorKind, Result};
 
 /// A branch that has read nothing new is noted as alive this often.
@@ -44,8 +44,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     };
     let book = peer(&mut *tx, &pull.peer).await?;
     page.last_op = book.last_op;
-    for op in &pull.waiting {
-        let answer: Option<Answer> = load(&mut *tx, Book::Results, &result_id(&pull.peer.to_string(), *op)).await?;
+    for &(life, op) in &pull.waiting {
+        let then = Peer { life, ..pull.peer.clone() };
+        let answer: Option<Answer> = load(&mut *tx, Book::Results, &result_id(&then.to_string(), op)).await?;
         page.decided.extend(answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits));
     }
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { then.seq };
@@ -150,7 +151,7 @@ async fn feed_page(
     let is_known = |entry: &Entry| {
         *entry.stamp.origin == *own
             && entry.stamp.op <= pull.answered
-            && !pull.waiting.contains(&entry.stamp.op)
+            && !pull.waiting.contains(&(pull.peer.life, entry.stamp.op))
             && !hub.planted.has(NoOrigin)
     };
     page.items = entries.iter().filter(|entry| !is_known(entry)).filter_map(|entry| item(hub, entry, access)).collect();

@@ -12,6 +12,9 @@ use crate::two_way::{
 };
 use crate::{ErrorKind, Result};
 
+const FORKED: &str =
+    "these numbers stand for other writes of this branch: it was restored from a backup, and begins another life";
+
 /// How often a group is tried again when other writers were in its way.
 const TRIES: u32 = 5;
 
@@ -102,6 +105,9 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
     if first <= book.last_op && !hub.planted.has(NoIdempotency) {
         return replay(hub, &mut *tx, who, group, &book, last).await;
     }
+    if group.previous < book.last_op && !hub.planted.has(NoIdempotency) {
+        return Err(refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never));
+    }
     if group.previous != book.last_op && !hub.planted.has(NoIdempotency) {
         return Err(refuse(ErrorKind::Conflict, "gap", "writes before this group have not come")
             .with_retry(crate::Retry::Never)
@@ -165,9 +171,7 @@ async fn replay(
     book: &PeerBook,
     last: u64,
 ) -> Result<Vec<EditResult>> {
-    let forked = || {
-        refuse(ErrorKind::Conflict, "forked", "these numbers stand for other writes of this branch: it was restored from a backup, and begins another life").with_retry(crate::Retry::Never)
-    };
+    let forked = || refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never);
     if last > book.last_op {
         return Err(forked());
     }
