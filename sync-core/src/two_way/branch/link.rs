@@ -41,11 +41,13 @@ impl Link {
         seq == 0 || seq > self.answered || self.waiting.iter().any(|(_, op)| *op == seq)
     }
 
-    /// What the master has lost is pending again. Returns whether there was any.
+    /// What the master has lost is pending again, and everything is loaded anew: what is known of its rows may be lost there,
+    /// too. Returns whether there was any.
     pub(super) fn rewind(&mut self, last_op: u64) -> bool {
         if last_op >= self.previous {
             return false;
         }
+        self.position = None;
         self.previous = last_op;
         self.answered = last_op.max(self.born);
         let life = self.life;

@@ -37,6 +37,8 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             // Before anything is taken for gone: what was lost is ours alone now.
             synced.resent += rewind(branch, page.last_op).await?;
             lost = true;
+            (position, named) = (None, Some(BTreeSet::new()));
+            continue;
         }
         synced.loaded |= page.load;
         take(branch, &page, named.as_mut(), synced).await?;
