@@ -1,7 +1,8 @@
 //! Many rows with one statement: as many as the server takes at once.
 
-use sqlx::mysql::{MySqlArguments, MySqlConnection};
-use sqlx::{AssertSqlSafe, Error as Failure};
+use futures::TryStreamExt;
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Either, Error as Failure};
 use sync_core::{Error, Result};
 
 use super::connection::Server;
@@ -84,6 +85,27 @@ pub(crate) async fn execute(
 pub(crate) async fn run(connection: &mut MySqlConnection, sql: String, what: &'static str) -> Result<()> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     done.map(drop).map_err(|cause| super::error::failed(what, cause))
+}
+
+/// Runs statements that bind nothing, in one packet, and gives the rows of each. What fails ends it: those before have run.
+pub(crate) async fn ask(
+    connection: &mut MySqlConnection,
+    statements: String,
+) -> std::result::Result<Vec<Vec<MySqlRow>>, Failure> {
+    let mut answers = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_many(connection);
+    let (mut all, mut rows) = (Vec::new(), Vec::new());
+    while let Some(answer) = answers.try_next().await? {
+        match answer {
+            Either::Right(row) => rows.push(row),
+            Either::Left(_) => all.push(std::mem::take(&mut rows)),
+        }
+    }
+    Ok(all)
+}
+
+/// A text as it stands in a statement that binds nothing, in our sessions, where a backslash means itself.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

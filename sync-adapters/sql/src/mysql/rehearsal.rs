@@ -8,7 +8,7 @@ use sync_core::sink::{Step, WriteReport};
 use sync_core::{Result, StreamSpec};
 
 use super::batch::run;
-use super::connection::Session;
+use super::pool::Session;
 use super::query::name;
 use super::schema::{Need, Target};
 use super::sink::take_steps;
@@ -48,7 +48,7 @@ pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step])
 async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Result<bool> {
     let target = Target { stream, server: sink.server };
     match target.needs(session).await? {
-        Need::Nothing => Ok(false),
+        Need::Nothing(_) => Ok(false),
         Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),
         Need::Alter(changes) => {
             let (what, table) = ("the table cannot be rehearsed", name(stream.name())?);
