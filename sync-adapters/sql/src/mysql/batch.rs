@@ -26,7 +26,9 @@ pub(crate) fn pieces(
     server: Server,
     size: impl Fn(usize) -> usize,
 ) -> std::result::Result<Vec<&[usize]>, usize> {
-    let most = (BINDS / values.max(1)).clamp(1, ROWS);
+    // The text of the statement is a packet of its own: a mark and a comma for each value.
+    let text = (server.packet / 2) / (values * 2 + 3);
+    let most = (BINDS / values.max(1)).min(text).clamp(1, ROWS);
     let bytes = (server.packet - server.packet / 8).min(BYTES);
     let mut pieces = Vec::new();
     let (mut from, mut sum) = (0, 0);
@@ -124,5 +126,7 @@ mod tests {
         assert_eq!(lengths(100, 10), Ok(vec![655, 655, 655, 535]));
         assert_eq!(lengths(3, 900 << 10), Ok(vec![1; 2500]));
         assert_eq!(lengths(3, 1 << 20), Err(0));
+        let small = pieces(&rows, 12, Server { packet: 16 << 10, ..SERVER }, |_| 10).map(|pieces| pieces[0].len());
+        assert_eq!(small, Ok(303), "the text of the statement has to fit as well");
     }
 }

@@ -83,8 +83,12 @@ pub(crate) async fn first(
             "the server (version {version}) has no collation {exact}, without which keys that differ only in trailing spaces would be one: it takes MariaDB 10.6 or MySQL 8.0.17, or newer"
         )));
     }
-    let packet = settings.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20);
-    Ok((options, connection, Server { exact, packet }))
+    Ok((options, connection, Server { exact, packet: packet(&settings) }))
+}
+
+/// The longest packet that a session takes, bytes.
+pub(crate) fn packet(settings: &HashMap<String, String>) -> usize {
+    settings.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20)
 }
 
 /// The error of a server that takes a call and does not answer it in time.

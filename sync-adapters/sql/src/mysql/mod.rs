@@ -42,6 +42,8 @@ pub struct MySql {
     name: Arc<str>,
     pool: Pool,
     server: Server,
+    /// Tables that were written at all.
+    written: Tables,
     /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
     known: Tables,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
@@ -66,11 +68,17 @@ impl MySql {
             name: name.into(),
             pool,
             server,
+            written: Tables::default(),
             known: Tables::default(),
             contended: Tables::default(),
             shapes: Shapes::default(),
             definitions: Definitions::default(),
         })
+    }
+
+    /// What the server is like, as the newest connection has found it.
+    fn server(&self) -> Server {
+        Server { packet: self.pool.packet(), ..self.server }
     }
 
     async fn session(&self) -> Result<Session> {
@@ -116,7 +124,7 @@ async fn open(url: &str, access: Access, most: usize) -> Result<(String, Pool, S
         .await
         .unwrap_or_else(|_| Err(connection::silent()))
         .map_err(|error| error.with("database", name.as_str()))?;
-    let pool = Pool::new(options, access, most, first);
+    let pool = Pool::new(options, access, most, first, server.packet);
     Ok((name, pool, server))
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,12 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use sync_core::Result;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::{Access, set_up};
+use super::connection::{Access, packet, set_up};
 use super::error::failed;
 use crate::address::PATIENCE;
 
 /// A connection that has been idle for so long is asked whether it lives before it is used.
-const WARM: Duration = Duration::from_secs(1);
+const WARM: Duration = Duration::from_millis(10);
 
 /// One that has been idle for so long is closed: it costs the server memory.
 const IDLE: Duration = Duration::from_secs(600);
@@ -44,6 +45,9 @@ struct Shared {
     free: Arc<Semaphore>,
     /// The one that was given back last is last.
     idle: Mutex<Vec<Kept>>,
+    /// The longest packet that the newest connection takes, bytes: a connection keeps what the server's setting was when it
+    /// began.
+    packet: AtomicUsize,
 }
 
 struct Kept {
@@ -54,10 +58,21 @@ struct Kept {
 
 impl Pool {
     /// So many connections at most, of which this is the first.
-    pub(crate) fn new(options: MySqlConnectOptions, access: Access, most: usize, first: MySqlConnection) -> Self {
+    pub(crate) fn new(
+        options: MySqlConnectOptions,
+        access: Access,
+        most: usize,
+        first: MySqlConnection,
+        packet: usize,
+    ) -> Self {
         let kept = Kept { connection: first, made: Instant::now(), since: Instant::now() };
         let (free, idle) = (Arc::new(Semaphore::new(most)), Mutex::new(vec![kept]));
-        Self { shared: Arc::new(Shared { options, access, free, idle }) }
+        Self { shared: Arc::new(Shared { options, access, free, idle, packet: AtomicUsize::new(packet) }) }
+    }
+
+    /// The longest packet that the server takes, bytes, as far as it was asked: at each new connection.
+    pub(crate) fn packet(&self) -> usize {
+        self.shared.packet.load(Ordering::Relaxed)
     }
 
     /// A connection that is set up, and that nothing is left in.
@@ -102,7 +117,8 @@ impl Shared {
         loop {
             match self.options.connect().await {
                 Ok(mut connection) => {
-                    set_up(&mut connection, self.access).await?;
+                    let settings = set_up(&mut connection, self.access).await?;
+                    self.packet.store(packet(&settings), Ordering::Relaxed);
                     return Ok(Kept { connection, made: Instant::now(), since: Instant::now() });
                 }
                 Err(sqlx::Error::Io(cause)) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {

@@ -33,7 +33,7 @@ pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step])
         made |= hide(sink, &mut session, stream).await?;
         hidden.push(stream.name());
     }
-    let (mut places, stages) = stage::make(&mut session, sink.server, steps, true).await?;
+    let (mut places, stages) = stage::make(&mut session, sink.server(), steps, true).await?;
     run(&mut session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
     let done = take_steps(sink, &mut session, steps, &mut places).await;
     run(&mut session, "ROLLBACK".to_owned(), "the rehearsal cannot be taken back").await?;
@@ -46,7 +46,7 @@ pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step])
 
 /// Puts a temporary table before one that is missing or would have to be changed.
 async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Result<bool> {
-    let target = Target { stream, server: sink.server };
+    let target = Target { stream, server: sink.server() };
     match target.needs(session).await? {
         Need::Nothing(_) => Ok(false),
         Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),

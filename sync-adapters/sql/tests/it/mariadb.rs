@@ -1,6 +1,7 @@
 //! MariaDB as a target, looked at through `mariadb`: exact values, exact counts, and no write where nothing changed.
 
 mod others;
+mod packets;
 mod staging;
 mod tables;
 
