@@ -9,6 +9,7 @@ mod begin;
 mod breaker;
 mod builder;
 mod claim;
+mod flags;
 mod guarantee;
 mod lateness;
 mod lease_keeper;
