@@ -12,3 +12,4 @@ mod odd_rows;
 mod readme;
 mod replays;
 mod stopping;
+mod unreachable;

@@ -9,6 +9,7 @@ mod conformance;
 mod copy;
 mod engine;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
+mod estimates;
 mod faults;
 mod followed;
 mod following;
