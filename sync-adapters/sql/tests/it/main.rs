@@ -10,6 +10,7 @@ mod copy;
 mod engine;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod estimates;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod faults;
 mod followed;
 mod following;
