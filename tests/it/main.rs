@@ -12,4 +12,3 @@ mod odd_rows;
 mod readme;
 mod replays;
 mod stopping;
-mod unreachable;

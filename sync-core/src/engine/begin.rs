@@ -1,18 +1,26 @@
-//! How a run of a scope begins: what to read and from where, and then the targets, once the source has answered.
+//! How a run of a scope begins: the target is made ready, and the request says what to read and from where.
 
 use super::claim::with_retries;
 use super::options::Mode;
 use super::pipeline::FirstLoad;
 use super::scope_run::{Home, ScopeRun};
-use crate::model::{Disposition, Lane, RowScope, Scope, StreamSpec};
+use crate::model::{Disposition, Lane, RowScope, Scope};
 use crate::source::{ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
 
 impl ScopeRun<'_> {
-    /// Gets the checkpoint ready, and says what to read.
+    /// Gets target and checkpoint ready, and says what to read.
     pub(super) async fn begin(&mut self) -> Result<ReadRequest> {
         self.check_targets().await?;
-        let empty = self.checkpoint.cursor.is_none() && (self.options.dry_run || self.are_empty().await?);
+        let mut empty = self.checkpoint.cursor.is_none();
+        if !self.options.dry_run {
+            for stream in self.feed.streams() {
+                let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
+                prepared.map_err(|error| error.with("stream", stream.name()))?;
+                empty = empty
+                    && with_retries(self.inner, || self.pipeline.sink.count(stream, &RowScope::All)).await? == Some(0);
+            }
+        }
         let afresh = match self.options.mode {
             // What an earlier listing named says nothing about rows that came since: it is never continued.
             Mode::Full | Mode::Reconcile => true,
@@ -48,43 +56,6 @@ impl ScopeRun<'_> {
                     && self.pipeline.difference().is_some()
             });
         Ok(request)
-    }
-
-    /// Makes the targets ready, once the source has answered: while it cannot be reached, nothing is made or altered.
-    pub(super) async fn prepare_targets(&mut self) -> Result<()> {
-        if !std::mem::replace(&mut self.prepared, true) && !self.options.dry_run {
-            for stream in self.feed.streams() {
-                self.prepare(stream).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
-        let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
-        prepared.map_err(|error| error.with("stream", stream.name()))
-    }
-
-    /// Whether no target holds a row, which one that is not there does not.
-    async fn are_empty(&self) -> Result<bool> {
-        for stream in self.feed.streams() {
-            if !with_retries(self.inner, || self.pipeline.sink.exists(stream)).await? {
-                continue;
-            }
-            let count = || self.pipeline.sink.count(stream, &RowScope::All);
-            let rows = match with_retries(self.inner, count).await {
-                // It is there, or so says a sink that cannot tell.
-                Err(error) if error.kind() == ErrorKind::Schema => {
-                    self.prepare(stream).await?;
-                    with_retries(self.inner, count).await?
-                }
-                rows => rows?,
-            };
-            if rows != Some(0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// A target that is gone, although rows were brought into it, must not be followed by an empty one: they would be

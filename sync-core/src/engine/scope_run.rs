@@ -77,8 +77,6 @@ pub(super) struct ScopeRun<'a> {
     /// Up to where the changes that came before this run were complete: those of the live lane, for a reconcile.
     pub(super) frontier_before: Option<Timestamp>,
     pub(super) may_sort: bool,
-    /// Whether the targets are ready.
-    pub(super) prepared: bool,
 }
 
 /// What one run of one scope counts.
@@ -136,7 +134,6 @@ impl<'a> ScopeRun<'a> {
             letters: None,
             frontier_before,
             may_sort: false,
-            prepared: false,
         }
     }
 
@@ -172,9 +169,6 @@ impl<'a> ScopeRun<'a> {
                     }
                 }
             };
-            if matches!(fetched, Fetched::Batch(..) | Fetched::Restart | Fetched::End) {
-                self.prepare_targets().await?;
-            }
             match fetched {
                 Fetched::Batch(batch, permit) => {
                     self.books.wire_bytes += batch.wire_bytes;
