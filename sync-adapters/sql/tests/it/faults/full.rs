@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
-use sync_test_servers::{Durability, MariaDbServer, PostgresServer};
+use sync_test_servers::{Durability, PostgresServer};
 
 /// A disk of 24 MiB, which takes the right to mount one.
 struct SmallDisk(PathBuf);
@@ -69,20 +69,4 @@ async fn a_full_disk_under_postgresql_stops_the_run_and_costs_no_row() {
     disk.fill(2 << 20);
     stops_and_goes_on(&World::on(Server::Postgres, database).await, &disk).await;
     drop(server);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_under_mariadb_stops_the_run_and_costs_no_row() {
-    let Some(disk) = SmallDisk::mounted("sync-full-mariadb") else { return };
-    let server = MariaDbServer::start(Durability::ProcessOnly).await.unwrap();
-    let database = server.database().await.unwrap();
-    let create = format!(
-        "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext) ENGINE=InnoDB DATA DIRECTORY='{}'",
-        disk.0.display()
-    );
-    database.client(&create).await.unwrap();
-    disk.fill(2 << 20);
-    let world = World::on(Server::MariaDb, database).await;
-    tokio::time::timeout(std::time::Duration::from_secs(60), stops_and_goes_on(&world, &disk)).await.unwrap();
-    drop((world, server));
 }

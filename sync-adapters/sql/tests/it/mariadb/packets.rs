@@ -22,7 +22,7 @@ async fn rows_are_cut_for_the_packet_that_a_new_connection_takes() {
     assert_eq!(updated, [Outcome::Updated; 1000]);
     let found = database.client("SELECT count(*), min(version), sum(length(note)) FROM orders").await.unwrap();
     assert_eq!(found, "1000\t2\t1000000");
-    let long = row(7, 3, &"y".repeat(70_000));
+    let long = row(2000, 3, &"y".repeat(70_000));
     let refused = apply(&sink, &[write(&stream, &[long])], Intent::Commit).await.unwrap_err();
     assert!(refused.to_string().contains("65536 bytes, the server's max_allowed_packet"), "{refused}");
 }
