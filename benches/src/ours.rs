@@ -38,11 +38,7 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
         };
         let source = Rest::at(url).stream(&records, listing).build()?;
         let (sink, store) = open(to).await?;
-        let mut pipeline = Pipeline::new("bench", source, sink);
-        if std::env::var_os("DIRECT").is_some() {
-            pipeline = pipeline.first_load(sync_core::engine::FirstLoad::Direct);
-        }
-        let engine = Engine::builder(store).owner("bench").pipeline(pipeline).build()?;
+        let engine = Engine::builder(store).owner("bench").pipeline(Pipeline::new("bench", source, sink)).build()?;
         let report = engine.run("bench").await?;
         let (fetched, requests) = (report.ledger().fetched, report.requests());
         report.completed()?;
