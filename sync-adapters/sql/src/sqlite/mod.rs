@@ -10,6 +10,7 @@ mod page;
 mod plan;
 mod position;
 mod publish;
+mod refusals;
 mod schema;
 mod scope;
 mod sink;
@@ -105,5 +106,14 @@ impl Sqlite {
     /// both naming the file and what to do.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteOptions::new(path).open().await
+    }
+
+    /// Closes the connection, for all clones, when what was asked before is done; what is asked afterwards is refused.
+    ///
+    /// Call it at the end of a program: only when every connection to a file is closed, SQLite brings what is in the
+    /// `-wal` beside it into the file and removes both files beside it. Nothing is lost without: the next one who opens the
+    /// file does it.
+    pub async fn close(&self) {
+        self.worker.close().await;
     }
 }

@@ -30,6 +30,10 @@ pub(crate) struct Server<DB: sqlx::Database>(pub(crate) sqlx::Pool<DB>);
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl<DB: sqlx::Database> Server<DB> {
+    pub(crate) async fn close(&self) {
+        self.0.close().await;
+    }
+
     pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, DB>, sqlx::Error> {
         self.0.begin().await
     }
