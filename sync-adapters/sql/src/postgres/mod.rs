@@ -3,11 +3,13 @@
 
 mod checkpoint;
 mod column;
+mod copy;
 mod error;
 mod publish;
 mod query;
 mod schema;
 mod scope;
+mod session;
 mod sink;
 mod source;
 mod stage;
@@ -16,11 +18,12 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Executor as _};
 use sync_core::Result;
 
 use error::failed;
+use session::Sessions;
 pub use source::PostgresSource;
 
 use crate::address::{Form, PATIENCE};
@@ -30,9 +33,7 @@ use crate::tables::{Shapes, Tables};
 #[derive(Clone)]
 pub struct Postgres {
     name: Arc<str>,
-    pool: PgPool,
-    /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
-    known: Tables,
+    sessions: Sessions,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
     contended: Tables,
     /// What the tables were like when they were prepared.
@@ -46,12 +47,10 @@ impl Postgres {
     /// `Config` when the address cannot be read or has an unknown parameter, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (options, name) = open(url, "").await?;
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let (options, name, first) = open(url, "").await?;
         Ok(Self {
             name: name.into(),
-            pool,
-            known: Tables::default(),
+            sessions: Sessions::new(options, first),
             contended: Tables::default(),
             shapes: Shapes::default(),
         })
@@ -85,9 +84,9 @@ const FORM: Form = Form {
     ],
 };
 
-/// How to connect to this address, and what the database is called in reports: without user and password. The server has
-/// let a first session in, and taken its settings.
-async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String)> {
+/// How to connect to this address, what the database is called in reports (without user and password), and the first
+/// session, which the server has let in and which has taken the settings.
+async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String, PgConnection)> {
     let options: PgConnectOptions = url.parse().map_err(|_| FORM.unread())?;
     FORM.check(url)?;
     let database = options.get_database().unwrap_or_else(|| options.get_username());
@@ -97,20 +96,19 @@ async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, St
     };
     let options = options.application_name("sync");
     // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    let first = tokio::time::timeout(PATIENCE, first(&options, settings));
-    first
+    let first = tokio::time::timeout(PATIENCE, first(&options, settings))
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
         .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
-    Ok((options, name))
+    Ok((options, name, first))
 }
 
-async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<()> {
+async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<PgConnection> {
     let mut connection: PgConnection = options.connect().await?;
     if !settings.is_empty() {
         connection.execute(settings).await?;
     }
-    connection.close().await
+    Ok(connection)
 }
 
 impl fmt::Debug for Postgres {

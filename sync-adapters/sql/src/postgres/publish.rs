@@ -26,6 +26,7 @@ pub(crate) async fn publish(
     step: usize,
     publish: &Publish,
     look: Look,
+    copies: bool,
 ) -> Result<StepReport> {
     let stream = &publish.stream;
     if !stage::exists(connection, &publish.stage, stream).await? {
@@ -33,7 +34,7 @@ pub(crate) async fn publish(
     }
     let plan = Plan::of(stream)?;
     let staged = Staged { publish, stage: stage::table(&publish.stage, stream)?, target: plan.table.clone() };
-    let publishing = Publishing { publish, plan: &plan, staged: &staged, look };
+    let publishing = Publishing { publish, plan: &plan, staged: &staged, look, copies };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -52,6 +53,7 @@ struct Publishing<'p> {
     plan: &'p Plan<'p>,
     staged: &'p Staged<'p>,
     look: Look,
+    copies: bool,
 }
 
 impl Publishing<'_> {
@@ -202,7 +204,7 @@ impl Publishing<'_> {
         let writing = Writing {
             plan: self.plan,
             incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
-            insert_first: false,
+            copies: self.copies,
             look: self.look,
         };
         Ok(writing.write(connection).await?.into_iter().collect())

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor, MySqlConnection, MySqlPool};
+use sqlx::{Executor, MySqlConnection, MySqlPool};
 use sync_core::ErrorKind;
 
-use super::{CONNECTIONS, PATIENCE, in_time};
+use super::Server;
 use crate::error::Meaning;
 
 /// What every session is set to. Rows are locked, not the gaps between them. A lock is waited for ten seconds. A process
@@ -24,14 +24,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Locks are known to a whole server, so this one has the name of the database in it, made short.
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) AS SIGNED)";
 
-pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx::Error> {
-    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    in_time(Box::pin(async { options.connect().await?.close().await })).await?;
-    Ok(MySqlPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .idle_timeout(IDLE)
-        .after_connect(|connection, _| {
+pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Server<sqlx::MySql>, sqlx::Error> {
+    Server::open(options, || {
+        MySqlPoolOptions::new().idle_timeout(IDLE).after_connect(|connection, _| {
             Box::pin(async move {
                 for setting in SESSION {
                     connection.execute(setting).await?;
@@ -39,7 +34,8 @@ pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx
                 Ok(())
             })
         })
-        .connect_lazy_with(options))
+    })
+    .await
 }
 
 /// Waits until no other process changes the tables; the lock ends with the connection.
