@@ -11,7 +11,11 @@ use super::column::{EPOCH_DAYS, text_of, unfit};
 use super::error::failed;
 use super::query::Plan;
 
-/// From so many rows on, `COPY` costs less than arrays do. Below, both take about as long, and arrays need no savepoint.
+/// Less than so many bytes travel as arrays. A small `COPY` costs the server as much as they do, and then waits: what ends
+/// it goes out behind unacknowledged data, which the driver's sockets hold back, and the server's acknowledge 40 ms later.
+const LEAST: usize = 1 << 18;
+
+/// Fewer rows than this are not even tried: only long ones would make a large body.
 pub(crate) const MANY: usize = 200;
 
 /// What is handed to the connection at a time, bytes: the server reads it while the next is on its way.
@@ -130,10 +134,10 @@ impl Body {
         }
     }
 
-    /// The body with its end.
-    pub(crate) fn ended(mut self) -> Vec<u8> {
+    /// The body with its end, unless it is so small that arrays are faster.
+    pub(crate) fn large(mut self) -> Option<Vec<u8>> {
         self.0.extend_from_slice(&(-1_i16).to_be_bytes());
-        self.0
+        (self.0.len() >= LEAST).then_some(self.0)
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

@@ -17,6 +17,7 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -104,7 +105,16 @@ async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, St
 }
 
 async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<PgConnection> {
-    let mut connection: PgConnection = options.connect().await?;
+    let until = Instant::now() + PATIENCE / 2;
+    let mut connection = loop {
+        match options.connect().await {
+            // A place may become free, as it does for those whom the pool lets wait.
+            Err(sqlx::Error::Database(full)) if full.code().as_deref() == Some("53300") && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answered => break answered?,
+        }
+    };
     if !settings.is_empty() {
         connection.execute(settings).await?;
     }

@@ -8,11 +8,12 @@ use sync_core::sink::Stage;
 use sync_core::state::StageName;
 use sync_core::{Error, Result};
 
-use super::column::declared_type;
+use super::column::{Column, declared_type};
 use super::copy::{self, Body, copy};
 use super::error::failed;
-use super::query::Plan;
+use super::query::{Plan, arrays};
 use super::schema;
+use super::write::execute;
 use crate::ident::quoted;
 use crate::staged::{column, columns, named, plain_column, plain_table};
 
@@ -88,19 +89,44 @@ pub(crate) async fn append(connection: &mut PgConnection, step: usize, stage: &S
             return Err(Error::data(empty).with("stream", stream.name()).at_row(step, row));
         }
     }
+    let what = "the rows cannot be staged";
+    let all_columns = columns(stream.schema().fields().iter().map(Field::name))?;
+    let place = table(&stage.stage, stream)?;
+    if let Some(body) = body(&plan, stage, step)? {
+        copy(connection, &copy::into(&place, &format!("op, fields, {all_columns}")), &body, what).await?;
+        return Ok(vec![Outcome::Staged; stage.changes.len()]);
+    }
+    let all = plan.all();
+    let rows: Vec<usize> = (0..stage.changes.len()).collect();
+    let mut sent = arrays(&plan, &stage.changes, &rows, &all, step)?;
+    sent.push(Column::Int(stage.changes.iter().map(|change| Some(i64::from(change.op() == Op::Delete))).collect()));
+    let fields = stage.changes.iter().map(|change| change.fields().map(|fields| named(stream, fields)));
+    sent.push(Column::Text(fields.collect()));
+    let values: Vec<String> = all.iter().map(|&column| plan.sent(&all, column)).collect();
+    let sql = format!(
+        "INSERT INTO {place} ({all_columns}, op, fields) SELECT {}, u.c{}::smallint, u.c{} FROM {} ORDER BY u.ord",
+        values.join(", "),
+        all.len(),
+        all.len() + 1,
+        plan.unnest(&all, 1, &["bigint", "text"]),
+    );
+    execute(connection, sql, sent, what).await?;
+    Ok(vec![Outcome::Staged; stage.changes.len()])
+}
+
+/// Many rows as they are copied into the stage.
+fn body(plan: &Plan<'_>, stage: &Stage, step: usize) -> Result<Option<Vec<u8>>> {
+    if stage.changes.len() < copy::MANY {
+        return Ok(None);
+    }
     let mut body = Body::new(stage.changes.len());
     for (row, change) in stage.changes.iter().enumerate() {
-        body.begin(stream.schema().width() + 2);
+        body.begin(plan.stream.schema().width() + 2);
         body.small(i16::from(change.op() == Op::Delete));
-        body.text(change.fields().map(|fields| named(stream, fields)).as_deref());
-        body.row(&plan, &stage.changes, row, step)?;
+        body.text(change.fields().map(|fields| named(plan.stream, fields)).as_deref());
+        body.row(plan, &stage.changes, row, step)?;
     }
-    if !stage.changes.is_empty() {
-        let columns = format!("op, fields, {}", columns(stream.schema().fields().iter().map(Field::name))?);
-        let statement = copy::into(&table(&stage.stage, stream)?, &columns);
-        copy(connection, &statement, &body.ended(), "the rows cannot be staged").await?;
-    }
-    Ok(vec![Outcome::Staged; stage.changes.len()])
+    Ok(body.large())
 }
 
 /// Forgets a stage, and says how many rows it held.

@@ -130,10 +130,15 @@ impl Writing<'_> {
     /// Copies many rows whose keys are not there. Where that is not possible, nothing is done: the statement that comes
     /// instead says why, or knows how.
     async fn copy(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<bool> {
-        if !self.copies || rows.len() < copy::MANY || !copy::takes(connection, self.plan).await? {
+        if !self.copies || rows.len() < copy::MANY {
             return Ok(false);
         }
-        let body = copy::Body::of(self.plan, self.incoming.changes, rows, self.incoming.step)?.ended();
+        let Some(body) = copy::Body::of(self.plan, self.incoming.changes, rows, self.incoming.step)?.large() else {
+            return Ok(false);
+        };
+        if !copy::takes(connection, self.plan).await? {
+            return Ok(false);
+        }
         schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
         let statement = copy::into(&self.plan.table, &self.plan.columns);
         let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {

@@ -15,9 +15,9 @@ const PROMPT: Duration = Duration::from_millis(100);
 /// The most connections besides the first. A store makes short calls: a few carry many pipelines.
 const MORE: u32 = 4;
 
-/// How long a call waits for the first connection before it takes another: less than it takes to open one. The pool takes
+/// How long a call waits for the first connection before it takes another: about as long as it takes to open one. The pool takes
 /// a connection back by a task of its own, so that it is seldom there at once.
-const GRACE: Duration = Duration::from_millis(3);
+const GRACE: Duration = Duration::from_millis(10);
 
 /// Where connections come from: any will do, to read and to write.
 pub(crate) struct Server<DB: Database> {
