@@ -127,6 +127,7 @@ struct Inner {
     fenced_by: Option<FencingToken>,
     row: Option<RowAt>,
     staged: Option<Vec<Value>>,
+    others: Vec<Error>,
     cause: Option<Cause>,
 }
 
@@ -152,6 +153,7 @@ impl Error {
                 fenced_by: None,
                 row: None,
                 staged: None,
+                others: Vec::new(),
                 cause: None,
             }),
         }
@@ -228,6 +230,7 @@ impl Error {
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         let (key, value) = (key, value.to_string());
+        self.inner.others = self.inner.others.into_iter().map(|other| other.with(key, &value)).collect();
         if !self.inner.context.iter().any(|known| (known.0, known.1.as_str()) == (key, value.as_str())) {
             self.inner.context.push((key, value));
         }
@@ -246,6 +249,15 @@ impl Error {
     pub fn with_staged_row(mut self, step: usize, values: Vec<Value>) -> Self {
         self.inner.row = Some(RowAt { step, row: 0 });
         self.inner.staged = Some(values);
+        self
+    }
+
+    /// Names further changes of the same unit that are at fault, each by an error of its own, so that the engine need not
+    /// try the unit once for each of them. The positions are those of the unit as it was given, in its order; each row is
+    /// at fault with those before it left out.
+    #[must_use]
+    pub fn with_others(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        self.inner.others.extend(others);
         self
     }
 
@@ -279,6 +291,18 @@ impl Error {
     /// The values of the one staged row that is at fault, where a publish could tell.
     pub fn staged_row(&self) -> Option<&[Value]> {
         self.inner.staged.as_deref()
+    }
+
+    /// The errors of further changes of the unit that are at fault as well.
+    pub fn others(&self) -> &[Self] {
+        &self.inner.others
+    }
+
+    /// Gives the changes that are at fault the places that `place` names for them.
+    pub(crate) fn placed(mut self, place: &impl Fn(RowAt) -> RowAt) -> Self {
+        self.inner.row = self.inner.row.map(place);
+        self.inner.others = self.inner.others.into_iter().map(|other| other.placed(place)).collect();
+        self
     }
 
     /// The token that fenced us, where the other side could tell.

@@ -74,6 +74,18 @@ pub enum Event {
         #[serde(rename = "wait_seconds", serialize_with = "seconds")]
         wait: Duration,
     },
+    /// Rows of a unit are not accepted, and are being told from the others. It is told once more whenever some are found,
+    /// since that may take as long as writing the unit again.
+    Isolating {
+        /// The run.
+        run: RunId,
+        /// The scope.
+        scope: Scope,
+        /// Rows of the unit that are still in it.
+        rows: u64,
+        /// Rows found so far.
+        found: u64,
+    },
     /// Rows went to the dead letters.
     DeadLettered {
         /// The run.

@@ -42,6 +42,7 @@
 //! nothing. The checkpoint carries a fencing token and a sequence, so that a holder that lost its lease writes nothing,
 //! and a lost reply can be asked after.
 
+pub mod address;
 pub mod clock;
 pub mod conflict;
 pub mod detect;

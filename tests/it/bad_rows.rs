@@ -1,5 +1,8 @@
 //! Rows that cannot be read or written cost themselves and nobody else, and too many of them stop the run.
 
+use sync_core::event::{Event, Listener};
+use sync_testkit::fault::{Call, FaultPlan, Faulty};
+
 use super::bench::*;
 
 /// P15. With a policy the sink cannot evaluate, the sink counts rows of the *resolved* step, which lacks the rows that need
@@ -143,4 +146,71 @@ async fn two_rows_that_exchange_a_unique_value_are_nowhere_lost() {
     let letters = world.letters(world.pipeline(script)).await.len() as u64;
     assert_eq!(world.ids(), [1, 2], "never delete the other row");
     assert_eq!(letters + count(&report, Outcome::Updated), 2, "{report}");
+}
+
+/// 40 of 4,000 rows in one unit, so far apart that the breaker stays shut; and how often the sink was called for a unit.
+async fn forty_of_four_thousand(target: &str, first_load: FirstLoad) -> (World, Report, u64) {
+    let world = World::prepared(target).await;
+    let source = MemorySource::of([StreamSpec::clone(&versioned())]).page(4000).first_load(first_load);
+    for id in 1..=4000 {
+        source.upsert("orders", row(id, 1, if id % 100 == 50 { "bad" } else { "fine" }));
+    }
+    let plan = FaultPlan::new(1);
+    let pipeline = Pipeline::new("shop", source, Faulty::new(world.sink.clone(), &plan));
+    let told = Isolated::default();
+    let engine = Engine::builder(world.store.clone()).listener(told.clone()).pipeline(pipeline).build().unwrap();
+    let report = engine.run("shop").await.unwrap();
+    assert!(!told.0.lock().unwrap().is_empty(), "nobody is told why it takes so long");
+    (world, report, plan.calls(Call::Apply))
+}
+
+#[derive(Debug, Clone, Default)]
+struct Isolated(Arc<Mutex<Vec<u64>>>);
+
+impl Listener for Isolated {
+    fn on(&self, event: &Event) {
+        if let Event::Isolating { found, .. } = event {
+            self.0.lock().unwrap().push(*found);
+        }
+    }
+}
+
+const NO_BAD_VERSIONS: &str =
+    "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT CHECK (note <> 'bad'));";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_refused_rows_of_a_unit_cost_the_sink_no_more_calls_than_one() {
+    let (world, report, calls) = forty_of_four_thousand(NO_BAD_VERSIONS, FirstLoad::ByKey).await;
+    assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 40), "{report}");
+    assert_eq!(world.ids().len(), 3960);
+    // The unit, a rehearsal of what is left, and the unit again; and the end of the first load.
+    assert!(calls <= 4, "{calls} calls of the sink for one unit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_staged_rows_that_a_publish_refuses_cost_it_no_more_calls_than_one() {
+    let (world, report, calls) = forty_of_four_thousand(NO_BAD_VERSIONS, FirstLoad::Scattered).await;
+    assert_eq!((report.status, count(&report, Outcome::Rejected)), (RunStatus::Completed, 40), "{report}");
+    assert_eq!(world.ids().len(), 3960);
+    assert!(calls <= 4, "{calls} calls of the sink for one stage");
+}
+
+/// `RAISE(FAIL)` keeps what the trigger did before it, which no row that is written afterwards may meet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_leaves_behind_a_refused_row_costs_no_other_row() {
+    let target = format!(
+        "{} CREATE TABLE seen (n INTEGER UNIQUE);
+         CREATE TRIGGER watch BEFORE INSERT ON orders BEGIN
+             INSERT INTO seen VALUES (NEW.id / 2);
+             SELECT RAISE(FAIL, 'odd') WHERE NEW.id % 2 = 0 AND NEW.id % 100 = 50;
+             DELETE FROM seen;
+         END;",
+        NO_BAD_VERSIONS.replace("<> 'bad'", "<> 'none'")
+    );
+    for first_load in [FirstLoad::ByKey, FirstLoad::Scattered] {
+        let (world, report, calls) = forty_of_four_thousand(&target, first_load).await;
+        assert_eq!(count(&report, Outcome::Rejected), 40, "{first_load:?}: {report}");
+        assert_eq!(world.ids().len(), 3960, "{first_load:?}");
+        assert!(calls <= 6, "{first_load:?}: {calls} calls");
+    }
 }

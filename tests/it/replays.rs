@@ -102,3 +102,32 @@ async fn a_replay_with_a_limit_tries_no_more_letters_than_that() {
         .unwrap();
     assert_eq!(ledger.fetched, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_letter_is_gone_the_others_wait_and_its_row_may_be_refused_anew() {
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    for position in 1..=2 {
+        let rows = [row(1, 1, "bad"), row(2, 1, "bad"), row(3, 1, "fine")];
+        script.then(vec![page(&stream, &rows, at(position))]);
+    }
+    let file = world.folder.path().join("state.db");
+    let store = sync_store_sql::SqlStore::open_sqlite(file).await.unwrap();
+    let other = Pipeline::new("other", Script::of(&stream), world.sink.clone());
+    let engine = Engine::builder(store).pipeline(world.pipeline(script)).pipeline(other).build().unwrap();
+    let waiting = async || engine.dead_letters(&LetterQuery::default()).await.unwrap();
+    engine.run("shop").await.unwrap().completed().unwrap();
+    let first = waiting().await.remove(0);
+    assert_eq!(
+        engine.discard("other", std::slice::from_ref(&first.id)).await.unwrap(),
+        0,
+        "it belongs to another pipeline"
+    );
+    assert_eq!(engine.discard("shop", &[first.id.clone(), first.id.clone()]).await.unwrap(), 1);
+    let keys: Vec<_> = waiting().await.into_iter().map(|letter| letter.key.unwrap().to_string()).collect();
+    assert_eq!(keys, ["2"]);
+    assert_eq!(engine.discard("shop", std::slice::from_ref(&first.id)).await.unwrap(), 0, "it is gone already");
+    assert_eq!(engine.replay("shop", LetterQuery::default()).await.unwrap().fetched, 1);
+    engine.run("shop").await.unwrap().completed().unwrap();
+    assert_eq!(waiting().await.len(), 2, "its row came again and was refused again");
+}

@@ -94,6 +94,13 @@ impl Listener for Progress {
     fn on(&self, event: &Event) {
         match event {
             Event::ScopeStarted { scope, .. } => self.bar.set_message(scope.feed.clone()),
+            Event::Isolating { scope, rows, found, .. } => self.bar.set_message(format!(
+                "{}: telling refused rows from {} others, {} found",
+                scope.feed,
+                HumanCount(*rows),
+                HumanCount(*found)
+            )),
+            Event::Applied { scope, .. } => self.bar.set_message(scope.feed.clone()),
             Event::Fetched { rows, .. } => self.bar.inc(*rows),
             Event::Retrying { error, wait, .. } => {
                 self.bar.println(format!("trying again in {:.1} s: {error}", wait.as_secs_f64()))

@@ -95,6 +95,8 @@ mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod refused;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod scope;
 #[cfg(feature = "sqlite")]
 mod sqlite;

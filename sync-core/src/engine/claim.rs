@@ -12,7 +12,7 @@ use crate::state::{Checkpoint, FencingToken, Lease};
 /// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
 /// would take the newcomers for deleted.
 pub(super) fn lease_name(scope: &Scope) -> String {
-    Scope { lane: Lane::Live, ..scope.clone() }.to_string()
+    Scope { lane: Lane::Live, ..scope.clone() }.id()
 }
 
 /// Takes the lease, and claims the scope where its checkpoint is kept.

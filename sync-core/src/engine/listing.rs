@@ -144,7 +144,7 @@ impl ScopeRun<'_> {
 
     /// From now on rows are staged.
     pub(super) fn open_stage(&mut self, rows: RowScope, first_load: bool, keys_only: bool) {
-        let scope = blake3::hash(self.scope.to_string().as_bytes());
+        let scope = blake3::hash(self.scope.id().as_bytes());
         let stage = StageName::new(format!("{}_{}", &scope.to_hex()[..8], self.run));
         self.spared = Spared::default();
         self.checkpoint.stage =

@@ -9,6 +9,8 @@ mod begin;
 mod breaker;
 mod builder;
 mod claim;
+mod discard;
+mod flags;
 mod guarantee;
 mod lateness;
 mod lease_keeper;
@@ -34,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Clock;
 use crate::event::{Event, Listener};
-use crate::state::{DeadLetter, LetterQuery, RunQuery, RunRecord, StateStore};
+use crate::state::{DeadLetter, LetterId, LetterQuery, RunQuery, RunRecord, StateStore};
 use crate::{Error, Result};
 
 pub use breaker::Breaker;
@@ -123,6 +125,18 @@ impl Engine {
     pub async fn replay(&self, pipeline: &str, query: LetterQuery) -> Result<crate::Ledger> {
         let pipeline = self.inner.pipeline(pipeline)?;
         Box::pin(replay::replay(&self.inner, &pipeline, query)).await
+    }
+
+    /// Drops dead letters: nobody wants their rows any more. Says how many of them waited; one that was dealt with before, or
+    /// that belongs to another pipeline, is left alone. The source is not touched: a row that comes again and is refused
+    /// again is a new letter.
+    ///
+    /// # Errors
+    /// `Config` when there is no such pipeline, `Fenced` while another process drops letters of it; otherwise what keeps the
+    /// store from being read or written.
+    pub async fn discard(&self, pipeline: &str, letters: &[LetterId]) -> Result<u64> {
+        let pipeline = self.inner.pipeline(pipeline)?;
+        discard::discard(&self.inner, &pipeline, letters).await
     }
 
     /// Dead letters, oldest first, a page at a time.

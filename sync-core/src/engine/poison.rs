@@ -1,10 +1,14 @@
 //! Finds the rows a sink does not accept, so that the others are written and these go to the dead letters (P15).
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::breaker::Strain;
 use super::claim::with_retries;
+use super::flags::Flags;
 use super::scope_run::ScopeRun;
+use crate::event::Event;
 use crate::model::{Change, Changes, Key, Op, Outcome, Reject, Rows, Scope, StreamSpec, Tally, Value};
 use crate::sink::{Intent, Step, WriteUnit};
 use crate::state::{DeadLetter, LetterBody, LetterId, LetterKind};
@@ -17,23 +21,37 @@ impl ScopeRun<'_> {
         let rehearses = self.pipeline.sink.capabilities().rehearsal;
         let mut letters = Vec::new();
         let mut error = error;
+        // So many rows from the first on are known to be accepted.
+        let mut good = 0;
+        if error.row().is_none() && rehearses {
+            // A rehearsal may take the time to name what a commit does not.
+            match self.try_out(steps).await {
+                Err(next) if next.kind() == ErrorKind::Data && next.row().is_some() => error = next,
+                Err(other) if other.kind() != ErrorKind::Data => return Err(other),
+                _ => {}
+            }
+        }
         loop {
-            if let Some(values) = error.staged_row() {
-                letters.push(self.skip_staged(steps, &error, values)?);
-                self.refused_at_publish += 1;
-                let staged = self.carried + self.books.staged;
-                Strain::judge_staged(&self.inner.settings.breaker, self.refused_at_publish, staged)?;
+            self.inner.tell(&Event::Isolating {
+                run: self.run.clone(),
+                scope: self.scope.clone(),
+                rows: row_count(steps) as u64,
+                found: letters.len() as u64,
+            });
+            if error.staged_row().is_some() {
+                letters.extend(self.skip_all_staged(steps, &error)?);
                 break;
             }
-            let at = match error.row() {
-                Some(at) => (at.step, at.row),
-                None if rehearses => self.find(steps).await?.unwrap_or((0, 0)),
+            let refused = match error.row() {
+                Some(_) => refused(&error),
+                None if rehearses => {
+                    let at = self.find(steps, good).await?;
+                    good = at.unwrap_or_default();
+                    vec![(place_of(steps, good).unwrap_or((0, 0)), &error)]
+                }
                 None => return self.write_by_halves(std::mem::take(steps), flags).await,
             };
-            letters.push(self.take_out(steps, at, flags.place(at), &error)?);
-            flags.reject(at);
-            // The breaker judges before anything is buried: a changed schema must not drain into the dead letters.
-            self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+            letters.extend(self.take_out(steps, &refused, flags)?);
             if !rehearses {
                 break;
             }
@@ -58,11 +76,16 @@ impl ScopeRun<'_> {
         tried.map(drop).map_err(|error| resolved.place(error))
     }
 
-    /// The first row that is not accepted, by rehearsing ever shorter beginnings: log₂ n rehearsals.
-    async fn find(&mut self, steps: &[Step]) -> Result<Option<(usize, usize)>> {
-        let (mut good, mut bad) = (0, row_count(steps));
+    /// The position of the first row that is not accepted, by rehearsing ever shorter beginnings: log₂ n rehearsals. So
+    /// many rows as `good` says are known to be accepted.
+    async fn find(&mut self, steps: &[Step], mut good: usize) -> Result<Option<usize>> {
+        let mut bad = row_count(steps);
         if bad == 0 {
             return Ok(None);
+        }
+        if good >= bad {
+            // They were accepted, and are not any more.
+            good = 0;
         }
         while bad - good > 1 {
             let middle = good.midpoint(bad);
@@ -72,7 +95,7 @@ impl ScopeRun<'_> {
                 Err(other) => return Err(other),
             }
         }
-        Ok(place_of(steps, bad - 1))
+        Ok(Some(bad - 1))
     }
 
     /// Where a sink can neither name the row nor rehearse: halves are written for good, which is safe by key.
@@ -122,28 +145,52 @@ impl ScopeRun<'_> {
         }
     }
 
-    fn take_out(&self, steps: &mut [Step], at: (usize, usize), place: usize, error: &Error) -> Result<DeadLetter> {
-        let letter = self.letter(steps, at, place, error)?;
-        let kept = |changes: &Changes| changes.select((0..changes.len()).filter(|&row| row != at.1));
-        match &mut steps[at.0] {
-            Step::Write(write) => {
-                write.changes = kept(&write.changes);
-                if !write.expect.is_empty() {
-                    write.expect.remove(at.1);
-                }
+    /// Takes rows out of the steps, if the breaker lets them go: it judges before anything is buried, since a changed
+    /// schema must not drain into the dead letters.
+    fn take_out(
+        &self,
+        steps: &mut [Step],
+        refused: &[((usize, usize), &Error)],
+        flags: &mut Flags,
+    ) -> Result<Vec<DeadLetter>> {
+        let mut letters = Vec::with_capacity(refused.len());
+        for &(at, error) in refused {
+            letters.push(self.letter(steps, at, flags.place(at), error)?);
+            flags.reject_in_place(at);
+            self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+        }
+        for (index, step) in steps.iter_mut().enumerate() {
+            let out: HashSet<usize> =
+                refused.iter().filter(|(at, _)| at.0 == index).map(|&((_, row), _)| row).collect();
+            if !out.is_empty() {
+                flags.forget(index, &out);
+                remove(step, &out);
             }
-            Step::Stage(stage) => stage.changes = kept(&stage.changes),
-            Step::Publish(_) | Step::Discard { .. } => {}
         }
         // A dry run stages and publishes in one unit.
-        for step in &mut steps[at.0..] {
-            if let Step::Publish(publish) = step
-                && publish.stream.name() == letter.stream
-            {
-                publish.spared.extend(letter.key.clone());
+        for (&((at, _), _), letter) in refused.iter().zip(&letters) {
+            for step in &mut steps[at..] {
+                if let Step::Publish(publish) = step
+                    && publish.stream.name() == letter.stream
+                {
+                    publish.spared.extend(letter.key.clone());
+                }
             }
         }
-        Ok(letter)
+        Ok(letters)
+    }
+
+    /// Leaves out the staged rows that a publish has named, if the breaker lets them go.
+    fn skip_all_staged(&mut self, steps: &mut [Step], error: &Error) -> Result<Vec<DeadLetter>> {
+        let mut letters = Vec::with_capacity(1 + error.others().len());
+        let staged = self.carried + self.books.staged;
+        for error in std::iter::once(error).chain(error.others()) {
+            let Some(values) = error.staged_row() else { continue };
+            letters.push(self.skip_staged(steps, error, values)?);
+            self.refused_at_publish += 1;
+            Strain::judge_staged(&self.inner.settings.breaker, self.refused_at_publish, staged)?;
+        }
+        Ok(letters)
     }
 
     fn skip_staged(&self, steps: &mut [Step], error: &Error, values: &[Value]) -> Result<DeadLetter> {
@@ -237,7 +284,7 @@ pub(super) fn row_count(steps: &[Step]) -> usize {
     steps.iter().map(|step| changes_of(step).map_or(0, Changes::len)).sum()
 }
 
-fn changes_of(step: &Step) -> Option<&Changes> {
+pub(super) fn changes_of(step: &Step) -> Option<&Changes> {
     match step {
         Step::Write(write) => Some(&write.changes),
         Step::Stage(stage) => Some(&stage.changes),
@@ -256,6 +303,28 @@ fn place_of(steps: &[Step], position: usize) -> Option<(usize, usize)> {
         before += rows;
     }
     None
+}
+
+/// The rows that an error names, each once and in the order of the unit.
+fn refused(error: &Error) -> Vec<((usize, usize), &Error)> {
+    let named = std::iter::once(error).chain(error.others()).filter(|error| error.staged_row().is_none());
+    let mut rows: Vec<_> = named.filter_map(|error| error.row().map(|at| ((at.step, at.row), error))).collect();
+    rows.sort_by_key(|&(at, _)| at);
+    rows.dedup_by_key(|&mut (at, _)| at);
+    rows
+}
+
+fn remove(step: &mut Step, out: &HashSet<usize>) {
+    let kept = |changes: &Changes| changes.select((0..changes.len()).filter(|row| !out.contains(row)));
+    match step {
+        Step::Write(write) => {
+            write.changes = kept(&write.changes);
+            let mut row = 0..;
+            write.expect.retain(|_| row.next().is_some_and(|row| !out.contains(&row)));
+        }
+        Step::Stage(stage) => stage.changes = kept(&stage.changes),
+        Step::Publish(_) | Step::Discard { .. } => {}
+    }
 }
 
 fn beginning(steps: &[Step], rows: usize) -> Vec<Step> {
@@ -287,63 +356,6 @@ fn stretch(steps: &[Step], from: usize, until: usize) -> Vec<Step> {
         before += rows;
     }
     part
-}
-
-/// Which rows of a unit were accepted, in the order they came.
-#[derive(Debug)]
-pub(super) struct Flags {
-    accepted: Vec<bool>,
-    /// For each step, where its remaining rows stood at first.
-    places: Vec<Vec<usize>>,
-    last: usize,
-}
-
-impl Flags {
-    pub(super) fn new(steps: &[Step]) -> Self {
-        let mut before = 0;
-        let places = steps
-            .iter()
-            .map(|step| {
-                let rows = changes_of(step).map_or(0, Changes::len);
-                before += rows;
-                (before - rows..before).collect()
-            })
-            .collect();
-        Self { accepted: vec![true; before], places, last: 0 }
-    }
-
-    /// Where the row stood at first, counted over all steps; a place beyond all rows for one that is not there.
-    fn place(&self, at: (usize, usize)) -> usize {
-        self.places.get(at.0).and_then(|places| places.get(at.1)).copied().unwrap_or(self.accepted.len())
-    }
-
-    /// The row is rejected and taken out of its step.
-    fn reject(&mut self, at: (usize, usize)) {
-        let place = self.places[at.0].remove(at.1);
-        self.mark(place);
-    }
-
-    /// The row is rejected and stays where it is.
-    fn reject_in_place(&mut self, at: (usize, usize)) {
-        self.mark(self.places[at.0][at.1]);
-    }
-
-    fn mark(&mut self, place: usize) {
-        self.accepted[place] = false;
-        self.last = self.last.max(place + 1);
-    }
-
-    fn up_to_last_rejected(&self) -> impl Iterator<Item = bool> + '_ {
-        self.accepted[..self.last].iter().copied()
-    }
-
-    pub(super) fn any_rejected(&self) -> bool {
-        self.last > 0
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = bool> + '_ {
-        self.accepted.iter().copied()
-    }
 }
 
 /// Rows of one stream from owned values, for places that take rows.

@@ -6,6 +6,7 @@ use super::poison::{body_of, letter, rows_of};
 use super::scope_run::ScopeRun;
 use crate::conflict::{Conflict, Resolution};
 use crate::detect::{Difference, Verdict};
+use crate::error::RowAt;
 use crate::model::{Absent, Change, Changes, Key, Mark, Op, Outcome, Row, Rows, StreamSpec, Tally, Value};
 use crate::sink::{Expect, Guard, Step, Write, WriteMode};
 use crate::state::{DeadLetter, LetterKind};
@@ -26,11 +27,10 @@ pub(super) struct Resolved {
 impl Resolved {
     /// The error, blaming the row where it stood before.
     pub(super) fn place(&self, error: Error) -> Error {
-        let Some(at) = error.row() else { return error };
-        match self.places.get(at.step).and_then(|places| places.get(at.row)) {
-            Some(&row) => error.at_row(at.step, row),
-            None => error,
-        }
+        error.placed(&|at| match self.places.get(at.step).and_then(|places| places.get(at.row)) {
+            Some(&row) => RowAt { row, ..at },
+            None => at,
+        })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::flags::Flags;
 use super::planted::Bug;
-use super::poison::Flags;
+
 use super::scope_run::{Home, ScopeRun};
 use crate::event::Event;
 use crate::model::Tally;

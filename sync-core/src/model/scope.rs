@@ -51,18 +51,41 @@ pub struct Scope {
     pub lane: Lane,
 }
 
-impl fmt::Display for Scope {
-    /// `pipeline/feed@partition#lane`: unique for a scope, since each part is escaped.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", escape(&self.pipeline), escape(&self.feed))?;
+impl Scope {
+    /// What leases and checkpoints are kept under: `pipeline/feed@partition#lane`, unique for a scope, since each part is
+    /// escaped. It never changes its form; people read [`Display`](fmt::Display).
+    pub fn id(&self) -> String {
+        let mut id = format!("{}/{}", escape(&self.pipeline), escape(&self.feed));
         if !self.partition.0.is_empty() {
-            write!(f, "@{}", escape(&self.partition.0))?;
+            id.push('@');
+            id.push_str(&escape(&self.partition.0));
+        }
+        match &self.lane {
+            Lane::Live => {}
+            Lane::Backfill(name) => {
+                id.push('#');
+                id.push_str(&escape(name));
+            }
+            Lane::Reconcile => id.push_str("##reconcile"),
+            Lane::Replay => id.push_str("##replay"),
+        }
+        id
+    }
+}
+
+impl fmt::Display for Scope {
+    /// For people: `shop/orders`, `shop/orders@eu`, `shop/orders (reconcile)`, `shop/orders@eu (backfill 2024)`. What is kept
+    /// is [`Scope::id`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pipeline, self.feed)?;
+        if !self.partition.0.is_empty() {
+            write!(f, "@{}", self.partition.0)?;
         }
         match &self.lane {
             Lane::Live => Ok(()),
-            Lane::Backfill(name) => write!(f, "#{}", escape(name)),
-            Lane::Reconcile => f.write_str("##reconcile"),
-            Lane::Replay => f.write_str("##replay"),
+            Lane::Backfill(name) => write!(f, " (backfill {name})"),
+            Lane::Reconcile => f.write_str(" (reconcile)"),
+            Lane::Replay => f.write_str(" (replay)"),
         }
     }
 }
@@ -130,5 +153,35 @@ impl RowScope {
             Self::Equals { .. } => true,
             Self::Both(one, other) => one.is_part() || other.is_part(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(partition: &str, lane: Lane) -> Scope {
+        Scope { pipeline: "shop".into(), feed: "a/b".into(), partition: Partition::new(partition), lane }
+    }
+
+    #[test]
+    fn a_scope_reads_well() {
+        let read = |partition, lane| scope(partition, lane).to_string();
+        assert_eq!(read("", Lane::Live), "shop/a/b");
+        assert_eq!(read("eu", Lane::Live), "shop/a/b@eu");
+        assert_eq!(read("", Lane::Reconcile), "shop/a/b (reconcile)");
+        assert_eq!(read("eu", Lane::Backfill("2024".into())), "shop/a/b@eu (backfill 2024)");
+        assert_eq!(read("", Lane::Replay), "shop/a/b (replay)");
+    }
+
+    /// Stores of earlier releases are full of these.
+    #[test]
+    fn what_is_kept_under_never_changes_its_form() {
+        let id = |partition, lane| scope(partition, lane).id();
+        assert_eq!(id("", Lane::Live), "shop/a\\/b");
+        assert_eq!(id("e#u", Lane::Live), "shop/a\\/b@e\\#u");
+        assert_eq!(id("", Lane::Reconcile), "shop/a\\/b##reconcile");
+        assert_eq!(id("eu", Lane::Backfill("#replay".into())), "shop/a\\/b@eu#\\#replay");
+        assert_eq!(id("", Lane::Replay), "shop/a\\/b##replay");
     }
 }

@@ -1,4 +1,5 @@
-//! Rows that could not be applied, kept until a replay brings them through, or a delete of their key makes them obsolete.
+//! Rows that could not be applied, kept until a replay brings them through, a delete of their key makes them obsolete, or
+//! somebody drops them.
 
 use std::fmt;
 
@@ -84,7 +85,7 @@ impl LetterId {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        part(scope.to_string().as_bytes());
+        part(scope.id().as_bytes());
         part(stream.as_bytes());
         let mut bytes = Vec::new();
         for value in key.into_iter().flat_map(Key::values) {

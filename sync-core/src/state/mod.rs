@@ -124,7 +124,8 @@ pub enum Entry {
     },
     /// A row that could not be applied.
     DeadLetter(DeadLetter),
-    /// A dead letter was dealt with.
+    /// A dead letter was dealt with: replayed, made obsolete, or dropped by a person. Recorded again, it waits again: its row
+    /// was refused once more.
     Resolved(LetterId),
     /// What a run did, under its run id and scope; a later record of the same replaces it.
     Run(RunRecord),

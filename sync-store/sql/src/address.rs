@@ -1,5 +1,11 @@
 //! Addresses: which database they mean, and what is said about one that means none.
 
+#[cfg(feature = "mysql")]
+use sync_core::address::MYSQL;
+#[cfg(feature = "postgres")]
+use sync_core::address::POSTGRES;
+#[cfg(feature = "sqlite")]
+use sync_core::address::SQLITE;
 use sync_core::{Error, Result};
 
 use crate::SqlStore;
@@ -23,6 +29,7 @@ pub(crate) async fn connect(url: &str) -> Result<SqlStore> {
 
 #[cfg(feature = "sqlite")]
 async fn sqlite(url: &str) -> Result<SqlStore> {
+    SQLITE.check_parameters(url)?;
     let options: sqlx::sqlite::SqliteConnectOptions = url.parse().map_err(|_| Error::config(FORM))?;
     let file = options.get_filename().to_owned();
     if file.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
@@ -37,6 +44,7 @@ async fn sqlite(url: &str) -> Result<SqlStore> {
 #[cfg(feature = "postgres")]
 async fn postgres(url: &str) -> Result<SqlStore> {
     let options: sqlx::postgres::PgConnectOptions = url.parse().map_err(|_| Error::config(FORM))?;
+    POSTGRES.check(url)?;
     let options = match options.get_application_name() {
         None => options.application_name("sync"),
         Some(_) => options,
@@ -49,6 +57,7 @@ async fn postgres(url: &str) -> Result<SqlStore> {
 #[cfg(feature = "mysql")]
 async fn mysql(url: &str) -> Result<SqlStore> {
     let options: sqlx::mysql::MySqlConnectOptions = url.parse().map_err(|_| Error::config(FORM))?;
+    MYSQL.check(url)?;
     // The store's clock and texts rest on these, whatever the address says of them.
     let options = options.timezone(String::from("+00:00")).charset("utf8mb4").set_names(true);
     let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());

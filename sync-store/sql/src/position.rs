@@ -17,7 +17,7 @@ pub(crate) async fn advance(
     scope: &Scope,
     advance: &Advance,
 ) -> Result<()> {
-    let name = scope.to_string();
+    let name = scope.id();
     let failed = |cause| from_sql("the checkpoint cannot be written", cause).with("scope", &name);
     let read = Statement::new("SELECT token, seq FROM _sync_position WHERE scope = ?{lock}").key(&name);
     let standing: Option<(i64, i64)> = transaction.row(read).await.map_err(failed)?;
@@ -45,14 +45,14 @@ pub(crate) async fn advance(
 }
 
 pub(crate) async fn checkpoint(database: &Database, scope: &Scope) -> Result<Option<Checkpoint>> {
-    let read = Statement::new("SELECT checkpoint FROM _sync_position WHERE scope = ?").key(&scope.to_string());
+    let read = Statement::new("SELECT checkpoint FROM _sync_position WHERE scope = ?").key(&scope.id());
     let failed = |cause| from_sql("the checkpoint cannot be read", cause).with("scope", scope);
     let kept: Option<(String,)> = database.row(read).await.map_err(failed)?;
     kept.map(|(checkpoint,)| from_json(&checkpoint)).transpose()
 }
 
 pub(crate) async fn hold(transaction: &mut Transaction, scope: &Scope, until: Option<DateTime<Utc>>) -> Result<()> {
-    let name = scope.to_string();
+    let name = scope.id();
     let change = match until {
         Some(until) => {
             Statement::upsert("_sync_hold", &["scope"], &["until_us"]).key(&name).number(until.timestamp_micros())
@@ -64,7 +64,7 @@ pub(crate) async fn hold(transaction: &mut Transaction, scope: &Scope, until: Op
 }
 
 pub(crate) async fn held_until(database: &Database, scope: &Scope) -> Result<Option<DateTime<Utc>>> {
-    let read = Statement::new("SELECT until_us FROM _sync_hold WHERE scope = ?").key(&scope.to_string());
+    let read = Statement::new("SELECT until_us FROM _sync_hold WHERE scope = ?").key(&scope.id());
     let failed = |cause| from_sql("the hold cannot be read", cause).with("scope", scope);
     let until: Option<(i64,)> = database.row(read).await.map_err(failed)?;
     Ok(until.and_then(|(until,)| DateTime::from_timestamp_micros(until)))

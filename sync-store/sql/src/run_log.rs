@@ -11,7 +11,7 @@ use crate::statement::Statement;
 pub(crate) async fn keep(transaction: &mut Transaction, record: &RunRecord) -> Result<()> {
     let keep = Statement::upsert("_sync_run", &["run", "scope"], &["pipeline", "status", "record"])
         .key(record.run.as_str())
-        .key(&record.scope.to_string())
+        .key(&record.scope.id())
         .key(&record.scope.pipeline)
         .key(record.status.name())
         .text(to_json(record)?);

@@ -22,7 +22,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4";
 
 fn id(scope: &Scope) -> String {
-    blake3::hash(scope.to_string().as_bytes()).to_hex().to_string()
+    blake3::hash(scope.id().as_bytes()).to_hex().to_string()
 }
 
 /// Claims a scope: from now on lower tokens are refused.
@@ -56,7 +56,7 @@ async fn in_transaction(
          VALUES (?, ?, 0, 0, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE id = id",
     )
     .bind(id(scope))
-    .bind(scope.to_string())
+    .bind(scope.id())
     .bind(to_json(&Checkpoint::default())?)
     .execute(&mut *connection)
     .await

@@ -22,12 +22,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sync_core::address::MYSQL;
 use sync_core::{Error, Result};
 
 use connection::{Access, Server, Session};
 pub use source::MySqlSource;
 
-use crate::address::{Form, PATIENCE};
+use crate::address::PATIENCE;
 use crate::tables::{Shapes, Tables};
 
 /// A MySQL or MariaDB database as a sink. Cheap to clone; all clones share the connections.
@@ -73,33 +74,11 @@ impl MySql {
     }
 }
 
-/// What an address looks like; the parameters are those that the driver reads. Some are set by us, whatever they say.
-const FORM: Form = Form {
-    looks: "mysql://user:password@host:port/database",
-    schemes: &["mysql", "mariadb"],
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslca",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "socket",
-        "charset",
-        "collation",
-        "timezone",
-        "time-zone",
-    ],
-};
-
 /// Connections to the database of this address, what it is called in reports, without user and password, and what its server
 /// is like.
 async fn open(url: &str, access: Access, most: u32) -> Result<(String, MySqlPool, Server)> {
-    let options: MySqlConnectOptions = url.parse().map_err(|_| FORM.unread())?;
-    FORM.check(url)?;
+    let options: MySqlConnectOptions = url.parse().map_err(|_| MYSQL.unread())?;
+    MYSQL.check(url)?;
     let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
         return Err(Error::config("the address of the database ends without the name of a database"));
     };

@@ -1,5 +1,6 @@
 //! Staged rows become visible at once, in key order, and the rows they do not name are dealt with.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
@@ -19,6 +20,7 @@ use super::scope::Condition;
 use super::stage::{self, Place, Places};
 use super::write::{Writing, look};
 use crate::classified::{Incoming, Look};
+use crate::refused::Refused;
 use crate::staged::{Staged, column, fields, id, kept_back, key};
 
 /// Staged rows that are looked at and written together.
@@ -39,7 +41,9 @@ pub(crate) async fn publish(
     let plan = Plan::of(&publish.stream, sink.server)?;
     stage::claim(connection, &plan, &id(&publish.stage, &publish.stream), &place).await?;
     let staged = Staged { publish, stage: place.table()?, target: plan.table.clone() };
-    let publishing = Publishing { plan: &plan, publish, staged: &staged, look: sink.look(&publish.stream) };
+    let skip = publish.skip.iter().collect();
+    let look = sink.look(&publish.stream);
+    let publishing = Publishing { plan: &plan, publish, staged: &staged, look, skip };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -74,6 +78,7 @@ struct Publishing<'p> {
     publish: &'p Publish,
     staged: &'p Staged<'p>,
     look: Look,
+    skip: HashSet<&'p Key>,
 }
 
 /// The end of a piece of staged rows: the key and the place of its last one.
@@ -122,6 +127,7 @@ impl Publishing<'_> {
         let stream = &self.publish.stream;
         let mut tally = Tally::new();
         let mut waiting: Option<Changes> = None;
+        let mut refused = Refused::default();
         let mut after: Option<End> = None;
         loop {
             let piece = self.fetch(connection, after.as_ref()).await?;
@@ -145,8 +151,9 @@ impl Publishing<'_> {
             if is_last && let Some(before) = waiting.take() {
                 settled.push(before.at(0));
             }
-            tally += self.put(connection, step, &settled).await?;
+            tally += self.put(connection, step, &settled, &mut refused).await?;
             if is_last {
+                refused.finish()?;
                 return Ok(tally);
             }
         }
@@ -206,35 +213,49 @@ impl Publishing<'_> {
         highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
-    async fn put(&self, connection: &mut MySqlConnection, step: usize, changes: &Changes) -> Result<Tally> {
-        let kept: Vec<usize> = (0..changes.len())
-            .filter(|&row| !self.publish.skip.contains(&changes.at(row).key(&self.plan.key)))
-            .collect();
-        let changes = changes.select(kept);
-        let writing = Writing {
-            plan: self.plan,
-            incoming: Incoming {
-                stream: self.plan.stream,
-                changes: &changes,
-                rules: self.publish.rules(),
-                expect: &[],
-                step,
-            },
-            insert_first: false,
-            look: self.look,
-        };
-        match writing.write(connection).await {
-            Ok(outcomes) => Ok(outcomes.into_iter().collect()),
-            Err(error) => match error.row().filter(|_| error.kind() == ErrorKind::Data) {
-                Some(at) => {
-                    // The letter holds the whole row, so that replaying it leaves the other columns alone.
-                    let existing = look(connection, self.plan, &changes, &[at.row], step, Look::Free).await?.pop();
-                    let existing = existing.flatten();
-                    let row = changes.at(at.row).onto(existing.as_ref().map(|existing| existing.rows.row(0)));
-                    Err(error.with_staged_row(step, row))
+    /// Writes a piece, once more behind each row that is refused.
+    async fn put(
+        &self,
+        connection: &mut MySqlConnection,
+        step: usize,
+        changes: &Changes,
+        refused: &mut Refused,
+    ) -> Result<Tally> {
+        let mut kept: Vec<usize> =
+            (0..changes.len()).filter(|&row| !self.skip.contains(&changes.at(row).key(&self.plan.key))).collect();
+        loop {
+            let changes = changes.select(kept.iter().copied());
+            let writing = Writing {
+                plan: self.plan,
+                incoming: Incoming {
+                    stream: self.plan.stream,
+                    changes: &changes,
+                    rules: self.publish.rules(),
+                    expect: &[],
+                    step,
+                },
+                insert_first: false,
+                look: self.look,
+            };
+            run(connection, "SAVEPOINT piece".to_owned(), "no savepoint").await?;
+            let error = match writing.write(connection).await {
+                Ok(outcomes) => {
+                    run(connection, "RELEASE SAVEPOINT piece".to_owned(), "no savepoint").await?;
+                    return Ok(outcomes.into_iter().collect());
                 }
-                None => Err(error),
-            },
+                Err(error) => error,
+            };
+            let Some(at) = error.row().filter(|_| error.kind() == ErrorKind::Data) else { return Err(error) };
+            run(connection, "ROLLBACK TO SAVEPOINT piece".to_owned(), "no savepoint").await?;
+            // The letter holds the whole row, so that replaying it leaves the other columns alone.
+            let existing = look(connection, self.plan, &changes, &[at.row], step, Look::Free).await?.pop();
+            let existing = existing.flatten();
+            let row = changes.at(at.row).onto(existing.as_ref().map(|existing| existing.rows.row(0)));
+            refused.add(error.with_staged_row(step, row));
+            if refused.is_full() {
+                refused.finish()?;
+            }
+            kept.remove(at.row);
         }
     }
 

@@ -30,13 +30,13 @@ pub(crate) async fn claim(
     }
     // The row is there and locked before anybody decides by it.
     sqlx::query("INSERT INTO _sync_checkpoint (scope, token, seq, checkpoint) VALUES ($1, 0, 0, $2) ON CONFLICT (scope) DO NOTHING")
-        .bind(scope.to_string())
+        .bind(scope.id())
         .bind(to_json(&Checkpoint::default())?)
         .execute(&mut *connection)
         .await
         .map_err(claimed)?;
     let row = sqlx::query("SELECT token, checkpoint FROM _sync_checkpoint WHERE scope = $1 FOR UPDATE")
-        .bind(scope.to_string())
+        .bind(scope.id())
         .fetch_one(&mut *connection)
         .await
         .map_err(claimed)?;
@@ -46,7 +46,7 @@ pub(crate) async fn claim(
     }
     let checkpoint = from_json(&row.try_get::<String, _>(1).map_err(claimed)?, scope)?;
     sqlx::query("UPDATE _sync_checkpoint SET token = $2 WHERE scope = $1")
-        .bind(scope.to_string())
+        .bind(scope.id())
         .bind(token.0.cast_signed())
         .execute(&mut *connection)
         .await
@@ -61,7 +61,7 @@ pub(crate) async fn look(connection: &mut PgConnection, scope: &Scope) -> Result
     }
     let unread = |cause| failed("the checkpoint cannot be read", cause).with("scope", scope);
     let kept: Option<String> = sqlx::query_scalar("SELECT checkpoint FROM _sync_checkpoint WHERE scope = $1")
-        .bind(scope.to_string())
+        .bind(scope.id())
         .fetch_optional(connection)
         .await
         .map_err(unread)?;
@@ -83,7 +83,7 @@ pub(crate) async fn advance(
     )
     .bind(next.seq.cast_signed())
     .bind(to_json(&next)?)
-    .bind(scope.to_string())
+    .bind(scope.id())
     .bind(advance.token.0.cast_signed())
     .bind(advance.expected.cast_signed())
     .execute(&mut *connection)
@@ -93,7 +93,7 @@ pub(crate) async fn advance(
         return Ok(());
     }
     let newest: Option<i64> = sqlx::query_scalar("SELECT token FROM _sync_checkpoint WHERE scope = $1")
-        .bind(scope.to_string())
+        .bind(scope.id())
         .fetch_optional(connection)
         .await
         .map_err(failed)?;

@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 use sync_core::Result;
+use sync_core::address::POSTGRES;
 
 use error::failed;
 use session::Sessions;
 pub use source::PostgresSource;
 
-use crate::address::{Form, PATIENCE};
+use crate::address::PATIENCE;
 use crate::tables::{Shapes, Tables};
 
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
@@ -58,38 +59,11 @@ impl Postgres {
     }
 }
 
-/// What an address looks like; the parameters are those that the driver reads.
-const FORM: Form = Form {
-    looks: "postgres://user:password@host:port/database",
-    schemes: &["postgres", "postgresql"],
-    parameters: &[
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-        "options[…]",
-    ],
-};
-
 /// How to connect to this address, what the database is called in reports (without user and password), and the first
 /// session, which the server has let in and which has taken the settings.
 async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String, PgConnection)> {
-    let options: PgConnectOptions = url.parse().map_err(|_| FORM.unread())?;
-    FORM.check(url)?;
+    let options: PgConnectOptions = url.parse().map_err(|_| POSTGRES.unread())?;
+    POSTGRES.check(url)?;
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     let name = match options.get_socket() {
         Some(socket) => format!("{}:{}/{database}", socket.display(), options.get_port()),

@@ -1,5 +1,6 @@
 //! Staged rows become visible at once, in key order, and the rows they do not name are dealt with.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -15,6 +16,7 @@ use super::scope::Condition;
 use super::stage;
 use super::write::{Writing, execute};
 use crate::classified::{Incoming, Look};
+use crate::refused::Refused;
 use crate::staged::{Gone, Staged, column, fields, kept_back, key};
 
 /// Staged rows that are looked at and written together.
@@ -34,7 +36,8 @@ pub(crate) async fn publish(
     }
     let plan = Plan::of(stream)?;
     let staged = Staged { publish, stage: stage::table(&publish.stage, stream)?, target: plan.table.clone() };
-    let publishing = Publishing { publish, plan: &plan, staged: &staged, look, copies };
+    let skip = publish.skip.iter().collect();
+    let publishing = Publishing { publish, plan: &plan, staged: &staged, look, copies, skip };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -54,6 +57,7 @@ struct Publishing<'p> {
     staged: &'p Staged<'p>,
     look: Look,
     copies: bool,
+    skip: HashSet<&'p Key>,
 }
 
 impl Publishing<'_> {
@@ -110,6 +114,7 @@ impl Publishing<'_> {
         schema::run(connection, declare, "the stage cannot be read").await?;
         let mut tally = Tally::new();
         let mut waiting: Option<Changes> = None;
+        let mut refused = Refused::default();
         loop {
             let piece = self.fetch(connection).await?;
             let last = piece.is_empty();
@@ -130,11 +135,12 @@ impl Publishing<'_> {
             if last && let Some(before) = waiting.take() {
                 settled.push(before.at(0));
             }
-            tally += self.put(connection, step, &settled).await?;
+            tally += self.put(connection, step, &settled, &mut refused).await?;
             if last {
                 break;
             }
         }
+        refused.finish()?;
         schema::run(connection, "CLOSE staged".to_owned(), "the stage cannot be read").await?;
         Ok(tally)
     }
@@ -172,9 +178,16 @@ impl Publishing<'_> {
         highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
-    async fn put(&self, connection: &mut PgConnection, step: usize, changes: &Changes) -> Result<Tally> {
+    /// Writes a piece, by ever shorter ones where a row is refused, and goes on behind it.
+    async fn put(
+        &self,
+        connection: &mut PgConnection,
+        step: usize,
+        changes: &Changes,
+        refused: &mut Refused,
+    ) -> Result<Tally> {
         let kept: Vec<usize> = (0..changes.len())
-            .filter(|&row| !self.publish.skip.contains(&changes.at(row).key(&self.plan.key_indices)))
+            .filter(|&row| !self.skip.contains(&changes.at(row).key(&self.plan.key_indices)))
             .collect();
         let changes = changes.select(kept);
         if changes.is_empty() {
@@ -192,11 +205,15 @@ impl Publishing<'_> {
         };
         schema::run(connection, "ROLLBACK TO SAVEPOINT piece".to_owned(), "no savepoint").await?;
         if changes.len() == 1 {
-            return Err(error.with_staged_row(step, changes.at(0).to_values()));
+            refused.add(error.with_staged_row(step, changes.at(0).to_values()));
+            if refused.is_full() {
+                refused.finish()?;
+            }
+            return Ok(Tally::new());
         }
         let middle = changes.len() / 2;
-        let mut tally = Box::pin(self.put(connection, step, &changes.select(0..middle))).await?;
-        tally += Box::pin(self.put(connection, step, &changes.select(middle..changes.len()))).await?;
+        let mut tally = Box::pin(self.put(connection, step, &changes.select(0..middle), refused)).await?;
+        tally += Box::pin(self.put(connection, step, &changes.select(middle..changes.len()), refused)).await?;
         Ok(tally)
     }
 

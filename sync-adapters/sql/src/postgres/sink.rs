@@ -1,5 +1,7 @@
 //! The sink: each unit is one transaction.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Transaction};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
@@ -14,6 +16,7 @@ use super::session::Session;
 use super::write::{Writing, look};
 use super::{Postgres, checkpoint, publish, schema, stage};
 use crate::classified::{Incoming, Look};
+use crate::refused::Refused;
 use crate::tables::{is_conflict, written};
 
 #[async_trait]
@@ -37,7 +40,7 @@ impl Sink for Postgres {
                     _ => {}
                 }
             }
-            let report = self.take_steps(&mut transaction, unit.steps).await?;
+            let report = self.take_steps(&mut transaction, unit.steps, Intent::Rehearse).await?;
             // Keys that are checked at the commit are checked now: a rehearsal never gets there.
             schema::run(
                 &mut transaction,
@@ -153,7 +156,7 @@ impl Sink for Postgres {
 
 impl Postgres {
     async fn write_unit(&self, connection: &mut PgConnection, unit: &WriteUnit<'_>) -> Result<WriteReport> {
-        let report = self.take_steps(connection, unit.steps).await?;
+        let report = self.take_steps(connection, unit.steps, Intent::Commit).await?;
         // By now the transaction holds the tables, and nobody changes them before it ends.
         for stream in written(unit.steps).filter(|stream| self.shapes.knows(stream)) {
             self.shapes.check(stream, &schema::shape(connection, stream).await?)?;
@@ -182,13 +185,24 @@ impl Postgres {
         if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
     }
 
-    async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step]) -> Result<WriteReport> {
+    async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step], intent: Intent) -> Result<WriteReport> {
         let mut report = WriteReport::default();
+        let mut refused = Refused::default();
         for (index, step) in steps.iter().enumerate() {
             report.steps.push(match step {
+                Step::Write(write) if intent == Intent::Rehearse => {
+                    let all = 0..write.changes.len();
+                    let outcomes = self.rehearse(connection, index, write, all, &mut refused).await?;
+                    if refused.is_full() {
+                        refused.finish()?;
+                    }
+                    StepReport::Rows(outcomes)
+                }
                 Step::Write(write) => StepReport::Rows(self.write(connection, index, write).await?),
                 Step::Stage(stage) => StepReport::Rows(stage::append(connection, index, stage).await?),
                 Step::Publish(publish) => {
+                    // What is published depends on all rows before it.
+                    refused.finish()?;
                     let copies = self.shapes.knows(&publish.stream);
                     publish::publish(connection, index, publish, self.look(&publish.stream), copies).await?
                 }
@@ -198,7 +212,47 @@ impl Postgres {
                 other => return Err(Error::internal(format!("this sink does not know the step {other:?}"))),
             });
         }
+        refused.finish()?;
         Ok(report)
+    }
+
+    /// Writes rows, by ever shorter stretches where one is refused: so it is named, and the others go on behind it.
+    async fn rehearse(
+        &self,
+        connection: &mut PgConnection,
+        step: usize,
+        write: &Write,
+        rows: Range<usize>,
+        refused: &mut Refused,
+    ) -> Result<Vec<Outcome>> {
+        if rows.is_empty() || refused.is_full() {
+            return Ok(Vec::new());
+        }
+        let mut part = write.clone();
+        part.changes = write.changes.select(rows.clone());
+        if !write.expect.is_empty() {
+            part.expect = write.expect[rows.clone()].to_vec();
+        }
+        let unset = "no savepoint";
+        schema::run(connection, "SAVEPOINT stretch".to_owned(), unset).await?;
+        let error = match self.write(connection, step, &part).await {
+            Ok(outcomes) => {
+                schema::run(connection, "RELEASE SAVEPOINT stretch".to_owned(), unset).await?;
+                return Ok(outcomes);
+            }
+            Err(error) if error.kind() == ErrorKind::Data => error,
+            Err(error) => return Err(error),
+        };
+        schema::run(connection, "ROLLBACK TO SAVEPOINT stretch".to_owned(), unset).await?;
+        schema::run(connection, "RELEASE SAVEPOINT stretch".to_owned(), unset).await?;
+        if rows.len() == 1 {
+            refused.add(error.at_row(step, rows.start));
+            return Ok(Vec::new());
+        }
+        let middle = rows.start.midpoint(rows.end);
+        let mut outcomes = Box::pin(self.rehearse(connection, step, write, rows.start..middle, refused)).await?;
+        outcomes.extend(Box::pin(self.rehearse(connection, step, write, middle..rows.end, refused)).await?);
+        Ok(outcomes)
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {

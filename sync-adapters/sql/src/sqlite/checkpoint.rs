@@ -33,7 +33,7 @@ pub(crate) fn claim(connection: &Connection, scope: &Scope, token: FencingToken)
         .execute(
             "INSERT INTO _sync_checkpoint (scope, token, seq, checkpoint, updated_at) VALUES (?1, ?2, 0, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
              ON CONFLICT (scope) DO UPDATE SET token = excluded.token",
-            params![scope.to_string(), token.0.cast_signed(), body],
+            params![scope.id(), token.0.cast_signed(), body],
         )
         .map_err(claimed)?;
     Ok(checkpoint)
@@ -51,9 +51,7 @@ pub(crate) fn read(connection: &Connection, scope: &Scope) -> Result<Option<(Fen
     }
     let row: Option<(i64, String)> = connection
         .prepare_cached("SELECT token, checkpoint FROM _sync_checkpoint WHERE scope = ?")
-        .and_then(|mut statement| {
-            statement.query_row([scope.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        })
+        .and_then(|mut statement| statement.query_row([scope.id()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(unread)?;
     row.map(|(token, body)| Ok((FencingToken(token.cast_unsigned()), from_json(&body, scope)?))).transpose()
 }
@@ -72,7 +70,7 @@ pub(crate) fn advance(connection: &Connection, scope: &Scope, advance: &Advance,
             statement.execute(params![
                 next.seq.cast_signed(),
                 body,
-                scope.to_string(),
+                scope.id(),
                 advance.token.0.cast_signed(),
                 advance.expected.cast_signed()
             ])

@@ -10,6 +10,7 @@ mod page;
 mod plan;
 mod position;
 mod publish;
+mod refusals;
 mod schema;
 mod scope;
 mod sink;

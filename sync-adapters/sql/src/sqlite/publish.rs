@@ -1,5 +1,6 @@
 //! Staged rows become visible at once, in key order, and the rows they do not name are dealt with.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params_from_iter};
@@ -9,6 +10,7 @@ use sync_core::{Error, ErrorKind, Key, Result, Value, ValueRef};
 
 use super::error::failed;
 use super::plan::{Plan, names};
+use super::refusals::Refusals;
 use super::scope::condition;
 use super::write::{Writer, read, read_row, unprepared};
 use super::{schema, stage};
@@ -16,21 +18,28 @@ use crate::ident::quoted;
 use crate::staged::{Staged, column, columns, fields, kept_back, key};
 
 /// Publishes a stage. The stage is gone afterwards.
-pub(crate) fn publish(connection: &Connection, step: usize, publish: &Publish) -> Result<StepReport> {
+pub(crate) fn publish(
+    connection: &Connection,
+    step: usize,
+    publish: &Publish,
+    refusals: &mut Refusals<'_>,
+) -> Result<StepReport> {
     let plan = Plan::of(&publish.stream)?;
     if !stage::exists(connection, &publish.stage, &publish.stream)? {
         return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
     }
     stage::create(connection, &publish.stage, &publish.stream)?;
     let staged = Staged { publish, stage: stage::table(&publish.stage, &publish.stream)?, target: plan.table.clone() };
-    let publishing = Publishing { connection, publish, plan: &plan, staged: &staged };
+    let skip = publish.skip.iter().collect();
+    let publishing = Publishing { connection, publish, plan: &plan, staged: &staged, skip };
     let tally = if publish.keys_only {
         publishing.compare_keys()?
     } else if let Some(tally) = publishing.fill_empty_target()? {
         tally
     } else {
-        publishing.merge(step)?
+        publishing.merge(step, refusals)?
     };
+    refusals.finish()?;
     stage::name_keys(connection, publish)?;
     publishing.unmark()?;
     let absent = publishing.deal_with_absent()?;
@@ -43,6 +52,7 @@ struct Publishing<'c> {
     publish: &'c Publish,
     plan: &'c Plan<'c>,
     staged: &'c Staged<'c>,
+    skip: HashSet<&'c Key>,
 }
 
 impl Publishing<'_> {
@@ -85,7 +95,7 @@ impl Publishing<'_> {
     }
 
     /// Row by row in key order, each classified before it is written.
-    fn merge(&self, step: usize) -> Result<Tally> {
+    fn merge(&self, step: usize, refusals: &mut Refusals<'_>) -> Result<Tally> {
         let publish = self.publish;
         let (columns, key) = (columns(names(&publish.stream))?, key(&publish.stream)?);
         let sql = format!(
@@ -108,14 +118,14 @@ impl Publishing<'_> {
                     self.both(&before, &incoming)?
                 }
                 Some(before) => {
-                    self.put(step, &mut writer, &before, &mut tally)?;
+                    self.put(step, &mut writer, &before, &mut tally, refusals)?;
                     incoming
                 }
                 None => incoming,
             });
         }
         if let Some(last) = waiting {
-            self.put(step, &mut writer, &last, &mut tally)?;
+            self.put(step, &mut writer, &last, &mut tally, refusals)?;
         }
         Ok(tally)
     }
@@ -144,27 +154,31 @@ impl Publishing<'_> {
         highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
-    fn put(&self, step: usize, writer: &mut Writer<'_>, change: &Changes, tally: &mut Tally) -> Result<()> {
+    fn put(
+        &self,
+        step: usize,
+        writer: &mut Writer<'_>,
+        change: &Changes,
+        tally: &mut Tally,
+        refusals: &mut Refusals<'_>,
+    ) -> Result<()> {
         let change = change.at(0);
         let key: Key = change.key(&self.plan.key);
-        if self.publish.skip.contains(&key) {
+        if self.skip.contains(&key) {
             return Ok(());
         }
-        match writer.put(&change) {
-            Ok(outcome) => {
-                tally.add(outcome, 1);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::Data => {
-                // The letter holds the whole row, so that replaying it leaves the other columns alone.
-                let key: Vec<ValueRef<'_>> = key.values().iter().map(Value::as_ref).collect();
-                let existing = if change.fields().is_some() { read(self.connection, self.plan, &key)? } else { None };
-                let existing = existing.map(|values| self.change(&values, Mark::default())).transpose()?;
-                let row = change.onto(existing.as_ref().map(|existing| existing.at(0).row()));
-                Err(error.with_staged_row(step, row))
-            }
-            Err(error) => Err(error),
+        let blame = |error: Error| {
+            // The letter holds the whole row, so that replaying it leaves the other columns alone.
+            let key: Vec<ValueRef<'_>> = key.values().iter().map(Value::as_ref).collect();
+            let existing = if change.fields().is_some() { read(self.connection, self.plan, &key)? } else { None };
+            let existing = existing.map(|values| self.change(&values, Mark::default())).transpose()?;
+            let row = change.onto(existing.as_ref().map(|existing| existing.at(0).row()));
+            Ok(error.with_staged_row(step, row))
+        };
+        if let Some(outcome) = refusals.try_row(|| writer.put(&change), blame)? {
+            tally.add(outcome, 1);
         }
+        Ok(())
     }
 
     /// Takes the mark from rows that a listing names again, and says from how many.

@@ -9,6 +9,7 @@ use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
 use super::error::failed;
 use super::plan::Plan;
+use super::refusals::Refusals;
 use super::{Sqlite, checkpoint, publish, schema, scope, stage, write};
 
 #[async_trait]
@@ -93,7 +94,7 @@ fn apply(
         return rehearse(connection, steps);
     }
     in_transaction(connection, |connection| {
-        let report = take_steps(connection, steps)?;
+        let report = take_steps(connection, steps, intent)?;
         if let Some(advance) = advance {
             checkpoint::advance(connection, scope, advance, report.tally())?;
         }
@@ -107,7 +108,7 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|cause| failed("no transaction can begin", cause))?;
     steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream))?;
-    let report = take_steps(&transaction, steps)?;
+    let report = take_steps(&transaction, steps, Intent::Rehearse)?;
     steps.iter().filter_map(target).try_for_each(|stream| check_deferred(&transaction, stream))?;
     Ok(report)
 }
@@ -133,17 +134,23 @@ fn target(step: &Step) -> Option<&StreamSpec> {
     }
 }
 
-fn take_steps(connection: &Connection, steps: &[Step]) -> Result<WriteReport> {
+fn take_steps(connection: &Connection, steps: &[Step], intent: Intent) -> Result<WriteReport> {
     let mut report = WriteReport::default();
+    let mut refusals = Refusals::new(connection, steps, intent)?;
     for (index, step) in steps.iter().enumerate() {
         report.steps.push(match step {
-            Step::Write(write) => StepReport::Rows(write::write(connection, index, write)?),
+            Step::Write(write) => StepReport::Rows(write::write(connection, index, write, &mut refusals)?),
             Step::Stage(stage) => StepReport::Rows(stage::append(connection, index, stage)?),
-            Step::Publish(publish) => publish::publish(connection, index, publish)?,
+            Step::Publish(publish) => {
+                // What is published depends on all rows before it.
+                refusals.finish()?;
+                publish::publish(connection, index, publish, &mut refusals)?
+            }
             Step::Discard { stage, stream } => StepReport::Discarded(stage::discard(connection, stage, stream)?),
             other => return Err(Error::internal(format!("this sink does not know the step {other:?}"))),
         });
     }
+    refusals.finish()?;
     Ok(report)
 }
 

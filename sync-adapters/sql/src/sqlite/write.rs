@@ -9,21 +9,25 @@ use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
 
 use super::error::failed;
 use super::plan::Plan;
+use super::refusals::Refusals;
 use super::value::{Scratch, stored_form, value_of};
 
 /// Writes changes and says of each what became of it.
-pub(crate) fn write(connection: &Connection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
+pub(crate) fn write(
+    connection: &Connection,
+    step: usize,
+    write: &Write,
+    refusals: &mut Refusals<'_>,
+) -> Result<Vec<Outcome>> {
     let plan = Plan::of(&write.stream)?;
     let mut writer = Writer::new(connection, &plan, write.mode, write.guard, write.difference)?;
     let mut outcomes = Vec::with_capacity(write.changes.len());
     for (row, change) in write.changes.iter().enumerate() {
-        let written = match write.expect.get(row) {
+        let put = || match write.expect.get(row) {
             Some(expect) => writer.check(&change, expect).and_then(|()| writer.put(&change)),
             None => writer.put(&change),
         };
-        outcomes.push(
-            written.map_err(|error| if error.kind() == ErrorKind::Data { error.at_row(step, row) } else { error })?,
-        );
+        outcomes.extend(refusals.try_row(put, |error| Ok(error.at_row(step, row)))?);
     }
     Ok(outcomes)
 }

@@ -25,6 +25,23 @@ async fn state_in_memory_is_refused_since_every_connection_would_have_its_own() 
     }
 }
 
+#[tokio::test]
+async fn a_misspelt_parameter_is_refused_with_those_there_are() {
+    let addresses = [
+        ("sqlite:state.db?mdoe=ro", "\"mdoe\"", "mode, cache"),
+        #[cfg(feature = "postgres")]
+        ("postgres://sync:hunter2@127.0.0.1:9/shop?sslmod=verify-full", "\"sslmod\"", "sslmode, ssl-mode"),
+        #[cfg(feature = "mysql")]
+        ("mysql://sync:hunter2@127.0.0.1:9/shop?sslmod=REQUIRED", "\"sslmod\"", "sslmode, ssl-mode"),
+    ];
+    for (address, misspelt, known) in addresses {
+        let error = SqlStore::connect(address).await.unwrap_err();
+        let said = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Config, "{said}");
+        assert!(said.contains(misspelt) && said.contains(known) && !said.contains("hunter2"), "{said}");
+    }
+}
+
 #[cfg(not(all(feature = "postgres", feature = "mysql")))]
 #[tokio::test]
 async fn a_database_that_was_not_built_in_is_refused_with_the_feature_to_enable() {

@@ -109,3 +109,15 @@ pub(super) async fn a_resolved_letter_is_gone(bench: &Bench) -> Finding {
     bench.record(&lease, &resolved).await?;
     same("letters", all(bench).await?, [letter("a", 2)])
 }
+
+pub(super) async fn a_resolved_letter_that_comes_again_waits_again(bench: &Bench) -> Finding {
+    keep(bench, &[letter("a", 1), letter("a", 2)]).await?;
+    let lease = bench.acquire("ann", LONG).await?;
+    bench.record(&lease, &[Entry::Resolved(letter("a", 1).id)]).await?;
+    bench.record(&lease, &[Entry::DeadLetter(letter("a", 1))]).await?;
+    let mut ids: Vec<LetterId> = all(bench).await?.into_iter().map(|letter| letter.id).collect();
+    ids.sort();
+    let mut wanted = [letter("a", 1).id, letter("a", 2).id];
+    wanted.sort();
+    same("letters", ids, wanted)
+}

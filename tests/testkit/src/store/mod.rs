@@ -102,6 +102,7 @@ const CHECKS: &[Check<Bench>] = checks![Bench;
     letters::letters_are_found_by_pipeline_stream_and_kind => "which dead letters to read",
     letters::letters_come_page_by_page => "a page at a time",
     letters::a_resolved_letter_is_gone => "a dead letter was dealt with",
+    letters::a_resolved_letter_that_comes_again_waits_again => "recorded again, it waits again",
 ];
 
 /// A store, and the clock it judges by.

@@ -39,6 +39,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::IgnoresQueries, &["letters_are_found_by_pipeline_stream_and_kind"]),
     (Bug::LosesItsPlace, &["letters_come_page_by_page"]),
     (Bug::ResolvesNothing, &["a_resolved_letter_is_gone"]),
+    (Bug::ResolvesForEver, &["a_resolved_letter_that_comes_again_waits_again"]),
 ];
 
 #[tokio::test]
@@ -82,6 +83,7 @@ enum Bug {
     IgnoresQueries,
     LosesItsPlace,
     ResolvesNothing,
+    ResolvesForEver,
 }
 
 /// A store that is right but for one bug.
@@ -118,6 +120,7 @@ impl Broken {
     /// The entry as the bug sees it; `None` where it overlooks it.
     async fn bent(&self, lease: &Lease, entry: &Entry) -> Result<Option<Entry>> {
         let first = |id: String| self.known.lock().unwrap().insert(id);
+        let known = |id: &str| self.known.lock().unwrap().contains(id);
         Ok(Some(match (self.bug, entry.clone()) {
             (Bug::ResolvesNothing, Entry::Resolved(_)) | (Bug::NeverLiftsAHold, Entry::Hold { until: None, .. }) => {
                 return Ok(None);
@@ -125,6 +128,11 @@ impl Broken {
             (Bug::KeepsTheFirstRunRecord, Entry::Run(run)) if !first(format!("{}{}", run.run, run.scope)) => {
                 return Ok(None);
             }
+            (Bug::ResolvesForEver, Entry::Resolved(id)) => {
+                first(id.as_str().to_owned());
+                Entry::Resolved(id)
+            }
+            (Bug::ResolvesForEver, Entry::DeadLetter(letter)) if known(letter.id.as_str()) => return Ok(None),
             (Bug::DoublesLetters, Entry::DeadLetter(mut letter)) => {
                 while !first(letter.id.as_str().to_owned()) {
                     letter.id = LetterId::from_text(format!("{}+", letter.id));

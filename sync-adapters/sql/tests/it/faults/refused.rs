@@ -1,5 +1,8 @@
 //! Faults of a row: it alone becomes a dead letter, the others stay, and no row of somebody else's is touched.
 
+use sync_core::memory::FirstLoad;
+use sync_testkit::fault::{Call, FaultPlan, Faulty};
+
 use super::*;
 
 /// A table with every kind of rule, and rows that are not ours.
@@ -117,5 +120,34 @@ async fn a_text_that_is_longer_than_its_column_is_stored_whole_or_not_at_all() {
                 }
             }
         }
+    }
+}
+
+/// 20 of 1,000 rows, in one unit or in one stage.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_refused_rows_cost_hardly_more_calls_than_one() {
+    for (server, first_load) in [
+        (Server::Postgres, FirstLoad::ByKey),
+        (Server::Postgres, FirstLoad::Scattered),
+        (Server::MariaDb, FirstLoad::Scattered),
+    ] {
+        let database = server.database().await;
+        let create = "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint CHECK (n < 1000), note varchar(20) CHARACTER SET utf8mb4)";
+        let create =
+            if server == Server::Postgres { create.replace("CHARACTER SET utf8mb4", "") } else { create.to_owned() };
+        database.client(&create).await.unwrap();
+        let source = MemorySource::of([orders()]).page(1000).first_load(first_load);
+        (1..=1000).for_each(|id| source.upsert("orders", row(id, if id % 50 == 0 { 5000 } else { 1 }, "x")));
+        let plan = FaultPlan::new(1);
+        let sink = Faulty::new(server.connect(&database.url()).await.unwrap(), &plan);
+        let store = MemoryStore::new(Arc::new(SystemClock::new()));
+        let engine = Engine::builder(store).pipeline(Pipeline::new("shop", source, sink)).build().unwrap();
+        let report = engine.run("shop").await.unwrap();
+        assert_eq!(count(&report, Outcome::Rejected), 20, "{server:?} {first_load:?}: {report}");
+        let kept = database.client("SELECT count(*) FROM orders").await.unwrap();
+        assert_eq!(kept.trim(), "980", "{server:?} {first_load:?}");
+        // The unit, two rehearsals and the unit again; the rows before it and the end of a stage.
+        let calls = plan.calls(Call::Apply);
+        assert!(calls <= 6, "{server:?} {first_load:?}: {calls} calls of the sink");
     }
 }

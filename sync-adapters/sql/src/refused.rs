@@ -1,0 +1,33 @@
+//! Rows of a unit that a table refuses, gathered so that one error names them all.
+
+use sync_core::{Error, Result};
+
+/// So many are named at once: a table that refuses more has another shape than the stream, and the run is about to stop.
+const MOST: usize = 1000;
+
+/// Errors that each name one row.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    errors: Vec<Error>,
+}
+
+impl Refused {
+    pub(crate) fn add(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
+    /// Whether it is time to stop.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= MOST
+    }
+
+    /// # Errors
+    /// When rows were refused: one error that names them all.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let mut errors = std::mem::take(&mut self.errors).into_iter();
+        match errors.next() {
+            Some(first) => Err(first.with_others(errors)),
+            None => Ok(()),
+        }
+    }
+}
