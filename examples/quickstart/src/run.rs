@@ -34,14 +34,17 @@ pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report
     let store = SqlStore::open_sqlite(&args.db).await.map_err(failed)?;
 
     let progress = Progress::new(data.tables.iter().map(|table| table.rows.len() as u64).sum());
-    let engine = Engine::builder(store)
+    let engine = Engine::builder(store.clone())
         .owner("quickstart")
         .listener(progress.clone())
-        .pipeline(Pipeline::new("quickstart", source, sink))
+        .pipeline(Pipeline::new("quickstart", source, sink.clone()))
         .build()
         .map_err(failed)?;
     let report = engine.run_with("quickstart", options(args)).await.map_err(failed);
     progress.bar.finish_and_clear();
+    // Then SQLite leaves one file and none beside it.
+    sink.close().await;
+    store.close().await;
     report
 }
 

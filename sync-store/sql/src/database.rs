@@ -64,6 +64,10 @@ macro_rules! bound {
 }
 
 impl Database {
+    pub(crate) async fn close(&self) {
+        each!(Self, self, on => on.close().await);
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             #[cfg(feature = "sqlite")]

@@ -137,6 +137,14 @@ impl SqlStore {
         Ok(Self { database: Arc::new(database), place: Arc::new(place) })
     }
 
+    /// Closes the connections, for all clones; what is asked afterwards is refused.
+    ///
+    /// Call it at the end of a program that keeps its state in a SQLite file: only when every connection to the file is
+    /// closed, the `-wal` and `-shm` beside it go. Nothing is lost without.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
     async fn begin(&self) -> Result<Transaction> {
         self.database.begin().await.map_err(|cause| from_sql("the state store failed", cause))
     }

@@ -7,6 +7,7 @@
 mod bounds;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod cell;
+pub(crate) mod estimate;
 mod position;
 mod settings;
 mod walk;

@@ -107,4 +107,13 @@ impl Sqlite {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteOptions::new(path).open().await
     }
+
+    /// Closes the connection, for all clones, when what was asked before is done; what is asked afterwards is refused.
+    ///
+    /// Call it at the end of a program: only when every connection to a file is closed, SQLite brings what is in the
+    /// `-wal` beside it into the file and removes both files beside it. Nothing is lost without: the next one who opens the
+    /// file does it.
+    pub async fn close(&self) {
+        self.worker.close().await;
+    }
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::{Value as Owned, ValueRef as Cell};
 use rusqlite::{Connection, params_from_iter};
 use sync_core::model::{Kind, Reject, Timestamp};
+use sync_core::source::Estimate;
 use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
 
 use super::error::failed;
@@ -18,7 +19,7 @@ use super::scope::condition;
 use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
 use crate::ident::quoted;
-use crate::keyset::{self, MOST_BYTES, Page, by_time, version};
+use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, version};
 
 /// What the pages of one read need to know.
 #[derive(Clone)]
@@ -225,4 +226,33 @@ fn reject(stream: &Arc<StreamSpec>, row: &rusqlite::Row<'_>, error: &Error) -> R
     });
     let key = key.collect::<Option<Vec<Value>>>().map(Key::new);
     Reject { stream: Arc::clone(stream), key, body, reason: error.to_string() }
+}
+
+/// So many rows are counted: a few milliseconds.
+const COUNTED: u64 = 1_000_000;
+
+/// How many rows a table holds: counted up to a million, and beyond as the last `ANALYZE` has found.
+pub(super) fn estimate(connection: &Connection, table: &str) -> Result<Option<Estimate>> {
+    let failed = |cause| failed("the rows cannot be counted", cause).with("table", table);
+    let number = |sql: &str, values: &[&str]| {
+        connection
+            .query_row(sql, rusqlite::params_from_iter(values), |row| row.get::<_, Option<i64>>(0))
+            .map_err(failed)
+    };
+    // A view is not counted for nothing.
+    let is_table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+    if number(is_table, &[table])? == Some(0) {
+        return Ok(None);
+    }
+    let counted = number(&estimate::count(&quoted(table)?, COUNTED), &[])?.unwrap_or_default().cast_unsigned();
+    let analyzed = || -> Result<Option<u64>> {
+        if number("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'", &[])? == Some(0) {
+            return Ok(None);
+        }
+        // The first number of the text; an index of some rows only has a lower one.
+        let most = "SELECT max(CAST(stat AS INTEGER)) FROM sqlite_stat1 WHERE tbl = ? COLLATE NOCASE";
+        Ok(number(most, &[table])?.map(i64::cast_unsigned))
+    };
+    let statistics = if counted > COUNTED { analyzed()? } else { None };
+    Ok(estimate::rows(counted, COUNTED, statistics))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::model::{Frontier, FrontierProof};
-use sync_core::source::SourceCapabilities;
+use sync_core::source::{Estimate, SourceCapabilities};
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
 
 use super::page::{self, Ask, Reading};
@@ -14,6 +14,7 @@ use super::position::{Again, Begin, time_of};
 use super::worker::Worker;
 use super::{SqliteOptions, discover};
 use crate::catalog::ForeignKey;
+use crate::keyset::estimate;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time};
 
 /// Tables of a SQLite database, as a source. The database is opened for reading only.
@@ -66,6 +67,11 @@ impl SqliteSource {
         let options = SqliteOptions { read_only: true, ..SqliteOptions::new(path) };
         let name = options.name().into();
         Ok(Self { name, worker: Worker::start(options).await?, settings: Settings::new() })
+    }
+
+    /// Closes the connection, for all clones; what is asked afterwards is refused.
+    pub async fn close(&self) {
+        self.worker.close().await;
     }
 
     /// Reads the table of the stream's name: its declared columns, and nothing else.
@@ -158,6 +164,12 @@ impl Source for SqliteSource {
                 streams.iter().try_for_each(|stream| page::check_version(connection, stream).map(drop))
             })
             .await
+    }
+
+    async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {
+        let Some(stream) = estimate::whole(request)? else { return Ok(None) };
+        let table = stream.name().to_owned();
+        self.worker.call(move |connection| page::estimate(connection, &table)).await
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {

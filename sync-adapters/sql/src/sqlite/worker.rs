@@ -22,10 +22,16 @@ const BUSY: Duration = Duration::from_secs(60);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
+enum Order {
+    Do(Job),
+    /// Close the connection, and say so.
+    Close(oneshot::Sender<()>),
+}
+
 /// Sends work to the connection's thread. The thread ends with the last clone.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    jobs: Sender<Job>,
+    jobs: Sender<Order>,
     path: Arc<Path>,
     identity: Identity,
 }
@@ -33,7 +39,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) async fn start(options: SqliteOptions) -> Result<Self> {
         let path: Arc<Path> = options.path.clone().into();
-        let (jobs, inbox) = channel::<Job>();
+        let (jobs, inbox) = channel::<Order>();
         let (opened, ready) = oneshot::channel();
         let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn(move || {
             let mut connection = match open(&options) {
@@ -41,8 +47,22 @@ impl Worker {
                 Err(error) => return drop(opened.send(Err(error))),
             };
             drop(opened.send(Ok(())));
-            for job in inbox {
-                job(&mut connection);
+            let mut closed = None;
+            for order in &inbox {
+                match order {
+                    Order::Do(job) => job(&mut connection),
+                    Order::Close(answer) => {
+                        closed = Some(answer);
+                        break;
+                    }
+                }
+            }
+            // What was asked for afterwards is refused, and whoever waits for the end waits for the end of the connection.
+            drop(inbox);
+            drop(connection);
+            if let Some(answer) = closed {
+                // Whoever asked may have gone.
+                let _ = answer.send(());
             }
         });
         spawned.map_err(|cause| Error::unavailable("no thread can be started for the database").caused_by(cause))?;
@@ -51,6 +71,15 @@ impl Worker {
         outcome.map_err(|error| error.with("file", path.display()))?;
         let identity = Identity::of(&path);
         Ok(Self { jobs, path, identity })
+    }
+
+    /// Closes the connection, for all clones, when what was asked before is done.
+    pub(crate) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send(Order::Close(answer)).is_ok() {
+            // Where nobody answers, it is closed already.
+            let _ = answered.await;
+        }
     }
 
     /// Does the work on the connection's thread. Once begun it is done, even when nobody waits for it any more.
@@ -63,10 +92,10 @@ impl Worker {
         let job: Job =
             Box::new(move |connection| drop(answer.send(identity.check(&path).and_then(|()| work(connection)))));
         let gone = |_| {
-            Error::internal("the database's thread has ended: an earlier call made it panic")
+            Error::internal("the database's thread has ended: it was closed, or an earlier call made it panic")
                 .with("file", self.path.display())
         };
-        self.jobs.send(job).map_err(|_| gone(()))?;
+        self.jobs.send(Order::Do(job)).map_err(|_| gone(()))?;
         answered.await.map_err(|_| gone(()))?.map_err(|error| error.with("file", self.path.display()))
     }
 }

@@ -9,6 +9,8 @@ mod conformance;
 mod copy;
 mod engine;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
+mod estimates;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod faults;
 mod followed;
 mod following;

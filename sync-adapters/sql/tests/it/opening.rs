@@ -77,3 +77,17 @@ async fn a_table_that_does_not_fit_is_told_as_the_target_in_its_file() {
     assert!(typed.contains("column \"n\" of the target table is declared"), "{typed}");
     assert!(keyed.contains("target.db") && typed.contains("target.db"), "{keyed} {typed}");
 }
+
+#[tokio::test]
+async fn a_closed_database_leaves_one_file_and_refuses_what_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sqlite::open(folder.path().join("shop.db")).await.unwrap();
+    let stream = StreamSpec::new("orders").key(["id"]);
+    sink.prepare(&stream).await.unwrap();
+    sink.close().await;
+    sink.close().await;
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["shop.db"]);
+    let error = sink.prepare(&stream).await.unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+}

@@ -53,6 +53,11 @@ impl<DB: Database> Server<DB> {
         Ok(server)
     }
 
+    pub(crate) async fn close(&self) {
+        self.first.close().await;
+        self.more.close().await;
+    }
+
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, DB>, Error> {
         if !self.first_is_busy() {
             return self.first.begin().await;

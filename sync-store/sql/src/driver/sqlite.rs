@@ -38,6 +38,11 @@ impl File {
         Ok(Self { second: one().connect_lazy_with(options.clone()), first: one().connect_with(options).await? })
     }
 
+    pub(crate) async fn close(&self) {
+        self.second.close().await;
+        self.first.close().await;
+    }
+
     /// Begins a transaction that takes the write lock at once, so that it can never fail half-way for want of it.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.first.begin_with("BEGIN IMMEDIATE").await

@@ -14,12 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::mysql::MySqlPool;
 use sync_core::model::{Frontier, RowScope};
-use sync_core::source::SourceCapabilities;
+use sync_core::source::{Estimate, SourceCapabilities};
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
 
 use super::connection::{Access, Server, Session};
 use super::open;
 use crate::catalog::ForeignKey;
+use crate::keyset::estimate;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, order};
 use page::{Ask, Reading};
 use table::Table;
@@ -225,6 +226,14 @@ impl Source for MySqlSource {
             page::read(&self.pool, &nothing).await?;
         }
         Ok(())
+    }
+
+    async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {
+        let Some(stream) = estimate::whole(request)? else { return Ok(None) };
+        let mut session = self.session().await?;
+        let estimate = Table::find(&mut session, self.server, stream.name()).await?.estimate(&mut session).await?;
+        session.release();
+        Ok(estimate)
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {

@@ -5,20 +5,26 @@ use std::collections::BTreeMap;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use sync_core::model::Kind;
+use sync_core::source::Estimate;
 use sync_core::{Error, ErrorKind, Result, StreamSpec, Value};
 
 use super::column::{Column, Form};
 use crate::ident::quoted;
-use crate::keyset::{MOST_EMPTY, never_found, version};
+use crate::keyset::{MOST_EMPTY, estimate, never_found, version};
 use crate::mysql::connection::Server;
 use crate::mysql::error::unread;
 use crate::mysql::query::name;
+
+/// So many rows are counted.
+const COUNTED: u64 = 10_000;
 
 /// A table that is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     /// Its name with its database, ready to stand in SQL text.
     pub(super) sql: String,
+    /// Its database and its name.
+    place: (String, String),
     pub(super) columns: Vec<Column>,
     /// The columns of its primary key, in order.
     pub(super) key: Vec<String>,
@@ -51,6 +57,35 @@ pub(super) struct Ordering<'t> {
 }
 
 impl Table {
+    /// How many rows it holds: counted where they are few, and otherwise as the server's statistics say.
+    pub(super) async fn estimate(&self, connection: &mut MySqlConnection) -> Result<Option<Estimate>> {
+        if !self.clustered {
+            // It may be a view, which is not for nothing.
+            return Ok(None);
+        }
+        let failed = |cause| unread("the rows cannot be counted", cause).with("table", &self.sql);
+        let counted: i64 = sqlx::query_scalar(AssertSqlSafe(estimate::count(&self.sql, COUNTED)))
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let counted = counted.cast_unsigned();
+        let mut statistics = None;
+        if counted > COUNTED {
+            let (database, table) = &self.place;
+            let rows: Option<Option<u64>> = sqlx::query_scalar(
+                "SELECT CAST(TABLE_ROWS AS UNSIGNED) FROM information_schema.TABLES
+                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            )
+            .bind(database)
+            .bind(table)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+            statistics = rows.flatten();
+        }
+        Ok(estimate::rows(counted, COUNTED, statistics))
+    }
+
     /// Looks up the table of this name: in the database of the address, or with its database before a point.
     ///
     /// # Errors
@@ -90,6 +125,7 @@ impl Table {
         Ok(Self {
             sql: format!("{}.{}", quoted(&database)?, quoted(&inside)?),
             columns: columns(connection, server, &database, &inside).await.map_err(failed)?,
+            place: (database, inside),
             key: key.unwrap_or_default(),
             indexes,
             clustered: text(3)? == "InnoDB",

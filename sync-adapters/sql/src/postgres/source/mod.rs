@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sync_core::model::{Frontier, RowScope};
-use sync_core::source::SourceCapabilities;
+use sync_core::source::{Estimate, SourceCapabilities};
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec, Value};
 
 use super::open;
 use crate::address::PATIENCE;
 use crate::catalog::ForeignKey;
+use crate::keyset::estimate;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, order};
 use page::{Ask, Reading};
 use table::Table;
@@ -220,6 +221,11 @@ impl Source for PostgresSource {
             page::read(&self.pool, &nothing).await?;
         }
         Ok(())
+    }
+
+    async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {
+        let Some(stream) = estimate::whole(request)? else { return Ok(None) };
+        Table::find(&self.pool, stream.name()).await?.estimate(&self.pool).await
     }
 
     fn read(&self, request: ReadRequest) -> BatchStream<'_> {

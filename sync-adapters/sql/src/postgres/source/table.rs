@@ -3,12 +3,16 @@
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use sync_core::model::Kind;
+use sync_core::source::Estimate;
 use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
 use crate::ident::quoted;
-use crate::keyset::{MOST_EMPTY, never_found, version};
+use crate::keyset::{MOST_EMPTY, estimate, never_found, version};
 use crate::postgres::error::failed;
 use crate::postgres::query::name;
+
+/// So many rows are counted.
+const COUNTED: u64 = 10_000;
 
 /// A table that is there.
 #[derive(Debug, Clone)]
@@ -41,6 +45,27 @@ pub(super) struct Column {
 }
 
 impl Table {
+    /// How many rows it holds: counted where they are few, and otherwise as the server's statistics say, `pg_class.reltuples`,
+    /// which is -1 where it has none.
+    pub(super) async fn estimate(&self, pool: &PgPool) -> Result<Option<Estimate>> {
+        let failed = |cause| failed("the rows cannot be counted", cause).with("table", &self.sql);
+        let known: Option<i64> = sqlx::query_scalar(
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p', 'm')",
+        )
+        .bind(&self.sql)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed)?;
+        // A view is not counted for nothing.
+        let Some(known) = known else { return Ok(None) };
+        let counted: i64 = sqlx::query_scalar(AssertSqlSafe(estimate::count(&self.sql, COUNTED)))
+            .fetch_one(pool)
+            .await
+            .map_err(failed)?;
+        let (counted, statistics) = (counted.cast_unsigned(), u64::try_from(known).ok());
+        Ok(estimate::rows(counted, COUNTED, statistics))
+    }
+
     /// Looks up the table of this name: on the search path, or with its schema before a point.
     ///
     /// # Errors
