@@ -383,6 +383,9 @@ pub struct SinkCapabilities {
     pub read_back: bool,
     /// It can rehearse a unit without leaving a trace.
     pub rehearsal: bool,
+    /// It takes rows in key order so much faster than scattered ones that a first load of unordered keys is better staged
+    /// and then published in their order, though it is written twice. Only of use to a sink that stages.
+    pub sorts_first_load: bool,
 }
 
 impl SinkCapabilities {
@@ -395,6 +398,7 @@ impl SinkCapabilities {
             staging: true,
             read_back: true,
             rehearsal: true,
+            sorts_first_load: true,
         }
     }
 

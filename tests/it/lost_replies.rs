@@ -37,7 +37,8 @@ async fn a_delete_and_a_recreation_within_a_staged_first_load_end_as_they_would_
             page(&stream, &[row(2, 2, "again")], at(4)),
             Batch::of(&stream, gone(7), at(5)),
         ]);
-        let first_load = if staged { sync_core::engine::FirstLoad::Auto } else { sync_core::engine::FirstLoad::Direct };
+        let first_load =
+            if staged { sync_core::engine::FirstLoad::Sorted } else { sync_core::engine::FirstLoad::Direct };
         let report = world.run(world.pipeline(script).first_load(first_load), RunOptions::incremental()).await;
         assert_eq!(
             (report.status, world.ids(), world.texts("SELECT note FROM orders WHERE id = 2")),

@@ -47,15 +47,25 @@ impl ScopeRun<'_> {
         self.may_sort = empty
             && !self.options.dry_run
             && self.checkpoint.stage.is_none()
-            && self.pipeline.first_load == FirstLoad::Auto
+            && self.sorts_first_load()
             && self.pipeline.source.capabilities().order != RowOrder::Key
-            && self.pipeline.sink.capabilities().staging
             && self.feed.streams().iter().all(|stream| {
                 stream.writes() == Disposition::Upsert
                     && self.pipeline.guard(stream).is_some()
                     && self.pipeline.difference().is_some()
             });
         Ok(request)
+    }
+
+    /// Whether a first load of unordered keys is staged, and published in their order.
+    fn sorts_first_load(&self) -> bool {
+        let sink = self.pipeline.sink.capabilities();
+        sink.staging
+            && match self.pipeline.first_load {
+                FirstLoad::Auto => sink.sorts_first_load,
+                FirstLoad::Sorted => true,
+                FirstLoad::Direct => false,
+            }
     }
 
     /// A target that is gone, although rows were brought into it, must not be followed by an empty one: they would be

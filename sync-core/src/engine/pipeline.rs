@@ -17,10 +17,15 @@ type Filter = Arc<dyn Fn(&StreamSpec, &Change<'_>) -> bool + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum FirstLoad {
-    /// Staged where rows come unordered and the sink stages: the target takes rows in key order several times faster.
-    /// Nothing is visible until the load is whole.
+    /// As [`Sorted`](Self::Sorted) into a sink that is faster so ([`SinkCapabilities::sorts_first_load`]), otherwise as
+    /// [`Direct`](Self::Direct).
+    ///
+    /// [`SinkCapabilities::sorts_first_load`]: crate::sink::SinkCapabilities::sorts_first_load
     #[default]
     Auto,
+    /// Staged, where rows come unordered and the sink stages, and published in key order at the end. Nothing is visible until
+    /// the load is whole.
+    Sorted,
     /// Page by page, visible as it comes.
     Direct,
 }

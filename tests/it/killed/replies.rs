@@ -85,7 +85,10 @@ async fn engine(url: &str, history: &History, sink: impl Sink + 'static) -> Engi
     let store = SqlStore::connect(url).await.unwrap();
     let retry = RetryPolicy::new().attempts(20).base(Duration::from_millis(1)).cap(Duration::from_millis(20));
     let engine = Engine::builder(store).owner("test").unit_rows(1).retry(retry);
-    engine.pipeline(Pipeline::new("history", history.clone(), sink)).build().unwrap()
+    engine
+        .pipeline(Pipeline::new("history", history.clone(), sink).first_load(sync_core::engine::FirstLoad::Sorted))
+        .build()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

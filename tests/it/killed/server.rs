@@ -123,7 +123,8 @@ impl Series {
         let history = History::of(stream(), 0);
         // Both use the same connections, which live through all deaths of the server.
         let engine = |patience: Patience| {
-            let pipeline = Pipeline::new("history", history.clone(), sink.clone());
+            let pipeline = Pipeline::new("history", history.clone(), sink.clone())
+                .first_load(sync_core::engine::FirstLoad::Sorted);
             let engine = Engine::builder(store.clone()).owner("test").unit_rows(1).retry(patience.policy());
             Arc::new(engine.pipeline(pipeline).build().unwrap())
         };

@@ -31,7 +31,12 @@ async fn main() -> Result<()> {
     if arguments.next().as_deref() == Some("cursor-first") {
         engine = engine.plant(Bug::CursorFirst);
     }
-    let engine = engine.pipeline(Pipeline::new("history", History::of(stream(), generation), sink)).build()?;
+    let engine = engine
+        .pipeline(
+            Pipeline::new("history", History::of(stream(), generation), sink)
+                .first_load(sync_core::engine::FirstLoad::Sorted),
+        )
+        .build()?;
     engine.run("history").await?.completed()?;
     tell(Mark::Done);
     Ok(())

@@ -1,7 +1,8 @@
 //! Many rows with one statement: as many as the server takes at once.
 
-use sqlx::mysql::{MySqlArguments, MySqlConnection};
-use sqlx::{AssertSqlSafe, Error as Failure};
+use futures::TryStreamExt;
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Either, Error as Failure};
 use sync_core::{Error, Result};
 
 use super::connection::Server;
@@ -25,7 +26,9 @@ pub(crate) fn pieces(
     server: Server,
     size: impl Fn(usize) -> usize,
 ) -> std::result::Result<Vec<&[usize]>, usize> {
-    let most = (BINDS / values.max(1)).clamp(1, ROWS);
+    // The text of the statement is a packet of its own: a mark and a comma for each value.
+    let text = (server.packet / 2) / (values * 2 + 3);
+    let most = (BINDS / values.max(1)).min(text).clamp(1, ROWS);
     let bytes = (server.packet - server.packet / 8).min(BYTES);
     let mut pieces = Vec::new();
     let (mut from, mut sum) = (0, 0);
@@ -86,6 +89,27 @@ pub(crate) async fn run(connection: &mut MySqlConnection, sql: String, what: &'s
     done.map(drop).map_err(|cause| super::error::failed(what, cause))
 }
 
+/// Runs statements that bind nothing, in one packet, and gives the rows of each. What fails ends it: those before have run.
+pub(crate) async fn ask(
+    connection: &mut MySqlConnection,
+    statements: String,
+) -> std::result::Result<Vec<Vec<MySqlRow>>, Failure> {
+    let mut answers = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_many(connection);
+    let (mut all, mut rows) = (Vec::new(), Vec::new());
+    while let Some(answer) = answers.try_next().await? {
+        match answer {
+            Either::Right(row) => rows.push(row),
+            Either::Left(_) => all.push(std::mem::take(&mut rows)),
+        }
+    }
+    Ok(all)
+}
+
+/// A text as it stands in a statement that binds nothing, in our sessions, where a backslash means itself.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +126,7 @@ mod tests {
         assert_eq!(lengths(100, 10), Ok(vec![655, 655, 655, 535]));
         assert_eq!(lengths(3, 900 << 10), Ok(vec![1; 2500]));
         assert_eq!(lengths(3, 1 << 20), Err(0));
+        let small = pieces(&rows, 12, Server { packet: 16 << 10, ..SERVER }, |_| 10).map(|pieces| pieces[0].len());
+        assert_eq!(small, Ok(303), "the text of the statement has to fit as well");
     }
 }

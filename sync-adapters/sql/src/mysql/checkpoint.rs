@@ -7,8 +7,8 @@ use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 
 use super::batch;
-use super::connection::Session;
 use super::error::{failed, number, uncommitted};
+use super::pool::Session;
 use crate::position::{fenced, from_json, to_json};
 
 /// The scope is found by its hash, since an index holds no text of any length.
@@ -27,11 +27,22 @@ fn id(scope: &Scope) -> String {
 
 /// Claims a scope: from now on lower tokens are refused.
 pub(crate) async fn claim(session: &mut Session, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
-    // Making a table would commit: it is done before the transaction, and only when there is none.
-    if !exists(session).await? {
-        batch::run(session, CREATE.to_owned(), "the table of checkpoints cannot be created").await?;
+    // Tokens only grow, so that a look without a lock is enough to be refused.
+    let sql = format!("SELECT token FROM _sync_checkpoint WHERE id = '{}'", id(scope));
+    match batch::ask(session, sql).await {
+        // Making a table would commit: it is done before the transaction, and only when there is none.
+        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => {
+            batch::run(session, CREATE.to_owned(), "the table of checkpoints cannot be created").await?;
+        }
+        Err(cause) => return Err(failed("the checkpoints cannot be looked for", cause).with("scope", scope)),
+        Ok(answers) => {
+            let newest = answers.first().and_then(|rows| rows.first()).map(|row| row.try_get_unchecked(0)).transpose();
+            let newest = newest.map_err(|cause| failed("the scope cannot be claimed", cause).with("scope", scope))?;
+            if let Some(newest) = newest.map(FencingToken).filter(|newest| *newest > token) {
+                return Err(fenced(newest, scope));
+            }
+        }
     }
-    batch::run(session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
     match in_transaction(session, scope, token).await {
         Ok(checkpoint) => {
             sqlx::raw_sql("COMMIT").execute(&mut **session).await.map_err(uncommitted)?;
@@ -50,33 +61,33 @@ async fn in_transaction(
     token: FencingToken,
 ) -> Result<Option<Checkpoint>> {
     let claimed = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
-    // The row is there and locked before anybody decides by it. The table has no other key.
-    sqlx::query(
-        "INSERT INTO _sync_checkpoint (id, scope, token, seq, checkpoint, updated_at)
-         VALUES (?, ?, 0, 0, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE id = id",
-    )
-    .bind(id(scope))
-    .bind(scope.id())
-    .bind(to_json(&Checkpoint::default())?)
-    .execute(&mut *connection)
-    .await
-    .map_err(claimed)?;
-    let row = sqlx::query("SELECT token, checkpoint FROM _sync_checkpoint WHERE id = ? FOR UPDATE")
+    let locked = format!("SELECT token, checkpoint FROM _sync_checkpoint WHERE id = '{}' FOR UPDATE", id(scope));
+    let begun = batch::ask(connection, format!("START TRANSACTION READ WRITE; {locked}")).await.map_err(claimed)?;
+    let mut row = begun.into_iter().flatten().next();
+    if row.is_none() {
+        // The row is there and locked before anybody decides by it. The table has no other key.
+        sqlx::query(
+            "INSERT INTO _sync_checkpoint (id, scope, token, seq, checkpoint, updated_at)
+             VALUES (?, ?, 0, 0, ?, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE id = id",
+        )
         .bind(id(scope))
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(claimed)?;
-    let newest = FencingToken(row.try_get(0).map_err(claimed)?);
-    if newest > token {
-        return Err(fenced(newest, scope));
-    }
-    let checkpoint = from_json(&row.try_get::<String, _>(1).map_err(claimed)?, scope)?;
-    sqlx::query("UPDATE _sync_checkpoint SET token = ? WHERE id = ?")
-        .bind(token.0)
-        .bind(id(scope))
+        .bind(scope.id())
+        .bind(to_json(&Checkpoint::default())?)
         .execute(&mut *connection)
         .await
         .map_err(claimed)?;
+        row = batch::ask(connection, locked).await.map_err(claimed)?.into_iter().flatten().next();
+    }
+    let row = row.ok_or_else(|| claimed(sqlx::Error::RowNotFound))?;
+    let newest = FencingToken(row.try_get_unchecked(0).map_err(claimed)?);
+    if newest > token {
+        return Err(fenced(newest, scope));
+    }
+    let checkpoint = from_json(&row.try_get_unchecked::<String, _>(1).map_err(claimed)?, scope)?;
+    if newest < token {
+        let claim = format!("UPDATE _sync_checkpoint SET token = {} WHERE id = '{}'", token.0, id(scope));
+        batch::ask(connection, claim).await.map_err(claimed)?;
+    }
     Ok((checkpoint != Checkpoint::default()).then_some(checkpoint))
 }
 
@@ -107,13 +118,10 @@ pub(crate) async fn advance(
     let next = Checkpoint { tally, ..advance.next.clone() };
     let failed = |cause| failed("the checkpoint cannot be written", cause).with("scope", scope);
     // The number of rows that an UPDATE changed depends on the driver's flags: what is locked is looked at instead.
-    let standing = sqlx::query("SELECT token, seq FROM _sync_checkpoint WHERE id = ? FOR UPDATE")
-        .bind(id(scope))
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let (token, seq) = match standing {
-        Some(row) => (row.try_get::<u64, _>(0).map_err(failed)?, row.try_get::<u64, _>(1).map_err(failed)?),
+    let sql = format!("SELECT token, seq FROM _sync_checkpoint WHERE id = '{}' FOR UPDATE", id(scope));
+    let standing = batch::ask(connection, sql).await.map_err(failed)?.into_iter().flatten().next();
+    let (token, seq): (u64, u64) = match standing {
+        Some(row) => (row.try_get_unchecked(0).map_err(failed)?, row.try_get_unchecked(1).map_err(failed)?),
         None => (0, 0),
     };
     if (token, seq) != (advance.token.0, advance.expected) {
@@ -127,12 +135,4 @@ pub(crate) async fn advance(
         .await
         .map(drop)
         .map_err(failed)
-}
-
-async fn exists(connection: &mut MySqlConnection) -> Result<bool> {
-    match sqlx::query("SELECT 1 FROM _sync_checkpoint LIMIT 1").fetch_optional(connection).await {
-        Ok(_) => Ok(true),
-        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => Ok(false),
-        Err(cause) => Err(failed("the checkpoints cannot be looked for", cause)),
-    }
 }

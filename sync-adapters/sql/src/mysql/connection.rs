@@ -1,10 +1,8 @@
-//! Connections: set up so that nothing is bent, checked, and given back to the pool only when nothing is left in them.
+//! Sessions: set up so that nothing is bent, and asked whether they are.
 
 use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool};
-use sqlx::pool::PoolConnection;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use sync_core::{Error, Result};
 
@@ -67,14 +65,17 @@ impl Server {
 /// The collation of `utf8mb4` under which only equal texts are equal, as MariaDB calls it.
 const MARIADB: &str = "utf8mb4_nopad_bin";
 
-/// The options of all connections, and what the server is like.
-pub(crate) async fn first(options: MySqlConnectOptions, access: Access) -> Result<(MySqlConnectOptions, Server)> {
-    // The modes are set as a whole by `set_up`.
-    let options = options.charset("utf8mb4").pipes_as_concat(false).no_engine_substitution(false).timezone(None);
+/// The options of all connections, the first of them, and what the server is like.
+pub(crate) async fn first(
+    options: MySqlConnectOptions,
+    access: Access,
+) -> Result<(MySqlConnectOptions, MySqlConnection, Server)> {
+    // The modes and the character set are set as a whole by `set_up`.
+    let options =
+        options.charset("utf8mb4").set_names(false).pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let unreachable = |cause| failed("the database cannot be reached", cause);
     let mut connection = options.connect().await.map_err(unreachable)?;
-    set_up(&mut connection, access).await.map_err(unreachable)?;
-    let settings = settings(&mut connection).await.map_err(unreachable)?;
+    let settings = set_up(&mut connection, access).await.map_err(unreachable)?;
     let version = settings.get("version").map_or("", String::as_str);
     let exact = if version.contains("MariaDB") { MARIADB } else { "utf8mb4_0900_bin" };
     if !is_exact(&mut connection, exact).await.unwrap_or_default() {
@@ -82,9 +83,12 @@ pub(crate) async fn first(options: MySqlConnectOptions, access: Access) -> Resul
             "the server (version {version}) has no collation {exact}, without which keys that differ only in trailing spaces would be one: it takes MariaDB 10.6 or MySQL 8.0.17, or newer"
         )));
     }
-    let packet = settings.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20);
-    sqlx::Connection::close(connection).await.map_err(unreachable)?;
-    Ok((options, Server { exact, packet }))
+    Ok((options, connection, Server { exact, packet: packet(&settings) }))
+}
+
+/// The longest packet that a session takes, bytes.
+pub(crate) fn packet(settings: &HashMap<String, String>) -> usize {
+    settings.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 20)
 }
 
 /// The error of a server that takes a call and does not answer it in time.
@@ -92,25 +96,35 @@ pub(crate) fn silent() -> Error {
     failed("the database cannot be reached", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind.
-pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<()> {
+/// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind. All of it
+/// goes in one packet. What the server said is given back.
+pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<HashMap<String, String>> {
     let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };
     // An answer that a setting of the server cut short would look like a whole one.
     // A statement that waits for a table to be free gives up after a minute instead of a day.
     let set = format!(
-        "SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, unique_checks = 1, \
-         sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, lock_wait_timeout = 60",
+        "SET NAMES utf8mb4; SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
+         unique_checks = 1, sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
+         lock_wait_timeout = 60",
         modes.join(",")
     );
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;
-    if access == Access::Read {
-        // Keys are compared as a whole where they are sorted, and not by their first bytes.
-        sqlx::raw_sql("SET SESSION TRANSACTION READ ONLY; SET SESSION max_sort_length = 16384")
-            .execute(&mut *connection)
-            .await?;
-    }
-    sqlx::raw_sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
-    let settings = settings(connection).await?;
+    // Keys are compared as a whole where they are sorted, and not by their first bytes.
+    let read = match access {
+        Access::Read => "SET SESSION TRANSACTION READ ONLY; SET SESSION max_sort_length = 16384; ",
+        Access::Write => "",
+    };
+    let names: Vec<&str> =
+        SETTINGS.iter().map(|(name, _)| *name).chain(["sql_mode", "version", "max_allowed_packet"]).collect();
+    let all = format!(
+        "{set}; {read}SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SHOW SESSION VARIABLES WHERE Variable_name IN ('{}')",
+        names.join("', '")
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(all)).fetch_all(connection).await?;
+    let settings: HashMap<String, String> = rows
+        .iter()
+        .map(|row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?)))
+        .collect::<sqlx::Result<_>>()?;
     let taken: Vec<&str> = settings.get("sql_mode").map(|modes| modes.split(',').collect()).unwrap_or_default();
     if let Some(missing) = modes.iter().find(|mode| !taken.contains(mode)) {
         return Err(refused_setup(format!("the server does not take the sql_mode {missing}")));
@@ -118,17 +132,9 @@ pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> 
     match SETTINGS.iter().find(|(name, allowed)| {
         settings.get(*name).is_some_and(|value| !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)))
     }) {
-        None => Ok(()),
+        None => Ok(settings),
         Some((name, wanted)) => Err(refused_setup(format!("the server does not take {name} = {}", wanted[0]))),
     }
-}
-
-async fn settings(connection: &mut MySqlConnection) -> sqlx::Result<HashMap<String, String>> {
-    let names: Vec<&str> =
-        SETTINGS.iter().map(|(name, _)| *name).chain(["sql_mode", "version", "max_allowed_packet"]).collect();
-    let sql = format!("SHOW SESSION VARIABLES WHERE Variable_name IN ('{}')", names.join("', '"));
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?))).collect()
 }
 
 /// Whether texts that differ in case or in trailing spaces stay apart under a collation of `utf8mb4`.
@@ -147,47 +153,4 @@ pub(crate) async fn is_exact(connection: &mut MySqlConnection, collation: &str) 
         .and_then(|row| row.try_get_unchecked(0))
         .map_err(|cause| failed("the collation cannot be tried", cause))?;
     Ok(merged == 0)
-}
-
-/// A connection of the pool. Unless it is given back by [`release`](Self::release), it is closed: a dropped future may
-/// leave half an answer in it, or a transaction, which the server takes back when the connection ends.
-#[derive(Debug)]
-pub(crate) struct Session {
-    connection: Option<PoolConnection<sqlx::MySql>>,
-}
-
-const HELD: &str = "a session holds its connection until it is released or dropped";
-
-impl Session {
-    pub(crate) async fn of(pool: &MySqlPool) -> Result<Self> {
-        let connection = pool.acquire().await.map_err(|cause| failed("the database cannot be reached", cause))?;
-        Ok(Self { connection: Some(connection) })
-    }
-
-    /// Gives the connection back: the last answer was read, and no transaction is open.
-    pub(crate) fn release(mut self) {
-        drop(self.connection.take());
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
-impl Deref for Session {
-    type Target = MySqlConnection;
-
-    fn deref(&self) -> &MySqlConnection {
-        self.connection.as_ref().expect(HELD)
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut MySqlConnection {
-        self.connection.as_mut().expect(HELD)
-    }
 }

@@ -77,7 +77,8 @@ fn by_number(number: u16, state: &str, message: &str) -> (ErrorKind, Retry) {
             (ErrorKind::Unavailable, Retry::Backoff)
         }
         1152..=1161 | 1184 | 2002 | 2003 | 2006 | 2013 => (ErrorKind::Unavailable, Retry::Backoff),
-        1021 | 1114 => (ErrorKind::Full, Retry::Never),
+        // No room for a table, or for what takes a statement back: then the server says that a file cannot change its size.
+        14 | 1021 | 1114 => (ErrorKind::Full, Retry::Never),
         // The operating system's own number: no space left on the device.
         1030 | 1005 | 3 | 1026 if says_no_space(message) => (ErrorKind::Full, Retry::Never),
         1045 | 1698 | 1820 | 1862 | 4151 => (ErrorKind::Unauthorized, Retry::Never),
@@ -114,6 +115,7 @@ fn remedy(number: u16) -> Option<&'static str> {
         ),
         1290 | 1792 | 1836 => Some("connect to the primary: this server only reads"),
         1049 => Some("CREATE DATABASE, or correct the address"),
+        14 | 1021 | 1114 => Some("make room on the disk of the server"),
         1665 => Some("set binlog_format to ROW or MIXED at the server"),
         _ => None,
     }
@@ -167,6 +169,7 @@ mod tests {
             (1040, ErrorKind::Unavailable, Retry::Backoff),
             (1021, ErrorKind::Full, Retry::Never),
             (1114, ErrorKind::Full, Retry::Never),
+            (14, ErrorKind::Full, Retry::Never),
             (1264, ErrorKind::Data, Retry::Never),
             (1292, ErrorKind::Data, Retry::Never),
             (1366, ErrorKind::Data, Retry::Never),

@@ -6,6 +6,7 @@ mod checkpoint;
 mod column;
 mod connection;
 mod error;
+mod pool;
 mod publish;
 mod query;
 mod rehearsal;
@@ -21,12 +22,14 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::MySqlConnectOptions;
 use sync_core::address::MYSQL;
 use sync_core::{Error, Result};
 
-use connection::{Access, Server, Session};
+use connection::{Access, Server};
+use pool::{Pool, Session};
 pub use source::MySqlSource;
+use table::Definitions;
 
 use crate::address::PATIENCE;
 use crate::tables::{Shapes, Tables};
@@ -38,14 +41,17 @@ use crate::tables::{Shapes, Tables};
 #[derive(Clone)]
 pub struct MySql {
     name: Arc<str>,
-    pool: MySqlPool,
+    pool: Pool,
     server: Server,
+    /// Tables that were written at all.
+    written: Tables,
     /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
     known: Tables,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
     contended: Tables,
     /// What the tables were like when they were prepared.
     shapes: Shapes,
+    definitions: Definitions,
 }
 
 impl MySql {
@@ -63,20 +69,27 @@ impl MySql {
             name: name.into(),
             pool,
             server,
+            written: Tables::default(),
             known: Tables::default(),
             contended: Tables::default(),
             shapes: Shapes::default(),
+            definitions: Definitions::default(),
         })
     }
 
+    /// What the server is like, as the newest connection has found it.
+    fn server(&self) -> Server {
+        Server { packet: self.pool.packet(), ..self.server }
+    }
+
     async fn session(&self) -> Result<Session> {
-        Session::of(&self.pool).await.map_err(|error| error.with("database", &self.name))
+        self.pool.session().await.map_err(|error| error.with("database", &self.name))
     }
 }
 
 /// Connections to the database of this address, what it is called in reports, without user and password, and what its server
 /// is like.
-async fn open(url: &str, access: Access, most: u32) -> Result<(String, MySqlPool, Server)> {
+async fn open(url: &str, access: Access, most: usize) -> Result<(String, Pool, Server)> {
     let options: MySqlConnectOptions = url.parse().map_err(|_| MYSQL.unread())?;
     MYSQL.check(url)?;
     let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
@@ -86,16 +99,11 @@ async fn open(url: &str, access: Access, most: u32) -> Result<(String, MySqlPool
         Some(socket) => format!("{}/{database}", socket.display()),
         None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
     };
-    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    let (options, server) = tokio::time::timeout(PATIENCE, connection::first(options, access))
+    let (options, first, server) = tokio::time::timeout(PATIENCE, connection::first(options, access))
         .await
         .unwrap_or_else(|_| Err(connection::silent()))
         .map_err(|error| error.with("database", name.as_str()))?;
-    let pool = MySqlPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(PATIENCE)
-        .after_connect(move |connection, _| Box::pin(connection::set_up(connection, access)))
-        .connect_lazy_with(options);
+    let pool = Pool::new(options, access, most, first, server.packet);
     Ok((name, pool, server))
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn publish(
     let Some(place) = place else {
         return Ok(StepReport::Published { staged: Tally::new(), absent: Tally::new() });
     };
-    let plan = Plan::of(&publish.stream, sink.server)?;
+    let plan = Plan::of(&publish.stream, sink.server())?;
     stage::claim(connection, &plan, &id(&publish.stage, &publish.stream), &place).await?;
     let staged = Staged { publish, stage: place.table()?, target: plan.table.clone() };
     let skip = publish.skip.iter().collect();

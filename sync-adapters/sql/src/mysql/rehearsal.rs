@@ -8,7 +8,7 @@ use sync_core::sink::{Step, WriteReport};
 use sync_core::{Result, StreamSpec};
 
 use super::batch::run;
-use super::connection::Session;
+use super::pool::Session;
 use super::query::name;
 use super::schema::{Need, Target};
 use super::sink::take_steps;
@@ -33,7 +33,7 @@ pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step])
         made |= hide(sink, &mut session, stream).await?;
         hidden.push(stream.name());
     }
-    let (mut places, stages) = stage::make(&mut session, sink.server, steps, true).await?;
+    let (mut places, stages) = stage::make(&mut session, sink.server(), steps, true).await?;
     run(&mut session, "START TRANSACTION READ WRITE".to_owned(), "no transaction can begin").await?;
     let done = take_steps(sink, &mut session, steps, &mut places).await;
     run(&mut session, "ROLLBACK".to_owned(), "the rehearsal cannot be taken back").await?;
@@ -46,9 +46,9 @@ pub(crate) async fn rehearse(sink: &MySql, mut session: Session, steps: &[Step])
 
 /// Puts a temporary table before one that is missing or would have to be changed.
 async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Result<bool> {
-    let target = Target { stream, server: sink.server };
+    let target = Target { stream, server: sink.server() };
     match target.needs(session).await? {
-        Need::Nothing => Ok(false),
+        Need::Nothing(_) => Ok(false),
         Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),
         Need::Alter(changes) => {
             let (what, table) = ("the table cannot be rehearsed", name(stream.name())?);

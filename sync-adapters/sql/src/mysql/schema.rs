@@ -6,34 +6,37 @@ use sync_core::model::{Absent, Field, Kind, StreamSpec};
 use sync_core::{Error, ErrorKind, Result};
 
 use super::batch::run;
-use super::checkpoint::NO_SUCH_TABLE;
 use super::column::{declared_types, plain_type};
-use super::connection::{Server, Session, is_exact};
-use super::error::{failed, number};
+use super::connection::{Server, is_exact};
+use super::error::failed;
+use super::pool::Session;
 use super::query::name;
 use super::table::{self, Column, Table};
 use crate::ident::list;
+use crate::tables::Shape;
 
-/// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself.
+/// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
+/// columns are like then.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(session: &mut Session, stream: &StreamSpec, server: Server) -> Result<()> {
+pub(crate) async fn prepare(session: &mut Session, stream: &StreamSpec, server: Server) -> Result<Shape> {
     writable(session).await?;
     let target = Target { stream, server };
-    if matches!(target.needs(session).await?, Need::Nothing) {
-        return Ok(());
+    if let Need::Nothing(shape) = target.needs(session).await? {
+        return Ok(shape);
     }
     // Changes of tables go one after the other: two that add one column at once would fail.
     lock(session).await?;
     let done = match target.needs(session).await {
-        Ok(Need::Nothing) => Ok(()),
+        Ok(Need::Nothing(_)) => Ok(()),
         Ok(Need::Create) => target.create(session, "").await,
         Ok(Need::Alter(changes)) => target.alter(session, &name(stream.name())?, &changes).await,
         Err(error) => Err(error),
     };
     run(session, "DO RELEASE_LOCK(CONCAT('sync.', MD5(DATABASE())))".to_owned(), "the lock is lost").await?;
-    done
+    done?;
+    table::shape(session, stream).await
 }
 
 async fn lock(connection: &mut MySqlConnection) -> Result<()> {
@@ -47,19 +50,9 @@ async fn lock(connection: &mut MySqlConnection) -> Result<()> {
     Err(Error::unavailable("somebody else has been changing tables of this database for a minute"))
 }
 
-/// Keeps a table from being changed by anybody until the transaction ends.
-pub(crate) async fn hold(connection: &mut MySqlConnection, stream: &StreamSpec) -> Result<()> {
-    let sql = format!("SELECT 1 FROM {} LIMIT 0", name(stream.name())?);
-    match sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await {
-        // Who compares its columns says that it is gone.
-        Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => Ok(()),
-        done => done.map(drop).map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name())),
-    }
-}
-
 /// Refuses a server that only reads, whatever the account may do there: its rows would not be those of the primary.
 pub(crate) async fn writable(connection: &mut MySqlConnection) -> Result<()> {
-    let row = sqlx::query("SELECT concat(@@global.read_only), concat(@@global.innodb_read_only)")
+    let row = sqlx::raw_sql("SELECT concat(@@global.read_only), concat(@@global.innodb_read_only)")
         .fetch_one(connection)
         .await
         .map_err(|cause| failed("the database cannot be asked", cause))?;
@@ -73,7 +66,8 @@ pub(crate) async fn writable(connection: &mut MySqlConnection) -> Result<()> {
 
 /// What a table lacks.
 pub(crate) enum Need {
-    Nothing,
+    /// Nothing; so its columns are.
+    Nothing(Shape),
     /// The whole table.
     Create,
     /// Parts of an `ALTER TABLE`.
@@ -147,7 +141,7 @@ impl Target<'_> {
                 }
             }
         }
-        Ok(if changes.is_empty() { Need::Nothing } else { Need::Alter(changes) })
+        Ok(if changes.is_empty() { Need::Nothing(table.shape(stream)) } else { Need::Alter(changes) })
     }
 
     /// Creates the table; `temporary` may say that only this connection sees it.

@@ -85,11 +85,12 @@ impl Update<'_> {
         let sent: Vec<usize> =
             plan.key.iter().chain(self.columns.iter().filter(|column| !plan.key.contains(column))).copied().collect();
         let drop = format!("DROP TEMPORARY TABLE IF EXISTS {SENT}");
-        batch::run(connection, drop.clone(), FAILED).await?;
         let columns = sent.iter().map(|&column| format!("c{column} {}", plan.types[column])).collect::<Vec<_>>();
         let key = plan.key.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
-        let create =
-            format!("CREATE TEMPORARY TABLE {SENT} ({}, PRIMARY KEY ({key})) ENGINE=InnoDB", columns.join(", "));
+        let create = format!(
+            "{drop}; CREATE TEMPORARY TABLE {SENT} ({}, PRIMARY KEY ({key})) ENGINE=InnoDB",
+            columns.join(", ")
+        );
         batch::run(connection, create, FAILED).await?;
         let size = |row: usize| sent.iter().map(|&column| size_of(changes.rows().row(row).at(column))).sum();
         let pieces = pieces(rows, sent.len(), plan.server, size)
@@ -109,13 +110,12 @@ impl Update<'_> {
         let same_key =
             plan.key.iter().map(|&column| Ok(format!("t.{} = u.c{column}", quoted(plan.field(column).name())?)));
         let sql = format!(
-            "UPDATE {SENT} AS u STRAIGHT_JOIN {} AS t ON {} SET {}",
+            "UPDATE {SENT} AS u STRAIGHT_JOIN {} AS t ON {} SET {}; {drop}",
             plan.table,
             same_key.collect::<Result<Vec<_>>>()?.join(" AND "),
             self.sets(|column| Ok(format!("u.c{column}")))?
         );
-        batch::run(connection, sql, FAILED).await.map_err(|error| error.with("table", plan.stream.name()))?;
-        batch::run(connection, drop, FAILED).await
+        batch::run(connection, sql, FAILED).await.map_err(|error| error.with("table", plan.stream.name()))
     }
 }
 

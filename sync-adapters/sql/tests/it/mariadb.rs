@@ -1,12 +1,14 @@
 //! MariaDB as a target, looked at through `mariadb`: exact values, exact counts, and no write where nothing changed.
 
 mod others;
+mod packets;
 mod staging;
 mod tables;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use sync_core::engine;
 use sync_core::memory::{FirstLoad, MemorySource, MemoryStore};
 use sync_core::model::{Changes, Decimal, Outcome, Rows, Timestamp};
 use sync_core::sink::{Guard, Intent, Step, StepReport, Write, WriteMode, WriteUnit};
@@ -59,8 +61,12 @@ struct World {
 
 impl World {
     async fn on(database: Database, source: MemorySource) -> Self {
+        Self::loading(database, source, engine::FirstLoad::Auto).await
+    }
+
+    async fn loading(database: Database, source: MemorySource, first_load: engine::FirstLoad) -> Self {
         let sink = MySql::connect(&database.url()).await.unwrap();
-        let pipeline = Pipeline::new("shop", source.clone(), sink);
+        let pipeline = Pipeline::new("shop", source.clone(), sink).first_load(first_load);
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
         Self { source, engine: Engine::builder(store).pipeline(pipeline).build().unwrap(), database }
     }
@@ -116,9 +122,25 @@ async fn exactly_what_changed_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scattered_first_load_is_staged_published_and_leaves_nothing_behind() {
+async fn a_scattered_first_load_is_written_as_it_comes_unless_it_is_told_to_be_sorted() {
+    for (first_load, tables) in [
+        (engine::FirstLoad::Auto, "_sync_checkpoint\norders"),
+        (engine::FirstLoad::Sorted, "_sync_checkpoint\n_sync_stage\norders"),
+    ] {
+        let source = MemorySource::of([orders()]).page(100).first_load(FirstLoad::Scattered);
+        let world = World::loading(sync_test_servers::mariadb().await.unwrap(), source, first_load).await;
+        (1..=300).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+        assert_eq!(count(&world.run(RunOptions::incremental()).await, Outcome::Created), 300);
+        world.assert_in_step().await;
+        assert_eq!(world.ask("SHOW TABLES").await, tables, "{first_load:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scattered_first_load_that_is_sorted_is_published_and_leaves_nothing_behind() {
     let source = MemorySource::of([orders()]).page(100).first_load(FirstLoad::Scattered).listing(Listing::Rows);
-    let world = World::new(source).await;
+    let database = sync_test_servers::mariadb().await.unwrap();
+    let world = World::loading(database, source, engine::FirstLoad::Sorted).await;
     (1..=2000).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
     assert_eq!(count(&world.run(RunOptions::incremental()).await, Outcome::Created), 2000);
     world.assert_in_step().await;

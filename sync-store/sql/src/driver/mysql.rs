@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{Executor, MySqlConnection, MySqlPool};
+use sqlx::{Connection as _, MySqlConnection, MySqlPool};
 use sync_core::ErrorKind;
 
 use super::Server;
@@ -12,11 +12,12 @@ use crate::error::Meaning;
 /// What every session is set to. Rows are locked, not the gaps between them. A lock is waited for ten seconds. A process
 /// that stops in the middle of a transaction (its machine is suspended, its network gone) loses its connection and with it
 /// the lock, so that the lease can be taken over. And nothing is cut off that does not fit.
-const SESSION: [&str; 2] = [
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION innodb_lock_wait_timeout = 10, wait_timeout = 60, autocommit = 1, \
-     sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
-];
+const SESSION: &str = "SET NAMES utf8mb4; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 10, wait_timeout = 60, autocommit = 1, \
+     sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')";
+
+/// A connection that has been idle for so long is asked whether it lives before it is used.
+const WARM: Duration = Duration::from_millis(10);
 
 /// Connections that have not been used for so long are closed by us, before the server closes them.
 const IDLE: Duration = Duration::from_secs(30);
@@ -25,15 +26,23 @@ const IDLE: Duration = Duration::from_secs(30);
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) AS SIGNED)";
 
 pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Server<sqlx::MySql>, sqlx::Error> {
+    // All settings go in one packet, by `SESSION`.
+    let options = options.set_names(false).timezone(None).pipes_as_concat(false).no_engine_substitution(false);
     Server::open(options, || {
-        MySqlPoolOptions::new().idle_timeout(IDLE).after_connect(|connection, _| {
-            Box::pin(async move {
-                for setting in SESSION {
-                    connection.execute(setting).await?;
-                }
-                Ok(())
+        MySqlPoolOptions::new()
+            .idle_timeout(IDLE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, kept| {
+                Box::pin(async move {
+                    if kept.idle_for >= WARM {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             })
-        })
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
+            })
     })
     .await
 }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::MySqlPool;
 use sync_core::model::{Frontier, RowScope};
 use sync_core::source::{Estimate, SourceCapabilities};
 use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
 
-use super::connection::{Access, Server, Session};
+use super::connection::{Access, Server};
 use super::open;
+use super::pool::{Pool, Session};
 use crate::catalog::ForeignKey;
 use crate::keyset::estimate;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, order};
@@ -86,7 +86,7 @@ use table::Table;
 #[derive(Clone)]
 pub struct MySqlSource {
     name: Arc<str>,
-    pool: MySqlPool,
+    pool: Pool,
     server: Server,
     settings: Settings,
 }
@@ -181,7 +181,7 @@ impl MySqlSource {
     }
 
     async fn session(&self) -> Result<Session> {
-        Session::of(&self.pool).await.map_err(|error| error.with("database", &self.name))
+        self.pool.session().await.map_err(|error| error.with("database", &self.name))
     }
 
     /// Looks at a table, and refuses it where it cannot be read as this stream.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use sqlx::mysql::{MySqlPool, MySqlRow};
+use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use sync_core::model::{Field, Kind, Timestamp};
 use sync_core::{Error, Result, Value};
@@ -14,8 +14,8 @@ use super::scope::Condition;
 use super::table::{Ordering, Table};
 use crate::ident::quoted;
 use crate::keyset::{self, Cell, Gathering, Page, settles_by_clock};
-use crate::mysql::connection::Session;
 use crate::mysql::error::unread;
+use crate::mysql::pool::Pool;
 
 /// What the pages of one read need to know.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(crate) struct Reading {
 pub(crate) type Ask = keyset::Ask<Reading>;
 
 /// Reads a page.
-pub(super) async fn read(pool: &MySqlPool, ask: &Ask) -> Result<Page> {
+pub(super) async fn read(pool: &Pool, ask: &Ask) -> Result<Page> {
     let (stream, table) = (&ask.stream, &ask.table.table);
     let order = table.ordered(stream, &ask.order, ask.by_version)?;
     let (sql, values) = select(ask, &order)?;
@@ -44,7 +44,7 @@ pub(super) async fn read(pool: &MySqlPool, ask: &Ask) -> Result<Page> {
         };
     }
     let failed = |cause| unread("the table cannot be read", cause).with("table", stream.name());
-    let mut session = Session::of(pool).await?;
+    let mut session = pool.session().await?;
     let mut found = select.fetch(&mut *session);
     let mut page = Gathering::of(stream, parse::value);
     let fields = stream.schema().fields();
