@@ -35,6 +35,7 @@
 //! | [`json`], [`typed`] | rows from JSON bytes, and from and to any `serde` type |
 //! | [`event`] | what happened, as data |
 //! | [`retry`], [`clock`] | how often to try again; time and randomness from outside |
+//! | [`two_way`] | branches and a master kept in step: push, pull, conflicts, the inbox |
 //! | [`memory`] | source, sink and store in memory, for tests and trials |
 //!
 //! A source hands over batches, each ending at a [`Boundary`] that says whether one may stop there. The
@@ -57,6 +58,7 @@ pub mod retry;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod two_way;
 pub mod typed;
 
 pub use clock::{Clock, SystemClock};

@@ -6,6 +6,7 @@
 mod adapters;
 mod nature;
 mod oracles;
+mod two_way;
 mod world;
 
 use sync_core::engine::Bug;

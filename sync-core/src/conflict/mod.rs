@@ -81,6 +81,20 @@ impl<'a> Conflict<'a> {
     }
 }
 
+/// What stands in a counter when the change from `base` to `incoming` is added to what is there; `None` where that cannot be
+/// said exactly.
+pub(crate) fn add_to_counter(
+    existing: ValueRef<'_>,
+    base: ValueRef<'_>,
+    incoming: ValueRef<'_>,
+    kind: crate::model::Kind,
+) -> Option<Value> {
+    match addition::add_change(existing, base, incoming, kind) {
+        addition::Sum::Exact(value) => Some(value),
+        _ => None,
+    }
+}
+
 /// Why a row that a host's policy has put together is not used: it has not one value for each column.
 const MISSHAPEN: &str = "the policy gave a merged row that has not one value for each column";
 

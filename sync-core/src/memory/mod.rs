@@ -4,6 +4,7 @@
 //! their own. All are cheap to clone, and clones share what they hold, so that an engine that is "restarted" finds it
 //! again.
 
+mod replica;
 mod row_scope;
 mod sink;
 mod source;
@@ -11,6 +12,7 @@ mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use replica::{Backup, Host, MemoryReplica};
 pub use sink::{Effect, MemorySink};
 pub use source::{Feeding, FirstLoad, MemorySource, Transaction};
 pub use store::{MemoryStore, StoreCalls};

@@ -5,3 +5,4 @@ mod engine;
 mod events;
 mod late;
 mod laws;
+mod two_way;

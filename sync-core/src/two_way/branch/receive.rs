@@ -1,0 +1,125 @@
+//! Takes over what the master has.
+
+use std::collections::BTreeSet;
+
+use super::absorb::{Canonical, absorb};
+use super::send::{code, rewind};
+use super::{Branch, Synced, link};
+use crate::model::Key;
+use crate::two_way::Flaw::CursorFirst;
+use crate::two_way::{Became, Hlc, Page, Position, Pull, Transaction};
+use crate::{ErrorKind, Result};
+
+/// Reads until the master has no more. Returns whether the master has lost edits, so that they must be sent again.
+pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool> {
+    let mut position = branch.link().await?.position;
+    let mut named = (position.is_none()).then(BTreeSet::new);
+    let (mut restarts, mut lost) = (0, false);
+    loop {
+        let link = branch.link().await?;
+        let pull = Pull {
+            peer: link.peer(branch.replica.name()),
+            from: position.clone(),
+            answered: link.answered,
+            waiting: link.waiting.clone(),
+            limit: branch.pull_rows,
+        };
+        let page = match branch.master.pull(&pull).await {
+            Ok(page) => page,
+            Err(error) if error.kind() == ErrorKind::Gone && code(&error) == Some("start_over") && restarts < 2 => {
+                restarts += 1;
+                (position, named) = (None, Some(BTreeSet::new()));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if page.last_op < link.previous {
+            // Before anything is taken for gone: what was lost is ours alone now.
+            synced.resent += rewind(branch, page.last_op).await?;
+            lost = true;
+            (position, named) = (None, Some(BTreeSet::new()));
+            continue;
+        }
+        synced.loaded |= page.load;
+        take(branch, &page, named.as_mut(), synced).await?;
+        if page.load && matches!(page.next, Position::Feed(_)) {
+            named = None;
+        }
+        position = Some(page.next);
+        if !page.more {
+            return Ok(lost);
+        }
+    }
+}
+
+/// One page, its decided edits and its position: all or nothing.
+async fn take(
+    branch: &Branch,
+    page: &Page,
+    mut named: Option<&mut BTreeSet<(String, Key)>>,
+    synced: &mut Synced,
+) -> Result<()> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    let mut canonical: Vec<Canonical> = page.items.iter().map(Canonical::item).collect();
+    if let Some(named) = named.as_deref_mut() {
+        named.extend(page.items.iter().map(|item| (item.table.clone(), item.key.clone())));
+    }
+    let peer = link.peer(branch.replica.name());
+    for result in page.decided.iter().filter(|result| result.became != Became::Waits) {
+        if !link.waiting.iter().any(|(_, op)| *op == result.op) {
+            continue;
+        }
+        link.waiting.retain(|(_, op)| *op != result.op);
+        if let Some(entry) = tx.feed(result.op - 1, 1).await?.into_iter().find(|entry| entry.seq == result.op) {
+            canonical.push(Canonical::answer(&peer, &entry.table, &entry.key, result));
+        }
+    }
+    let loaded = page.load && matches!(page.next, Position::Feed(_));
+    if !page.load || loaded {
+        link.position = Some(page.next.clone());
+    }
+    if branch.planted.has(CursorFirst) {
+        link::save(&mut *tx, &link).await?;
+        tx.commit().await?;
+        tx = branch.replica.begin().await?;
+    }
+    synced.received += absorb(branch, &mut *tx, &link, canonical, page.load).await?;
+    if let (true, Some(named)) = (loaded, named) {
+        synced.swept += sweep(branch, &mut *tx, &link, named, page.clock).await?;
+    }
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}
+
+/// What the first load did not name is gone at the master, children first.
+async fn sweep(
+    branch: &Branch,
+    tx: &mut dyn Transaction,
+    link: &link::Link,
+    named: &BTreeSet<(String, Key)>,
+    clock: Hlc,
+) -> Result<u64> {
+    let mut swept = 0;
+    for table in branch.replica.tables().iter().rev() {
+        let mut after: Option<Key> = None;
+        loop {
+            let rows = tx.scan(table, after.as_ref(), 1000).await?;
+            let Some((last, ..)) = rows.last() else { break };
+            after = Some(last.clone());
+            let keys = rows.into_iter().map(|(key, ..)| key);
+            let unnamed: Vec<Key> =
+                keys.filter(|key| !named.contains(&(table.name().to_owned(), key.clone()))).collect();
+            let pending = tx.pending(table, &unnamed, link.floor()).await?;
+            let open: BTreeSet<&Key> =
+                pending.iter().filter(|entry| link.is_open(entry.seq)).map(|entry| &entry.key).collect();
+            let gone: Vec<Canonical> = unnamed
+                .iter()
+                .filter(|key| !open.contains(key))
+                .map(|key| Canonical::gone(table.name(), key.clone(), clock))
+                .collect();
+            swept += absorb(branch, tx, link, gone, true).await?;
+        }
+    }
+    Ok(swept)
+}

@@ -1,0 +1,223 @@
+//! Sends what the host has written, and takes the answers.
+
+use std::collections::BTreeMap;
+
+use super::absorb::{Canonical, absorb};
+use super::{Branch, Synced, link};
+use crate::two_way::{Became, Edit, Entry, Group, Link, Push, Transaction};
+use crate::{Error, ErrorKind, Result};
+
+pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
+    let mut lives = 0;
+    loop {
+        branch.replica.sequence().await?;
+        let (link, groups, end) = {
+            let mut tx = branch.replica.look().await?;
+            let link = link::load(&mut *tx).await?;
+            let (groups, end) = next_groups(branch, &mut *tx, &link).await?;
+            (link, groups, end)
+        };
+        if groups.is_empty() {
+            return skip(branch, &link, end).await;
+        }
+        let push = Push { peer: link.peer(branch.replica.name()), groups };
+        match branch.master.push(&push).await {
+            Ok(pushed) => {
+                let answered = pushed.results;
+                take_answers(branch, &push, &answered, synced).await?;
+            }
+            Err(error) => match code(&error) {
+                Some("forked") if lives == 0 => {
+                    lives += 1;
+                    find_fork(branch, &push, synced).await?;
+                }
+                Some("gap") => {
+                    let last_op =
+                        error.context().find(|(name, _)| *name == "last_op").and_then(|(_, op)| op.parse().ok());
+                    synced.resent += rewind(branch, last_op.ok_or(error)?).await?;
+                }
+                Some(_) if is_refusal(&error) => return refused(branch, &push, &error, synced).await,
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+pub(super) fn code(error: &Error) -> Option<&str> {
+    error.context().find(|(name, _)| *name == "code").map(|(_, code)| code)
+}
+
+/// Whether it is said about the edits themselves, so that sending them again is no use.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Schema | ErrorKind::Data | ErrorKind::Limit)
+}
+
+/// The next groups, about as many edits as go into one push; and up to where the feed was looked through.
+async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> Result<(Vec<Group>, u64)> {
+    let (mut groups, mut edits) = (Vec::<Group>::new(), 0);
+    let (mut after, mut previous) = (link.answered, link.previous);
+    while edits < branch.push_edits {
+        let entries = tx.feed(after, branch.push_edits).await?;
+        let Some(last) = entries.last() else { break };
+        after = last.seq;
+        for entries in entries.chunk_by(|one, other| one.group == other.group) {
+            if edits >= branch.push_edits || entries.iter().all(|entry| entry.upstream) {
+                continue;
+            }
+            let mut group = Group { previous, edits: Vec::new() };
+            for entry in entries.iter().filter(|entry| !entry.upstream) {
+                group.edits.push(edit(entry));
+            }
+            edits += group.edits.len();
+            previous = group.edits.last().map_or(previous, |edit| edit.op);
+            groups.push(group);
+        }
+    }
+    Ok((groups, after))
+}
+
+fn edit(entry: &Entry) -> Edit {
+    Edit {
+        op: entry.seq,
+        table: entry.table.clone(),
+        key: entry.key.clone(),
+        base: entry.stamp.seen,
+        hlc: entry.stamp.hlc,
+        before: entry.before.clone(),
+        after: entry.after.clone(),
+    }
+}
+
+/// Nothing of ours stands up to there.
+async fn skip(branch: &Branch, link: &Link, end: u64) -> Result<()> {
+    if end <= link.answered + 1000 {
+        return Ok(());
+    }
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    link.answered = end;
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}
+
+async fn take_answers(
+    branch: &Branch,
+    push: &Push,
+    results: &[crate::two_way::EditResult],
+    synced: &mut Synced,
+) -> Result<()> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    link.refused = None;
+    let edits = push.groups.iter().flat_map(|group| &group.edits);
+    let by_op: BTreeMap<u64, &crate::two_way::EditResult> = results.iter().map(|result| (result.op, result)).collect();
+    let mut canonical = Vec::new();
+    for edit in edits {
+        let Some(result) = by_op.get(&edit.op) else {
+            return Err(Error::malformed("the master did not answer every edit").with("op", edit.op));
+        };
+        (link.answered, link.previous) = (edit.op, edit.op);
+        synced.sent += 1;
+        synced.clamped += u64::from(result.clamped);
+        match result.became {
+            Became::Waits => {
+                synced.waiting += 1;
+                link.waiting.push((push.peer.life, edit.op));
+                continue;
+            }
+            Became::Prevailed | Became::Merged | Became::Overruled => synced.met += 1,
+            Became::Applied => {}
+        }
+        canonical.push(Canonical::answer(&push.peer, &edit.table, &edit.key, result));
+    }
+    absorb(branch, &mut *tx, &link, canonical, false).await?;
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}
+
+/// What the master has taken from us as it stands here is answered; from the first group on that it knows otherwise, another
+/// life begins.
+async fn find_fork(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<()> {
+    for group in &push.groups {
+        let alone = Push { peer: push.peer.clone(), groups: vec![group.clone()] };
+        match branch.master.push(&alone).await {
+            Ok(pushed) => take_answers(branch, &alone, &pushed.results, synced).await?,
+            Err(error) if code(&error) == Some("forked") => return begin_life(branch).await,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Our numbers stand for other edits at the master: this replica was restored from a backup. What follows is told under
+/// another name.
+async fn begin_life(branch: &Branch) -> Result<()> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    // Random, since a life that was lost with a later backup must not be lived again.
+    link.life = branch.clock.random() >> 16;
+    (link.born, link.previous) = (link.answered, 0);
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}
+
+/// What the master has lost is sent again. Returns how many edits that are.
+pub(super) async fn rewind(branch: &Branch, last_op: u64) -> Result<u64> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    let before = link.answered;
+    if !link.rewind(last_op) {
+        return Err(Error::malformed("the master asks for edits that were never sent").with("op", last_op));
+    }
+    let (mut after, mut lost) = (link.answered, 0);
+    while after < before {
+        let entries = tx.feed(after, 1000).await?;
+        let Some(last) = entries.last() else { break };
+        after = last.seq;
+        lost += entries.iter().filter(|entry| !entry.upstream && entry.seq <= before).count() as u64;
+    }
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await?;
+    Ok(lost)
+}
+
+async fn refused(branch: &Branch, push: &Push, error: &Error, synced: &mut Synced) -> Result<()> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    // Groups before the refused one may have been taken: one by one, the next push finds out which.
+    let first = push.groups.first().and_then(|group| group.edits.first()).map_or(0, |edit| edit.op);
+    if push.groups.len() > 1 {
+        drop(tx);
+        return Box::pin(one_by_one(branch, push, synced)).await;
+    }
+    synced.refused = Some(error.to_string());
+    link.refused = Some((first, error.to_string()));
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}
+
+/// Sends the groups of a push that was refused each alone, up to the one at fault.
+async fn one_by_one(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<()> {
+    for group in &push.groups {
+        let alone = Push { peer: push.peer.clone(), groups: vec![group.clone()] };
+        match branch.master.push(&alone).await {
+            Ok(pushed) => take_answers(branch, &alone, &pushed.results, synced).await?,
+            Err(error) if is_refusal(&error) => return refused(branch, &alone, &error, synced).await,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Gives up the refused group: nothing of it is sent, and its rows are read again.
+pub(super) async fn discard(branch: &Branch) -> Result<()> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    let Some((first, _)) = link.refused.take() else { return Ok(()) };
+    let entries = tx.feed(first - 1, 1).await?;
+    link.answered = entries.last().map_or(first, |last| last.seq);
+    // Only the master knows what its rows are: everything is loaded, with what is pending on top.
+    link.position = None;
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await
+}

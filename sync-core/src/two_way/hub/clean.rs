@@ -1,0 +1,93 @@
+//! Forgets what nobody needs any more.
+
+use std::collections::BTreeMap;
+
+use super::Hub;
+use super::books::{Answer, PeerBook, read};
+use crate::Result;
+use crate::two_way::Flaw::CleanTooEarly;
+use crate::two_way::{Book, Transaction};
+
+/// What a clean-up has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cleaned {
+    /// Entries of the feed.
+    pub entries: u64,
+    /// Answers to writes.
+    pub answers: u64,
+    /// Branches that have not been heard for too long.
+    pub peers: u64,
+    /// The place up to which the slowest live branch has read: nothing above it is forgotten.
+    pub slowest: u64,
+}
+
+/// How much is looked at in one transaction.
+const AT_ONCE: usize = 1000;
+
+pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
+    hub.replica.sequence().await?;
+    let now = hub.present().millis();
+    let before = |span: std::time::Duration| now.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let mut tx = hub.replica.begin().await?;
+    let head = tx.head().await?;
+    let mut cleaned = Cleaned { slowest: head.seq, ..Cleaned::default() };
+    let (mut after, mut answered) = (String::new(), BTreeMap::new());
+    loop {
+        let page = tx.list(Book::Peers, "", &after, AT_ONCE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after.clone_from(last);
+        for (id, body) in &page {
+            let book: PeerBook = read(body)?;
+            answered.insert(id.clone(), book.answered);
+            if book.heard < before(hub.settings.forget) {
+                // What it has written stays known: were it forgotten, a push that comes again would be applied again.
+                cleaned.peers += 1;
+            } else {
+                cleaned.slowest = cleaned.slowest.min(book.read);
+            }
+        }
+    }
+    let most = if hub.planted.has(CleanTooEarly) { head.seq } else { cleaned.slowest };
+    let up_to = old_enough(&mut *tx, head.trimmed, most, before(hub.settings.keep)).await?;
+    if up_to > head.trimmed {
+        cleaned.entries = tx.trim(up_to).await?;
+    }
+    let mut after = String::new();
+    loop {
+        let page = tx.list(Book::Results, "", &after, AT_ONCE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after.clone_from(last);
+        for (id, body) in &page {
+            let answer: Answer = read(body)?;
+            let waits = answer.result.became == crate::two_way::Became::Waits;
+            let held =
+                id.rsplit_once('/').and_then(|(peer, _)| answered.get(peer)).is_some_and(|op| answer.result.op <= *op);
+            if answer.at < before(hub.settings.keep) && held && !waits {
+                // A branch that was restored from an old backup sends it again: it must be known, whenever that is.
+                tx.put(Book::Taken, id, Some(answer.hash.into_bytes())).await?;
+                tx.put(Book::Results, id, None).await?;
+                cleaned.answers += 1;
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(cleaned)
+}
+
+/// The last entry, up to `most`, before the first that is younger.
+pub(crate) async fn old_enough(tx: &mut dyn Transaction, from: u64, most: u64, before: u64) -> Result<u64> {
+    let mut up_to = from;
+    loop {
+        let entries = tx.feed(up_to, AT_ONCE).await?;
+        let old = |entry: &&crate::two_way::Entry| entry.seq <= most && entry.stamp.hlc.millis() < before;
+        let count = entries.iter().take_while(old).count();
+        // A group stays whole.
+        let whole = entries
+            .get(count)
+            .map_or(count, |next| entries[..count].iter().take_while(|entry| entry.group != next.group).count());
+        up_to = whole.checked_sub(1).map_or(up_to, |last| entries[last].seq);
+        if whole < entries.len() || entries.is_empty() {
+            return Ok(up_to);
+        }
+    }
+}

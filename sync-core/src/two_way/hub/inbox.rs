@@ -1,0 +1,264 @@
+//! What waits: groups that nobody could decide, or that lack a row they hang on.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Hub;
+use super::books::{Answer, hash_of, load, read, result_id, save, waiting_id};
+use super::judge::{Judgement, judge};
+use crate::model::Value;
+use crate::two_way::{Access, Became, Book, EditResult, Group, Held, Hlc, Peer, RowWrite, Transaction, refuse};
+use crate::{Error, ErrorKind, Result};
+
+/// Why a group waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// Another row holds a value that must be unique.
+    Clash(String),
+    /// A row that it hangs on is not there (yet).
+    Orphan(String),
+    /// The policy leaves it to a person.
+    Parked(String),
+    /// The database does not take it.
+    Refused(String),
+    /// An earlier group waits for one of its rows.
+    Behind(String),
+}
+
+impl Reason {
+    pub(super) fn of(error: &Error) -> Self {
+        let code = error.context().find(|(name, _)| *name == "code").map(|(_, code)| code);
+        match code {
+            Some("unique") => Self::Clash(error.message().to_owned()),
+            Some("parent") => Self::Orphan(error.message().to_owned()),
+            _ => Self::Refused(error.message().to_owned()),
+        }
+    }
+
+    /// Whether time alone may change it.
+    fn may_pass(&self) -> bool {
+        !matches!(self, Self::Parked(_))
+    }
+}
+
+/// A group that waits: what the branch had before it, what it wrote, and what the master has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Under which it is decided. Older ones sort first.
+    pub id: String,
+    /// Whose it is.
+    pub peer: Peer,
+    /// Why.
+    pub reason: Reason,
+    /// Base and local side: each edit's row before and after.
+    pub group: Group,
+    /// Remote side: the master's row for each edit, when it came.
+    pub rows: Vec<Option<Vec<Value>>>,
+    /// Since when, milliseconds since 1970.
+    pub since: u64,
+}
+
+/// What is decided about a group that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Decision {
+    /// The branch's edits are applied, onto the rows as they are now.
+    TakeIncoming,
+    /// The rows stay as they are at the master.
+    KeepExisting,
+    /// These rows are written, one for each edit; `None` deletes.
+    Write(Vec<Option<Vec<Value>>>),
+}
+
+pub(super) async fn put(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    who: &Peer,
+    group: &Group,
+    reason: Reason,
+) -> Result<Vec<EditResult>> {
+    let since = hub.present().millis();
+    let id = format!("{since:015}-{who}-{:020}", group.edits[0].op);
+    let (mut rows, mut results) = (Vec::new(), Vec::new());
+    for edit in &group.edits {
+        let held = held(hub, tx, edit).await?;
+        let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
+        rows.push(held.row.clone());
+        results.push(EditResult { op: edit.op, became: Became::Waits, rev, row: held.row, hlc, clamped: false });
+        let place = waiting_id(&edit.table, &edit.key);
+        let mut waiting: Vec<String> = load(tx, Book::Waiting, &place).await?.unwrap_or_default();
+        if !waiting.contains(&id) {
+            waiting.push(id.clone());
+            save(tx, Book::Waiting, &place, &waiting).await?;
+        }
+    }
+    let waiting = Waiting { id: id.clone(), peer: who.clone(), reason, group: group.clone(), rows, since };
+    save(tx, Book::Inbox, &id, &waiting).await?;
+    Ok(results)
+}
+
+async fn held(hub: &Hub, tx: &mut dyn Transaction, edit: &crate::two_way::Edit) -> Result<Held> {
+    let table = hub.replica.tables().require(&edit.table)?;
+    Ok(tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default())
+}
+
+pub(super) async fn list(hub: &Hub, access: &Access) -> Result<Vec<Waiting>> {
+    let mut tx = hub.replica.look().await?;
+    let mut all = waiting(&mut *tx).await?;
+    all.retain(|waiting| may_see(hub, waiting, access));
+    Ok(all)
+}
+
+async fn waiting(tx: &mut dyn Transaction) -> Result<Vec<Waiting>> {
+    let (mut all, mut after) = (Vec::<Waiting>::new(), String::new());
+    loop {
+        let page = tx.list(Book::Inbox, "", &after, 500).await?;
+        let Some((last, _)) = page.last() else { return Ok(all) };
+        after.clone_from(last);
+        for (_, body) in &page {
+            all.push(read(body)?);
+        }
+    }
+}
+
+fn may_see(hub: &Hub, waiting: &Waiting, access: &Access) -> bool {
+    let local = waiting.group.edits.iter().flat_map(|edit| [&edit.before, &edit.after].map(|row| (edit, row)));
+    let remote = waiting.group.edits.iter().zip(&waiting.rows);
+    local.chain(remote).all(|(edit, row)| match (row, hub.replica.tables().get(&edit.table)) {
+        (Some(row), Some(table)) => access.holds(table, row),
+        (None, _) => true,
+        (Some(_), None) => false,
+    })
+}
+
+pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Access) -> Result<()> {
+    let mut tx = hub.replica.begin().await?;
+    let known = load::<Waiting>(&mut *tx, Book::Inbox, id).await?.filter(|waiting| may_see(hub, waiting, access));
+    let waiting = known.ok_or_else(|| {
+        refuse(ErrorKind::Data, "not_waiting", "nothing waits under this id: it may be decided already")
+    })?;
+    let edits = &waiting.group.edits;
+    if let Decision::Write(rows) = &decision {
+        if rows.len() != edits.len() {
+            return Err(refuse(ErrorKind::Data, "wrong_rows", "a decision has one row for each edit"));
+        }
+        for (edit, row) in edits.iter().zip(rows) {
+            let (Some(row), table) = (row, hub.replica.tables().require(&edit.table)?) else { continue };
+            if row.len() != table.spec().schema().width() || table.key_of(row) != edit.key {
+                return Err(refuse(ErrorKind::Data, "wrong_rows", "the row is not one of this table, under this key")
+                    .with("table", table.name()));
+            }
+            access.check(table, row)?;
+        }
+    }
+    let mut results = Vec::with_capacity(edits.len());
+    for (number, edit) in edits.iter().enumerate() {
+        let table = hub.replica.tables().require(&edit.table)?;
+        let held = held(hub, &mut *tx, edit).await?;
+        let (rev, stored_at) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
+        let wanted = match &decision {
+            Decision::KeepExisting => held.row.clone(),
+            Decision::Write(rows) => rows[number].clone(),
+            Decision::TakeIncoming => match (&edit.after, &held.row) {
+                (None, _) => None,
+                (Some(after), None) => Some(after.clone()),
+                (Some(after), Some(row)) => Some(table.onto(edit.before.as_deref(), after, row)?),
+            },
+        };
+        let hlc = Hlc::after(hub.clock.now(), stored_at);
+        let mut result = EditResult {
+            op: edit.op,
+            became: Became::Overruled,
+            rev,
+            row: wanted.clone(),
+            hlc: stored_at,
+            clamped: false,
+        };
+        if wanted != held.row {
+            let origin = waiting.peer.to_string().into();
+            let write = RowWrite {
+                table: Arc::clone(table),
+                key: edit.key.clone(),
+                row: wanted,
+                hlc,
+                origin,
+                op: edit.op,
+                seen: 0,
+                upstream: false,
+            };
+            result.rev = tx.write(&[write]).await?.first().copied().unwrap_or(rev);
+            (result.hlc, result.became) = (hlc, Became::Merged);
+        }
+        if decision == Decision::TakeIncoming {
+            result.became = Became::Applied;
+        }
+        results.push(result);
+    }
+    settle(hub, &mut *tx, &waiting, &results).await?;
+    tx.commit().await?;
+    try_again(hub).await
+}
+
+/// It waits no longer: the answers take the place of the first ones.
+async fn settle(hub: &Hub, tx: &mut dyn Transaction, waiting: &Waiting, results: &[EditResult]) -> Result<()> {
+    let (hash, at) = (hash_of(&waiting.group)?, hub.present().millis());
+    for result in results {
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at };
+        save(tx, Book::Results, &result_id(&waiting.peer.to_string(), result.op), &answer).await?;
+    }
+    for edit in &waiting.group.edits {
+        let place = waiting_id(&edit.table, &edit.key);
+        let mut others: Vec<String> = load(tx, Book::Waiting, &place).await?.unwrap_or_default();
+        others.retain(|id| *id != waiting.id);
+        if others.is_empty() {
+            tx.put(Book::Waiting, &place, None).await?;
+        } else {
+            save(tx, Book::Waiting, &place, &others).await?;
+        }
+    }
+    tx.put(Book::Inbox, &waiting.id, None).await
+}
+
+/// Tries what may pass by itself, oldest first, until nothing does any more.
+pub(super) async fn try_again(hub: &Hub) -> Result<()> {
+    let mut left = {
+        let mut tx = hub.replica.look().await?;
+        waiting(&mut *tx).await?
+    };
+    left.retain(|waiting| waiting.reason.may_pass());
+    loop {
+        let before = left.len();
+        let mut still = Vec::new();
+        for waiting in left {
+            if !passes(hub, &waiting).await? {
+                still.push(waiting);
+            }
+        }
+        if still.is_empty() || still.len() == before {
+            return Ok(());
+        }
+        left = still;
+    }
+}
+
+async fn passes(hub: &Hub, waiting: &Waiting) -> Result<bool> {
+    let mut tx = hub.replica.begin().await?;
+    if tx.get(Book::Inbox, &waiting.id).await?.is_none() {
+        return Ok(true);
+    }
+    let judged = judge(hub, &mut *tx, &waiting.peer, &waiting.group, None, Some(&waiting.id)).await?;
+    let Judgement::Write { writes, verdicts } = judged else { return Ok(false) };
+    let revs = match tx.write(&writes).await {
+        Ok(revs) => revs,
+        Err(error) if error.kind() == ErrorKind::Data => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let results: Vec<EditResult> = verdicts.into_iter().map(|verdict| verdict.result(&revs)).collect();
+    settle(hub, &mut *tx, waiting, &results).await?;
+    tx.commit().await?;
+    Ok(true)
+}

@@ -1,0 +1,236 @@
+//! Judges a group: what each edit makes of the row it finds, or why the group must wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Hub;
+use super::books::{is_lost, read, waiting_id};
+use super::inbox::Reason;
+use crate::Result;
+use crate::conflict::{Conflict, Resolution};
+use crate::model::{Changes, FieldSet, Key, Mark, Op, Value};
+use crate::two_way::Flaw::{ClientTimeOrder, NoBaseCheck};
+use crate::two_way::table::without_time;
+use crate::two_way::{Access, Became, Book, Edit, Group, Held, Hlc, Peer, RowWrite, Table, Transaction};
+
+/// What becomes of a group.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    Write { writes: Vec<RowWrite>, verdicts: Vec<Verdict> },
+    Wait(Reason),
+}
+
+/// What becomes of an edit.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) op: u64,
+    pub(super) became: Became,
+    /// The write that gives the row its `rev`; `None` where nothing is written, and the `rev` stays.
+    pub(super) write: Option<usize>,
+    pub(super) rev: u64,
+    pub(super) row: Option<Vec<Value>>,
+    pub(super) hlc: Hlc,
+    pub(super) clamped: bool,
+}
+
+/// A row as it stands after the edits of this group so far.
+#[derive(Debug, Clone)]
+struct Standing {
+    row: Option<Vec<Value>>,
+    hlc: Hlc,
+    rev: u64,
+    /// Nothing is known of it, not even a delete.
+    unknown: bool,
+    /// The write of this group that made it so.
+    write: Option<usize>,
+}
+
+/// Judges the group against the rows as they are, which stay locked. `within` is the caller's access, checked against the rows
+/// that are there; `inbox` is the group's own place in the inbox, when it is tried again.
+pub(super) async fn judge(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    who: &Peer,
+    group: &Group,
+    within: Option<&Access>,
+    inbox: Option<&str>,
+) -> Result<Judgement> {
+    if let Some(reason) = waits_behind(tx, group, inbox).await? {
+        return Ok(Judgement::Wait(reason));
+    }
+    let mut rows = lock(hub, tx, group).await?;
+    if let Some(access) = within {
+        for ((place, _), standing) in &rows {
+            if let (Some(row), Some(table)) = (&standing.row, hub.replica.tables().iter().nth(*place)) {
+                access.check(table, row)?;
+            }
+        }
+    }
+    let (mut writes, mut verdicts) = (Vec::new(), Vec::with_capacity(group.edits.len()));
+    let latest = Hlc::at(hub.clock.now() + hub.settings.ahead);
+    for edit in &group.edits {
+        let table = hub.replica.tables().require(&edit.table)?;
+        let place = (hub.replica.tables().place(&edit.table), edit.key.clone());
+        let Some(standing) = rows.get_mut(&place) else { continue };
+        let clamped = edit.hlc > latest;
+        let hlc = if clamped { hub.present() } else { edit.hlc };
+        // The branch had this very row before its eyes: in this write of it, or in an equal one.
+        let clean = hub.planted.has(NoBaseCheck)
+            || standing.rev == edit.base && standing.write.is_none()
+            || standing.row.is_some() && standing.row == edit.before;
+        let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
+        let gone = standing.unknown && edit.before.is_some();
+        // A row that this master has lost with its disk begins anew with what the branch has of it.
+        let clean = clean || gone && edit.base > 0 && is_lost(tx, edit.base).await?;
+        let outcome = if late { Outcome::Keep } else { outcome(table, edit, standing, hlc, clean)? };
+        let (became, row) = match outcome {
+            Outcome::Keep => (Became::Overruled, None),
+            Outcome::Nothing => (Became::Applied, None),
+            Outcome::Write(became, row) => (became, Some(row)),
+            Outcome::Park(reason) => return Ok(Judgement::Wait(Reason::Parked(reason))),
+        };
+        if let Some(row) = row {
+            // What was written with the row before its eyes is later than it, whatever the branch's clock says.
+            standing.hlc = if clean { hlc.max(Hlc(standing.hlc.0 + 1)) } else { hlc.max(standing.hlc) };
+            standing.row.clone_from(&row);
+            standing.write = Some(writes.len());
+            standing.unknown = false;
+            writes.push(RowWrite {
+                table: Arc::clone(table),
+                key: edit.key.clone(),
+                row,
+                hlc: standing.hlc,
+                origin: who.to_string().into(),
+                op: edit.op,
+                seen: 0,
+                upstream: false,
+            });
+        }
+        verdicts.push(Verdict {
+            op: edit.op,
+            became,
+            write: standing.write,
+            rev: standing.rev,
+            row: standing.row.clone(),
+            hlc: standing.hlc,
+            clamped,
+        });
+    }
+    Ok(Judgement::Write { writes, verdicts })
+}
+
+/// Whether an earlier group waits for a row of this one.
+async fn waits_behind(tx: &mut dyn Transaction, group: &Group, inbox: Option<&str>) -> Result<Option<Reason>> {
+    if tx.list(Book::Inbox, "", "", 1).await?.is_empty() {
+        return Ok(None);
+    }
+    for edit in &group.edits {
+        let Some(body) = tx.get(Book::Waiting, &waiting_id(&edit.table, &edit.key)).await? else { continue };
+        let waiting: Vec<String> = read(&body)?;
+        if let Some(earlier) = waiting.iter().find(|id| inbox.is_none_or(|own| id.as_str() < own)) {
+            return Ok(Some(Reason::Behind(earlier.clone())));
+        }
+    }
+    Ok(None)
+}
+
+/// Locks the rows of the group: parents first, then by key, so that two groups never wait for each other.
+async fn lock(hub: &Hub, tx: &mut dyn Transaction, group: &Group) -> Result<BTreeMap<(usize, Key), Standing>> {
+    let tables = hub.replica.tables();
+    let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+    for edit in &group.edits {
+        tables.require(&edit.table)?;
+        keys.entry(tables.place(&edit.table)).or_default().push(edit.key.clone());
+    }
+    let mut rows = BTreeMap::new();
+    for (place, mut keys) in keys {
+        keys.sort();
+        keys.dedup();
+        let Some(table) = tables.iter().nth(place) else { continue };
+        let held = tx.rows(table, &keys).await?;
+        for (key, Held { stamp, row }) in keys.into_iter().zip(held) {
+            let unknown = stamp.is_none() && row.is_none();
+            let (rev, hlc) = stamp.map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
+            rows.insert((place, key), Standing { row, hlc, rev, unknown, write: None });
+        }
+    }
+    Ok(rows)
+}
+
+enum Outcome {
+    /// The row stays as it is, although the edit wanted otherwise.
+    Keep,
+    /// It is so already.
+    Nothing,
+    Write(Became, Option<Vec<Value>>),
+    Park(String),
+}
+
+/// `clean` says that the branch had seen the row as it stands.
+fn outcome(table: &Table, edit: &Edit, standing: &Standing, hlc: Hlc, clean: bool) -> Result<Outcome> {
+    let Some(existing) = &standing.row else {
+        return Ok(match (&edit.before, &edit.after) {
+            // A write that comes later, and was made before, must find that the row was deleted.
+            (_, None) if standing.unknown => Outcome::Write(Became::Applied, None),
+            (_, None) => Outcome::Nothing,
+            // A new row under a key that was deleted: only where it is later than the delete (P6).
+            (None, Some(row)) if standing.unknown || clean || hlc > standing.hlc => {
+                Outcome::Write(Became::Applied, Some(row.clone()))
+            }
+            (Some(_), Some(row)) if clean => Outcome::Write(Became::Applied, Some(row.clone())),
+            // An edit of a row that was deleted meanwhile: the delete stands.
+            _ => Outcome::Keep,
+        });
+    };
+    match &edit.after {
+        None if clean => return Ok(Outcome::Write(Became::Applied, None)),
+        Some(after) if clean => {
+            let row = table.onto(edit.before.as_deref(), after, existing)?;
+            return Ok(Outcome::Write(Became::Applied, Some(row)));
+        }
+        _ => {}
+    }
+    meet(table, edit, existing, standing.hlc, hlc)
+}
+
+/// The row has changed since the branch saw it: the table's policy decides.
+fn meet(table: &Table, edit: &Edit, existing: &[Value], stored_at: Hlc, hlc: Hlc) -> Result<Outcome> {
+    let stored = table.timed_row(existing, stored_at.0)?;
+    let base = edit.before.as_ref().map(|before| table.timed_row(before, 0)).transpose()?;
+    let (values, mark) = match (&edit.before, &edit.after) {
+        (Some(before), Some(after)) => (after, Mark { fields: Some(named(table, before, after)), ..Mark::default() }),
+        (None, Some(after)) => (after, Mark::default()),
+        (Some(before), None) => (before, Mark::delete()),
+        (None, None) => return Ok(Outcome::Nothing),
+    };
+    let incoming = Changes::marked(table.timed_row(values, hlc.0)?, vec![mark]);
+    let mut conflict = Conflict::new(table.timed(), &edit.key, stored.row(0), incoming.at(0));
+    if let Some(base) = &base {
+        conflict = conflict.with_base(base.row(0));
+    }
+    Ok(match table.decides().resolve(&conflict) {
+        Resolution::KeepExisting => Outcome::Keep,
+        Resolution::TakeIncoming if incoming.at(0).op() == Op::Delete => Outcome::Write(Became::Prevailed, None),
+        Resolution::TakeIncoming => {
+            let whole = incoming.at(0).onto(Some(stored.row(0)));
+            let row = whole[..existing.len()].to_vec();
+            let became = if Some(&row) == edit.after.as_ref() { Became::Prevailed } else { Became::Merged };
+            Outcome::Write(became, Some(row))
+        }
+        Resolution::Merge(row) if row.len() == table.timed().schema().width() => {
+            let merged = table.timed_row(&row[..existing.len()], 0)?;
+            Outcome::Write(Became::Merged, Some(without_time(merged.row(0))))
+        }
+        Resolution::Merge(_) => {
+            Outcome::Park("the policy gave a row that has not one value for each column".to_owned())
+        }
+        Resolution::Park(reason) => Outcome::Park(reason),
+    })
+}
+
+/// The columns that changed, and the time of the write.
+fn named(table: &Table, before: &[Value], after: &[Value]) -> FieldSet {
+    let mut fields = Table::differing(before, after);
+    fields.insert(table.spec().schema().width());
+    fields
+}

@@ -1,0 +1,201 @@
+//! Hands out what happened: first all rows, then the feed, whole groups only.
+
+use std::time::Duration;
+
+use super::Hub;
+use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
+use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
+use crate::two_way::{Access, Became, Book, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse};
+use crate::{Error, ErrorKind, Result};
+
+/// A branch that has read nothing new is noted as alive this often.
+const ALIVE: Duration = Duration::from_secs(60);
+
+pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page> {
+    hub.replica.sequence().await?;
+    let mut tx = hub.replica.look().await?;
+    let head = tx.head().await?;
+    let standing = match &pull.from {
+        Some(position) => position.clone(),
+        None => {
+            let first = hub.replica.tables().iter().next();
+            Position::Load {
+                table: first.map(|table| table.name().to_owned()).unwrap_or_default(),
+                after: None,
+                then: head,
+            }
+        }
+    };
+    let (Position::Load { then, .. } | Position::Feed(then)) = &standing;
+    match judge(&mut *tx, &head, then).await? {
+        Validity::Valid => {}
+        Validity::TooOld => return Err(start_over("changes since this position are no longer kept")),
+        Validity::Foreign => {
+            drop(tx);
+            begin_epoch(hub, &head).await?;
+            return Err(start_over("the master was restored from a backup since"));
+        }
+    }
+    let mut page = match &standing {
+        Position::Load { table, after, then } => {
+            load_page(hub, &mut *tx, pull, access, table, after.as_ref(), then).await?
+        }
+        Position::Feed(from) => feed_page(hub, &mut *tx, pull, access, &head, from).await?,
+    };
+    let book = peer(&mut *tx, &pull.peer).await?;
+    page.last_op = book.last_op;
+    for &(life, op) in &pull.waiting {
+        let then = Peer { life, ..pull.peer.clone() };
+        let answer: Option<Answer> = load(&mut *tx, Book::Results, &result_id(&then.to_string(), op)).await?;
+        page.decided.extend(answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits));
+    }
+    let read = if hub.planted.has(AckBeyondServed) { head.seq } else { then.seq };
+    drop(tx);
+    note(hub, pull, read).await?;
+    Ok(page)
+}
+
+enum Validity {
+    Valid,
+    TooOld,
+    /// It names an entry that this feed does not hold.
+    Foreign,
+}
+
+async fn judge(tx: &mut dyn Transaction, head: &Head, at: &Head) -> Result<Validity> {
+    if at.epoch != head.epoch || at.seq < head.trimmed {
+        return Ok(Validity::TooOld);
+    }
+    // The last entry that was cleaned up is known by its place alone.
+    if at.seq == head.trimmed {
+        return Ok(Validity::Valid);
+    }
+    Ok(if tx.nonce(at.seq).await? == Some(at.nonce) { Validity::Valid } else { Validity::Foreign })
+}
+
+fn start_over(why: &'static str) -> Error {
+    refuse(ErrorKind::Gone, "start_over", why)
+}
+
+/// From now on no position of the life before is taken, and every `rev` is higher than any that was given in it.
+async fn begin_epoch(hub: &Hub, known: &Head) -> Result<()> {
+    let mut tx = hub.replica.begin().await?;
+    if tx.head().await?.epoch == known.epoch {
+        let rev = u64::try_from(hub.clock.now().timestamp_micros()).unwrap_or_default();
+        let mut lost: Vec<Lost> = load(&mut *tx, Book::Lost, LOST).await?.unwrap_or_default();
+        lost.push(Lost { above: tx.head().await?.rev, below: rev });
+        save(&mut *tx, Book::Lost, LOST, &lost).await?;
+        tx.begin_epoch(hub.clock.random(), rev).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn load_page(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    pull: &Pull,
+    access: &Access,
+    table: &str,
+    after: Option<&crate::Key>,
+    then: &Head,
+) -> Result<Page> {
+    let mut page = Page::empty(Position::Feed(*then), hub.present());
+    (page.load, page.more) = (true, true);
+    let Some(table) = hub.replica.tables().get(table) else { return Ok(page) };
+    let limit = pull.limit.max(1);
+    let rows = tx.scan(table, after, limit).await?;
+    let last = rows.last().map(|(key, ..)| key.clone());
+    let full = rows.len() >= limit;
+    page.items = rows
+        .into_iter()
+        .filter(|(_, _, row)| access.holds(table, row))
+        .map(|(key, stamp, row)| Item {
+            group: 0,
+            table: table.name().to_owned(),
+            key,
+            rev: stamp.rev,
+            hlc: stamp.hlc,
+            origin: stamp.origin.to_string(),
+            op: stamp.op,
+            row: Some(row),
+        })
+        .collect();
+    let next = hub.replica.tables().iter().skip_while(|other| other.name() != table.name()).nth(1);
+    let load = |table: &str, after| Position::Load { table: table.to_owned(), after, then: *then };
+    match (full, next) {
+        (true, _) => page.next = load(table.name(), last),
+        (false, Some(next)) => page.next = load(next.name(), None),
+        (false, None) => {}
+    }
+    Ok(page)
+}
+
+async fn feed_page(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    pull: &Pull,
+    access: &Access,
+    head: &Head,
+    from: &Head,
+) -> Result<Page> {
+    let after = if hub.planted.has(OffByOne) { from.seq + 1 } else { from.seq };
+    let mut entries = tx.feed(after, pull.limit.max(1)).await?;
+    if hub.planted.has(SplitGroup) {
+        entries.truncate(entries.len().div_ceil(2));
+    }
+    let last = entries.last().map_or(*from, |last| Head { seq: last.seq, nonce: last.nonce, ..*head });
+    let mut page = Page::empty(Position::Feed(Head { trimmed: 0, rev: 0, ..last }), hub.present());
+    page.more = last.seq < head.seq && last.seq > from.seq;
+    let own = pull.peer.to_string();
+    let is_known = |entry: &Entry| {
+        *entry.stamp.origin == *own
+            && entry.stamp.op <= pull.answered
+            && !pull.waiting.contains(&(pull.peer.life, entry.stamp.op))
+            && !hub.planted.has(NoOrigin)
+    };
+    page.items = entries.iter().filter(|entry| !is_known(entry)).filter_map(|entry| item(hub, entry, access)).collect();
+    Ok(page)
+}
+
+/// What the branch sees of it: a row that leaves its scope is gone for it.
+fn item(hub: &Hub, entry: &Entry, access: &Access) -> Option<Item> {
+    let table = hub.replica.tables().get(&entry.table)?;
+    let holds = |row: &Option<Vec<crate::Value>>| row.as_ref().is_some_and(|row| access.holds(table, row));
+    let row = match (holds(&entry.before), holds(&entry.after)) {
+        (_, true) => entry.after.clone(),
+        (true, false) if !hub.planted.has(DropTombstone) => None,
+        _ => return None,
+    };
+    Some(Item {
+        group: entry.group,
+        table: entry.table.clone(),
+        key: entry.key.clone(),
+        rev: entry.stamp.rev,
+        hlc: entry.stamp.hlc,
+        origin: entry.stamp.origin.to_string(),
+        op: entry.stamp.op,
+        row,
+    })
+}
+
+/// The branch has durable what came before its position: nobody keeps that for it any more.
+async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
+    let now = hub.present().millis();
+    let mut tx = hub.replica.begin().await?;
+    let mut book = peer(&mut *tx, &pull.peer).await?;
+    let alive = now.saturating_sub(book.heard) < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
+    if read <= book.read && pull.answered <= book.answered && alive {
+        return Ok(());
+    }
+    (book.read, book.heard) = (book.read.max(read), now.max(book.heard));
+    book.answered = book.answered.max(pull.answered);
+    save(&mut *tx, Book::Peers, &pull.peer.to_string(), &book).await?;
+    tx.commit().await
+}
+
+impl Page {
+    fn empty(next: Position, clock: crate::two_way::Hlc) -> Self {
+        Self { items: Vec::new(), next, more: false, load: false, last_op: 0, decided: Vec::new(), clock }
+    }
+}

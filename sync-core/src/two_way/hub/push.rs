@@ -1,0 +1,209 @@
+//! Takes what a branch has written, group by group, each in a transaction of its own.
+
+use std::time::Duration;
+
+use super::Hub;
+use super::books::{Answer, PeerBook, hash_of, load, peer, result_id, save};
+use super::inbox::{self, Reason};
+use super::judge::{Judgement, Verdict, judge};
+use crate::two_way::Flaw::NoIdempotency;
+use crate::two_way::{
+    Access, Became, Book, Edit, EditResult, Group, Hlc, Peer, Push, Pushed, Table, Transaction, refuse,
+};
+use crate::{ErrorKind, Result};
+
+const FORKED: &str =
+    "these numbers stand for other writes of this branch: it was restored from a backup, and begins another life";
+
+/// How often a group is tried again when other writers were in its way.
+const TRIES: u32 = 5;
+
+pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Pushed> {
+    let mut pushed = Pushed { last_op: 0, results: Vec::new() };
+    for group in &push.groups {
+        check(hub, group, access)?;
+        let mut tries = 0;
+        let results = loop {
+            tries += 1;
+            match take(hub, &push.peer, group, access).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict && tries < TRIES && error.retry() != crate::Retry::Never =>
+                {
+                    hub.clock.sleep(Duration::from_millis(5 + hub.clock.random() % 20) * tries).await;
+                }
+                done => break done?,
+            }
+        };
+        pushed.results.extend(results);
+        pushed.last_op = group.edits.last().map_or(pushed.last_op, |edit| edit.op);
+    }
+    inbox::try_again(hub).await?;
+    Ok(pushed)
+}
+
+/// What can be said about a group without looking at any row.
+fn check(hub: &Hub, group: &Group, access: &Access) -> Result<()> {
+    let malformed = |code, message| Err(refuse(ErrorKind::Data, code, message));
+    if group.edits.is_empty() {
+        return malformed("empty_group", "a group holds at least one edit");
+    }
+    if group.edits.len() > hub.settings.group {
+        return Err(refuse(ErrorKind::Limit, "group_too_large", "the group has more edits than one transaction takes")
+            .with("edits", group.edits.len())
+            .with("most", hub.settings.group));
+    }
+    let mut last = group.previous;
+    for edit in &group.edits {
+        if edit.op <= last {
+            return malformed("bad_numbers", "the numbers of edits grow from one to the next");
+        }
+        last = edit.op;
+        let table = hub.replica.tables().require(&edit.table)?;
+        if edit.before.is_none() && edit.after.is_none() {
+            return malformed("empty_edit", "an edit names the row before it, after it, or both");
+        }
+        for row in [&edit.before, &edit.after].into_iter().flatten() {
+            fits(table, edit, row)?;
+            access.check(table, row)?;
+        }
+        let owned = table.server_owned_indices();
+        let changed = |column: &usize| {
+            let value =
+                |row: &Option<Vec<crate::Value>>| row.as_ref().map_or(crate::Value::Null, |row| row[*column].clone());
+            edit.after.is_some() && value(&edit.before) != value(&edit.after)
+        };
+        if let Some(column) = owned.iter().find(|column| changed(column)) {
+            return Err(refuse(ErrorKind::Forbidden, "server_owned", "only the master writes this column")
+                .with("table", table.name())
+                .with("column", table.spec().schema().fields()[*column].name()));
+        }
+    }
+    Ok(())
+}
+
+fn fits(table: &Table, edit: &Edit, row: &[crate::Value]) -> Result<()> {
+    if row.len() != table.spec().schema().width() {
+        return Err(refuse(ErrorKind::Data, "wrong_columns", "the row has not one value for each column")
+            .with("table", table.name()));
+    }
+    table.check_row(row).map_err(|error| error.with("code", "wrong_type"))?;
+    if table.key_of(row) != edit.key {
+        return Err(refuse(
+            ErrorKind::Data,
+            "wrong_key",
+            "the key is not that of the row: a new key is a delete and a new row",
+        )
+        .with("table", table.name()));
+    }
+    Ok(())
+}
+
+async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
+    let mut tx = hub.replica.begin().await?;
+    let book = peer(&mut *tx, who).await?;
+    let (first, last) = (group.edits[0].op, group.edits[group.edits.len() - 1].op);
+    if first <= book.last_op && !hub.planted.has(NoIdempotency) {
+        return replay(hub, &mut *tx, who, group, &book, last).await;
+    }
+    if group.previous < book.last_op && !hub.planted.has(NoIdempotency) {
+        return Err(refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never));
+    }
+    if group.previous != book.last_op && !hub.planted.has(NoIdempotency) {
+        return Err(refuse(ErrorKind::Conflict, "gap", "writes before this group have not come")
+            .with_retry(crate::Retry::Never)
+            .with("last_op", book.last_op));
+    }
+    let judged = judge(hub, &mut *tx, who, group, Some(access), None).await?;
+    let reason = match judged {
+        Judgement::Write { writes, verdicts } => match tx.write(&writes).await {
+            Ok(revs) => {
+                let results: Vec<EditResult> = verdicts.into_iter().map(|verdict| verdict.result(&revs)).collect();
+                answer(hub, &mut *tx, who, group, &book, &results).await?;
+                tx.commit().await?;
+                return Ok(results);
+            }
+            Err(error) if error.kind() == ErrorKind::Data => Reason::of(&error),
+            Err(error) => return Err(error),
+        },
+        Judgement::Wait(reason) => reason,
+    };
+    drop(tx);
+    wait(hub, who, group, reason).await
+}
+
+/// The group goes into the inbox, whole: what comes after it on the same rows waits behind it.
+async fn wait(hub: &Hub, who: &Peer, group: &Group, reason: Reason) -> Result<Vec<EditResult>> {
+    let mut tx = hub.replica.begin().await?;
+    let book = peer(&mut *tx, who).await?;
+    if book.last_op != group.previous && !hub.planted.has(NoIdempotency) {
+        return Err(refuse(ErrorKind::Conflict, "busy", "another push of this branch is under way")
+            .with_retry(crate::Retry::Backoff));
+    }
+    let results = inbox::put(hub, &mut *tx, who, group, reason).await?;
+    answer(hub, &mut *tx, who, group, &book, &results).await?;
+    tx.commit().await?;
+    Ok(results)
+}
+
+async fn answer(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    who: &Peer,
+    group: &Group,
+    book: &PeerBook,
+    results: &[EditResult],
+) -> Result<()> {
+    let (hash, at) = (hash_of(group)?, hub.present().millis());
+    for result in results {
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at };
+        save(tx, Book::Results, &result_id(&who.to_string(), result.op), &answer).await?;
+    }
+    let last_op = group.edits.last().map_or(book.last_op, |edit| edit.op);
+    save(tx, Book::Peers, &who.to_string(), &PeerBook { last_op, heard: at, ..book.clone() }).await
+}
+
+/// The first answer once more.
+async fn replay(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    who: &Peer,
+    group: &Group,
+    book: &PeerBook,
+    last: u64,
+) -> Result<Vec<EditResult>> {
+    let forked = || refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never);
+    if last > book.last_op {
+        return Err(forked());
+    }
+    let hash = hash_of(group)?;
+    let mut results = Vec::with_capacity(group.edits.len());
+    for edit in &group.edits {
+        let id = result_id(&who.to_string(), edit.op);
+        match load::<Answer>(tx, Book::Results, &id).await? {
+            Some(answer) if answer.hash == hash => results.push(answer.result),
+            Some(_) => return Err(forked()),
+            None if tx.get(Book::Taken, &id).await?.is_some_and(|taken| taken == hash.as_bytes()) => {
+                results.push(as_it_is_now(hub, tx, edit).await?);
+            }
+            None => return Err(forked()),
+        }
+    }
+    Ok(results)
+}
+
+/// The answer is forgotten: the row as it is now is all there is to say.
+async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, edit: &Edit) -> Result<EditResult> {
+    let table = hub.replica.tables().require(&edit.table)?;
+    let held = tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default();
+    let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
+    let became = if held.row == edit.after { Became::Applied } else { Became::Merged };
+    Ok(EditResult { op: edit.op, became, rev, row: held.row, hlc, clamped: false })
+}
+
+impl Verdict {
+    /// The answer, once the writes have their numbers.
+    pub(super) fn result(self, revs: &[u64]) -> EditResult {
+        let rev = self.write.and_then(|write| revs.get(write)).copied().unwrap_or(self.rev);
+        EditResult { op: self.op, became: self.became, rev, row: self.row, hlc: self.hlc, clamped: self.clamped }
+    }
+}
