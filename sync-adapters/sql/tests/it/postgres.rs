@@ -1,5 +1,7 @@
 //! PostgreSQL as a target, looked at through `psql`: exact values, exact counts, and no write where nothing changed.
 
+mod copied;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
