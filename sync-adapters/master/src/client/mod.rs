@@ -39,8 +39,8 @@ pub struct HttpMaster {
     asked: Arc<AtomicUsize>,
 }
 
-/// How many waiting edits one pull asks after. The next one asks after those that follow.
-const ASKED: usize = 500;
+/// How many waiting edits one pull asks after; the next one asks after those that follow. Proxies take addresses of 8 KiB.
+const ASKED: usize = 100;
 
 impl HttpMaster {
     /// The master at this address, whose routes stand under `/api/sync/`. The tables are those of the branch.

@@ -162,7 +162,7 @@ async fn an_answer_that_is_lost_or_cut_anywhere_loses_no_write_and_doubles_none(
             }
             way.mend();
             branch.sync().await.unwrap();
-            assert_eq!(branch.pending().await.unwrap(), 0);
+            assert_eq!(branch.queue().await.unwrap().depth, 0);
             assert_eq!(row(&shop.master, "items", "a1"), Some(item("a1", "A", "1", "pear", 4)), "{pieces} {bytes}");
             assert_eq!(row(&till, "items", "a1"), row(&shop.master, "items", "a1"));
             assert_eq!(shop.master.rows("notes").len(), 2 + 6);
