@@ -11,10 +11,7 @@ use crate::error::Meaning;
 
 /// How long a statement waits while another connection writes. A sink may hold the write lock for as long as it takes
 /// to publish a first load.
-const BUSY: Duration = Duration::from_secs(10);
-
-/// How long a call waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_secs(60);
 
 /// How long a reader waits for the first connection: longer than any call that is not itself waiting for a lock.
 const GRACE: Duration = Duration::from_millis(20);
@@ -34,7 +31,7 @@ impl File {
         let one = || {
             SqlitePoolOptions::new()
                 .max_connections(1)
-                .acquire_timeout(PATIENCE)
+                .acquire_timeout(BUSY)
                 // There is no server that could have gone, and asking costs as much as a statement.
                 .test_before_acquire(false)
         };
