@@ -1,0 +1,1 @@
+//! The whole specification of a replica.
