@@ -318,10 +318,11 @@ impl<S: Site> World<S> {
         }
         let everything = Access::everything();
         for waiting in self.hub.inbox(&everything).await.unwrap() {
-            let sales = waiting.group.edits.iter().filter(|edit| edit.table == SALES);
-            self.ledger.turned_down.extend(sales.map(|edit| edit.key.to_string()));
             self.note(format!("a person turns down {}: {:?}", waiting.id, waiting.reason));
-            let _ = self.hub.decide(&waiting.id, Decision::KeepExisting, &everything).await;
+            // What waited behind another group may have passed meanwhile.
+            if self.hub.decide(&waiting.id, Decision::KeepExisting, &everything).await.is_ok() {
+                self.ledger.turn_down(&waiting.group.edits);
+            }
         }
         for _ in 0..4 {
             self.sync_all().await?;

@@ -1,7 +1,5 @@
 //! For many checks of the replica suite a replica that is broken in one way, which that check must reject.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use sync_core::memory::MemoryReplica;
 use sync_core::model::Origin;
