@@ -23,8 +23,8 @@ pub(super) async fn a_page_ends_behind_a_group(subject: &Subject) -> Finding {
 pub(super) async fn a_write_is_a_group_of_its_own(subject: &Subject) -> Finding {
     subject.put("shops", shop("a", "one", 1)).await?;
     let writes = [
-        subject.from_upstream("shops", "b", Some(shop("b", "two", 2)))?,
-        subject.from_upstream("shops", "c", Some(shop("c", "three", 3)))?,
+        subject.incoming("shops", "b", Some(shop("b", "two", 2)))?,
+        subject.incoming("shops", "c", Some(shop("c", "three", 3)))?,
     ];
     subject.commit(&writes).await?;
     subject.put("shops", shop("d", "four", 4)).await?;
@@ -36,7 +36,7 @@ pub(super) async fn a_write_is_a_group_of_its_own(subject: &Subject) -> Finding 
 pub(super) async fn pending_names_what_was_written_here(subject: &Subject) -> Finding {
     subject.put("shops", shop("a", "one", 1)).await?;
     subject.put("shops", shop("b", "other", 2)).await?;
-    subject.commit(&[subject.from_upstream("shops", "a", Some(shop("a", "theirs", 1)))?]).await?;
+    subject.commit(&[subject.incoming("shops", "a", Some(shop("a", "theirs", 1)))?]).await?;
     subject.put("shops", shop("a", "mine", 1)).await?;
     let entries = subject.after(0).await?;
     same("entries of four changes", entries.len(), 4)?;

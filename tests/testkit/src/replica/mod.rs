@@ -175,7 +175,7 @@ impl Subject {
     }
 
     /// A write from elsewhere.
-    fn from_upstream(&self, table: &str, id: &str, row: Option<Vec<Value>>) -> Result<RowWrite, Stop> {
+    fn incoming(&self, table: &str, id: &str, row: Option<Vec<Value>>) -> Result<RowWrite, Stop> {
         Ok(RowWrite {
             table: self.table(table)?,
             key: key(id),

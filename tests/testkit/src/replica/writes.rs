@@ -6,7 +6,7 @@ use super::{Subject, THEN, held, key, refused, shop, till};
 use crate::report::{Finding, holds, same};
 
 pub(super) async fn a_write_keeps_its_stamp(subject: &Subject) -> Finding {
-    let write = subject.from_upstream("shops", "a", Some(shop("a", "one", 1)))?;
+    let write = subject.incoming("shops", "a", Some(shop("a", "one", 1)))?;
     let revs = subject.commit(&[write]).await?;
     let entries = subject.after(0).await?;
     same("entries of one write", entries.len(), 1)?;
@@ -15,7 +15,7 @@ pub(super) async fn a_write_keeps_its_stamp(subject: &Subject) -> Finding {
     same("stamp", found, (THEN, "elsewhere", 70, 700, true))?;
     same("`rev` that `write` returned", &revs[..], [stamp.rev])?;
     same("stamp of the row", subject.held("shops", "a").await?.stamp.as_ref(), Some(stamp))?;
-    let ours = subject.from_upstream("shops", "b", Some(shop("b", "one", 2)))?;
+    let ours = subject.incoming("shops", "b", Some(shop("b", "one", 2)))?;
     subject.commit(&[RowWrite { upstream: false, ..ours }]).await?;
     let entries = subject.after(entries[0].seq).await?;
     holds(entries.iter().all(|entry| !entry.upstream), "a write that is not the upstream's counts as such")
@@ -27,8 +27,8 @@ pub(super) async fn a_row_that_is_there_already_is_not_written(subject: &Subject
     subject.delete("shops", "b").await?;
     let seq = subject.replica.sequence().await?.seq;
     let before = subject.held("shops", "a").await?.stamp.map(|stamp| stamp.rev);
-    let row = subject.from_upstream("shops", "a", Some(shop("a", "one", 1)))?;
-    let gone = subject.from_upstream("shops", "b", None)?;
+    let row = subject.incoming("shops", "a", Some(shop("a", "one", 1)))?;
+    let gone = subject.incoming("shops", "b", None)?;
     let revs = subject.commit(&[row, gone]).await?;
     same("`rev` of a row that was there already", revs.first().copied(), before)?;
     for id in ["a", "b"] {
@@ -38,7 +38,7 @@ pub(super) async fn a_row_that_is_there_already_is_not_written(subject: &Subject
 }
 
 pub(super) async fn a_delete_of_an_unknown_row_is_noted(subject: &Subject) -> Finding {
-    subject.commit(&[subject.from_upstream("shops", "a", None)?]).await?;
+    subject.commit(&[subject.incoming("shops", "a", None)?]).await?;
     let entries = subject.after(0).await?;
     same("entries of the delete", entries.len(), 1)?;
     same("rows of the entry", (&entries[0].before, &entries[0].after), (&None, &None))?;
@@ -49,9 +49,9 @@ pub(super) async fn a_delete_of_an_unknown_row_is_noted(subject: &Subject) -> Fi
 }
 
 pub(super) async fn writes_are_made_in_order(subject: &Subject) -> Finding {
-    let parent = subject.from_upstream("shops", "a", Some(shop("a", "one", 1)))?;
-    let child = subject.from_upstream("tills", "t", Some(till("t", "a", "n")))?;
-    let again = subject.from_upstream("shops", "a", Some(shop("a", "two", 1)))?;
+    let parent = subject.incoming("shops", "a", Some(shop("a", "one", 1)))?;
+    let child = subject.incoming("tills", "t", Some(till("t", "a", "n")))?;
+    let again = subject.incoming("shops", "a", Some(shop("a", "two", 1)))?;
     let revs = subject.commit(&[parent, child, again]).await?;
     holds(revs.windows(2).all(|pair| pair[0] < pair[1]), format!("`rev` does not grow: {revs:?}"))?;
     let entries = subject.after(0).await?;
@@ -62,7 +62,7 @@ pub(super) async fn writes_are_made_in_order(subject: &Subject) -> Finding {
 
 pub(super) async fn a_dropped_transaction_is_rolled_back(subject: &Subject) -> Finding {
     let mut tx = subject.replica.begin().await?;
-    tx.write(&[subject.from_upstream("shops", "a", Some(shop("a", "one", 1)))?]).await?;
+    tx.write(&[subject.incoming("shops", "a", Some(shop("a", "one", 1)))?]).await?;
     let table = subject.table("shops")?;
     same("the row before the end", held(&mut *tx, &table, "a").await?.row, Some(shop("a", "one", 1)))?;
     drop(tx);
@@ -75,7 +75,7 @@ pub(super) async fn a_dropped_transaction_is_rolled_back(subject: &Subject) -> F
 }
 
 pub(super) async fn what_comes_after_a_write_is_the_hosts(subject: &Subject) -> Finding {
-    subject.commit(&[subject.from_upstream("shops", "a", Some(shop("a", "one", 1)))?]).await?;
+    subject.commit(&[subject.incoming("shops", "a", Some(shop("a", "one", 1)))?]).await?;
     let seq = subject.replica.sequence().await?.seq;
     subject.put("shops", shop("a", "mine", 1)).await?;
     let entries = subject.after(seq).await?;
@@ -99,8 +99,8 @@ pub(super) async fn a_deleted_row_is_held(subject: &Subject) -> Finding {
 
 pub(super) async fn a_unique_value_is_refused_at_its_row(subject: &Subject) -> Finding {
     subject.put("shops", shop("a", "one", 1)).await?;
-    let fine = subject.from_upstream("shops", "b", Some(shop("b", "two", 2)))?;
-    let clash = subject.from_upstream("shops", "c", Some(shop("c", "three", 1)))?;
+    let fine = subject.incoming("shops", "b", Some(shop("b", "two", 2)))?;
+    let clash = subject.incoming("shops", "c", Some(shop("c", "three", 1)))?;
     let mut tx = subject.replica.begin().await?;
     refused("a value that another row holds", tx.write(&[fine, clash]).await, "unique", 1)?;
     drop(tx);
@@ -108,14 +108,14 @@ pub(super) async fn a_unique_value_is_refused_at_its_row(subject: &Subject) -> F
     let nulls = [("d", "four"), ("e", "five")].map(|(id, name)| shop(id, name, sync_core::Value::Null));
     for row in nulls {
         let id = row[0].to_string();
-        subject.commit(&[subject.from_upstream("shops", &id, Some(row))?]).await?;
+        subject.commit(&[subject.incoming("shops", &id, Some(row))?]).await?;
     }
     Ok(())
 }
 
 pub(super) async fn a_missing_parent_is_refused_at_its_row(subject: &Subject) -> Finding {
     let mut tx = subject.replica.begin().await?;
-    let orphan = subject.from_upstream("tills", "t", Some(till("t", "nobody", "n")))?;
+    let orphan = subject.incoming("tills", "t", Some(till("t", "nobody", "n")))?;
     refused("a row that hangs on none", tx.write(&[orphan]).await, "parent", 0)
 }
 
@@ -123,23 +123,23 @@ pub(super) async fn a_parent_that_is_needed_is_not_deleted(subject: &Subject) ->
     subject.put("shops", shop("a", "one", 1)).await?;
     subject.put("tills", till("t", "a", "n")).await?;
     let mut tx = subject.replica.begin().await?;
-    let delete = subject.from_upstream("shops", "a", None)?;
+    let delete = subject.incoming("shops", "a", None)?;
     refused("the delete of a row that others hang on", tx.write(&[delete]).await, "child", 0)
 }
 
 pub(super) async fn rows_in_the_way_come_behind_what_hangs_on_them(subject: &Subject) -> Finding {
     subject.put("shops", shop("a", "one", 1)).await?;
     subject.put("tills", till("t", "a", "n")).await?;
-    let wanted = subject.from_upstream("shops", "b", Some(shop("b", "two", 1)))?;
+    let wanted = subject.incoming("shops", "b", Some(shop("b", "two", 1)))?;
     let mut tx = subject.replica.begin().await?;
     let clashing = tx.clashing(&wanted).await?;
     same("rows in the way", &clashing[..], [("tills".to_owned(), key("t")), ("shops".to_owned(), key("a"))])?;
     for (table, id) in &clashing {
-        tx.write(&[subject.from_upstream(table, &id.to_string(), None)?]).await?;
+        tx.write(&[subject.incoming(table, &id.to_string(), None)?]).await?;
     }
     tx.write(std::slice::from_ref(&wanted)).await?;
     let itself = tx.clashing(&wanted).await?;
     same("rows in the way of a row that is there already", itself, [])?;
-    let free = subject.from_upstream("shops", "c", Some(shop("c", "three", sync_core::Value::Null)))?;
+    let free = subject.incoming("shops", "c", Some(shop("c", "three", sync_core::Value::Null)))?;
     same("rows in the way of a row without that value", tx.clashing(&free).await?, [])
 }

@@ -160,7 +160,7 @@ impl Transaction for BrokenTransaction {
             writes.reverse();
         }
         for write in &mut writes {
-            let held = self.sound().await?.rows(&write.table, &[write.key.clone()]).await?.remove(0);
+            let held = self.sound().await?.rows(&write.table, std::slice::from_ref(&write.key)).await?.remove(0);
             if self.has(Bug::ForgetsTheStamp) {
                 write.origin = "here".into();
             }

@@ -160,13 +160,8 @@ async fn values_stay_exactly_what_they_are() {
     assert_eq!(after[5].to_string(), "0.10");
     assert_eq!(after[6..8], [Value::Float(0.1), Value::UInt(u64::MAX)]);
     assert_eq!(entries[0].key.values(), &after[..2]);
-    let held = till
-        .replica
-        .look()
-        .await
-        .unwrap()
-        .rows(&till.replica.tables().iter().next().unwrap().clone(), &[entries[0].key.clone()])
-        .await;
+    let table = till.replica.tables().iter().next().unwrap();
+    let held = till.replica.look().await.unwrap().rows(table, std::slice::from_ref(&entries[0].key)).await;
     assert_eq!(held.unwrap()[0].row, Some(after));
     let entries =
         till.noticed("UPDATE things SET float = 1.0, int = 1; UPDATE things SET text = 'a' || char(0) || 'c'").await;

@@ -1,5 +1,7 @@
 //! The host changes its schema: what is lost is made again, what was missed is found, and what cannot be mended is told.
 
+use std::sync::Arc;
+
 use sync_core::two_way::{Replica as _, Table, Tables};
 use sync_core::{ErrorKind, StreamSpec};
 use sync_sql::SqliteReplica;
@@ -61,7 +63,7 @@ async fn a_column_that_is_declared_later_is_noticed_from_then_on() {
     till.noticed("INSERT INTO invoices VALUES ('a', '1')").await;
     till.run("ALTER TABLE invoices ADD COLUMN paid INTEGER DEFAULT 3");
     assert_eq!(told(&till.noticed("UPDATE invoices SET paid = 4").await), [""; 0], "nobody has declared it");
-    let [products, lines] = ["products", "lines"].map(|name| shop().get(name).unwrap().spec().clone());
+    let [products, lines] = ["products", "lines"].map(|name| Arc::clone(shop().get(name).unwrap().spec()));
     let invoices = StreamSpec::new("invoices").text("id").key(["id"]).text("no").int("paid").text("note");
     let tables = Tables::new([Table::new(products), Table::new(invoices), Table::new(lines)]).unwrap();
     let grown = till.open(tables).await.unwrap();
@@ -91,7 +93,7 @@ async fn a_table_that_was_renamed_or_dropped_is_told_and_never_taken_for_an_empt
 #[tokio::test]
 async fn a_table_that_is_no_longer_declared_is_told() {
     let till = Till::shop().await;
-    let fewer = Tables::new([Table::new(shop().get("products").unwrap().spec().clone())]).unwrap();
+    let fewer = Tables::new([Table::new(Arc::clone(shop().get("products").unwrap().spec()))]).unwrap();
     let says = till.open(fewer).await.unwrap_err().to_string();
     assert!(says.contains("declare it again") && says.contains("invoices"), "{says}");
 }
@@ -99,7 +101,7 @@ async fn a_table_that_is_no_longer_declared_is_told() {
 #[tokio::test]
 async fn a_database_is_that_of_one_replica() {
     let till = Till::shop().await;
-    let clock = std::sync::Arc::new(sync_core::SystemClock::new());
+    let clock = Arc::new(sync_core::SystemClock::new());
     let error = SqliteReplica::open(&till.path, "another", shop(), clock).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Config && error.to_string().contains("till"), "{error}");
 }
