@@ -104,7 +104,7 @@ impl Site for SqliteSite {
         let mut host = self.host.lock().unwrap();
         let mut work = || -> rusqlite::Result<()> {
             let transaction = host.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let apart = self.runs.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+            let apart = self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
             let group = || if apart { transaction.execute_batch("INSERT INTO _sync_group VALUES (1)") } else { Ok(()) };
             group()?;
             // The clock of the world in place of the machine's.
