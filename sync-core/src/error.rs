@@ -64,7 +64,7 @@ impl ErrorKind {
             Self::Data => "look at the dead letters, correct the rows or the declaration, and replay them",
             Self::Conflict => "run again; another writer changed the same rows meanwhile",
             Self::Fenced => {
-                "nothing, if another process took this work over; otherwise give each process its own owner name"
+                "nothing, if another process does this work; one that was killed gives its lease up at the time that the message names, or at once to the same owner: give each process a name of its own that stays the same, `.owner(…)`"
             }
             Self::Full => "free space at the target, then run again",
             Self::Schema => "compare the difference in the message with the declaration, and correct one of the two",

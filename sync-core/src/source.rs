@@ -80,7 +80,8 @@ pub trait Source: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Reads again one record that was rejected, with the declaration as it is now. Used when dead letters are replayed.
+    /// Reads again one record that was rejected, with the declaration as it is now. Used when dead letters are replayed. For
+    /// a source whose rows come from [`typed::changes`](crate::typed::changes) it is [`typed::revive`](crate::typed::revive).
     ///
     /// # Errors
     /// `Config` when the source keeps no way to do so.

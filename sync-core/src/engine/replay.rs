@@ -42,6 +42,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     let most = if query.limit == 0 { u64::MAX } else { query.limit.into() };
     // A letter that was written by a replay which died before it could say so.
     let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
+    let mut hopeless = None;
     let outcome = async {
         loop {
             let letters = inner.store.dead_letters(&query).await?;
@@ -74,6 +75,9 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                         if matches!(error.kind(), ErrorKind::Data | ErrorKind::Malformed | ErrorKind::Config) =>
                     {
                         ledger.outcomes.add(Outcome::Rejected, 1);
+                        if error.kind() == ErrorKind::Config {
+                            hopeless.get_or_insert(error);
+                        }
                     }
                     Err(error) => return Err(error),
                 }
@@ -82,7 +86,13 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     }
     .await;
     let released = inner.store.release(&lease).await;
-    outcome.and(released).map(|()| ledger)
+    // Where none could even be read, that is what the caller must know.
+    match hopeless {
+        Some(error) if ledger.outcomes.count(Outcome::Rejected) == ledger.fetched => {
+            outcome.and(released).and(Err(error))
+        }
+        _ => outcome.and(released).map(|()| ledger),
+    }
 }
 
 /// What became of a letter, and whether the sink was asked to write it.

@@ -73,4 +73,22 @@ pub enum Position {
     },
     /// Behind this entry.
     Feed(Head),
+    /// A position of a master that keeps its own to itself, such as one behind HTTP.
+    Opaque {
+        /// What the master gave.
+        cursor: String,
+        /// Whether it lies in the first load.
+        loading: bool,
+    },
+}
+
+impl Position {
+    /// Whether it lies in the first load, with rows still to come that are not changes.
+    pub fn is_loading(&self) -> bool {
+        match self {
+            Self::Load { .. } => true,
+            Self::Feed(_) => false,
+            Self::Opaque { loading, .. } => *loading,
+        }
+    }
 }

@@ -79,6 +79,8 @@ pub enum Became {
 pub struct EditResult {
     /// The write's number.
     pub op: u64,
+    /// The table.
+    pub table: String,
     /// What became of it.
     pub became: Became,
     /// The row's `rev` at the master afterwards.

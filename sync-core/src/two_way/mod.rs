@@ -25,7 +25,7 @@ mod stamp;
 mod table;
 
 pub use access::Access;
-pub use branch::{Branch, Link, Master, Synced};
+pub use branch::{Branch, Link, Master, Queue, Synced};
 pub use entry::{Entry, Head, Position};
 pub use hub::{Cleaned, Decision, Hub, HubSettings, Reason, Waiting};
 pub use message::{Became, Edit, EditResult, Group, Item, Page, Peer, Pull, Push, Pushed};

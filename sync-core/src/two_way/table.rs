@@ -113,6 +113,12 @@ impl Table {
         self.server_owned.iter().filter_map(|name| self.spec.schema().index(name)).collect()
     }
 
+    /// Whether these two rows belong to the same.
+    pub(super) fn same_scope(&self, one: &[Value], other: &[Value]) -> bool {
+        let columns = self.scope.iter().filter_map(|name| self.spec.schema().index(name));
+        columns.into_iter().all(|column| one[column] == other[column])
+    }
+
     pub(super) fn timed(&self) -> &Arc<StreamSpec> {
         &self.timed
     }

@@ -42,7 +42,7 @@ use serde::Serialize;
 use crate::model::{Rows, StreamSpec};
 use crate::{Error, Result};
 
-pub use page::{Page, changes};
+pub use page::{Page, changes, revive};
 pub use pages::{pages, pages_inclusive};
 
 /// Rows of a stream from structs or maps. Columns an item does not have are empty; what is no column is left out.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::row;
 use crate::model::{Changes, Key, Reject, Rows, Schema, StreamSpec};
+use crate::{Error, Result};
 
 /// What a page of a source has brought: what [`pages`](crate::pages) and [`pages_inclusive`](crate::pages_inclusive) take.
 /// Changes alone are such a page, too.
@@ -49,6 +50,17 @@ pub fn changes<T: Serialize>(stream: &Arc<StreamSpec>, items: &[T]) -> Page {
         }
     }
     Page { changes: Changes::upserts(rows), rejects }
+}
+
+/// Reads again a record that [`changes`] has rejected, with the declaration as it is now: what
+/// [`Source::revive`](crate::Source::revive) of a source over typed items does.
+///
+/// # Errors
+/// `Malformed` when it is no JSON, `Data` when it still does not fit.
+pub fn revive(stream: &StreamSpec, record: &[u8]) -> Result<Rows> {
+    let item: serde_json::Value = serde_json::from_slice(record)
+        .map_err(|cause| Error::malformed("the rejected record is no JSON").caused_by(cause))?;
+    super::rows(stream, &[item])
 }
 
 /// The key of an item that is no row: the item read as a row of key columns alone.

@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use sync_core::conflict::{LastWriteWins, Park};
 use sync_core::memory::MemoryReplica;
 use sync_core::two_way::{
-    Access, Became, Branch, Decision, Edit, Group, Hlc, Hub, HubSettings, Peer, Pull, Push, Reason, Table, Tables,
+    Access, Became, Branch, Decision, Edit, Group, Hlc, Hub, HubSettings, Peer, Pull, Push, Queue, Reason, Table,
+    Tables,
 };
 use sync_core::{Clock, Error, ErrorKind, Key, StreamSpec, SystemClock, Value};
 
@@ -333,10 +334,14 @@ async fn a_refused_group_is_named_and_once_discarded_the_till_goes_on() {
     put(&one, "lines", line("a", "pear", 1)).await;
     let refused = to_one.sync().await.unwrap().refused.unwrap();
     assert!(refused.contains("not_yours"), "{refused}");
-    assert_eq!(to_one.pending().await.unwrap(), 2);
+    let queue = to_one.queue().await.unwrap();
+    assert_eq!((queue.depth, queue.oldest.is_some()), (2, true));
+    assert!(queue.refused.is_some_and(|(_, why)| why.contains("not_yours")));
+    let kept = to_one.unanswered(0, 10).await.unwrap();
+    assert_eq!(kept.iter().map(|edit| edit.table.as_str()).collect::<Vec<_>>(), ["items", "lines"]);
     to_one.discard_refused().await.unwrap();
     let synced = to_one.sync().await.unwrap();
-    assert_eq!((synced.refused, to_one.pending().await.unwrap()), (None, 0));
+    assert_eq!((synced.refused, to_one.queue().await.unwrap()), (None, Queue::default()));
     assert_eq!(row(&one, "items", "pear"), Some(item("pear", "north", "pear", 10)));
     assert_eq!(row(&master, "lines", "a"), Some(line("a", "pear", 1)));
 }
@@ -365,4 +370,61 @@ async fn a_position_of_another_life_of_the_feed_is_gone_and_the_till_starts_over
         assert_eq!(row(replica, "items", "plum"), Some(item("plum", "north", "plum", 1)), "sent again by who wrote it");
         assert_eq!(row(replica, "items", "pear"), Some(item("pear", "north", "pear", 4)));
     }
+}
+
+#[tokio::test]
+async fn a_till_that_starts_over_sees_what_it_may_see_now_and_keeps_its_writes() {
+    let (master, hub, [(one, _), _]) = shop().await;
+    put(&master, "items", item("plum", "south", "plum", 1)).await;
+    put(&one, "items", item("pear", "north", "pear", 4)).await;
+    let both = branch(&one, &hub, Access::everything());
+    both.start_over().await.unwrap();
+    both.sync().await.unwrap();
+    assert_eq!(one.rows("items"), master.rows("items"));
+    assert_eq!(row(&master, "items", "pear"), Some(item("pear", "north", "pear", 4)));
+}
+
+fn south_line(id: &str, item: &str, number: i64) -> Vec<Value> {
+    vec![id.into(), item.into(), "south".into(), number.into()]
+}
+
+#[tokio::test]
+async fn what_waits_for_a_row_of_another_shop_tells_nothing_of_it() {
+    let master = master();
+    put(&master, "items", item("pear", "north", "pear", 10)).await;
+    put(&master, "lines", line("a", "pear", 1)).await;
+    let hub = Hub::new(master.clone(), clock());
+    // North moves its own line to a number that is taken: it waits, and with it the row `b`.
+    put(&master, "lines", line("b", "pear", 2)).await;
+    let clash = edit("lines", 1, Some(line("b", "pear", 2)), Some(line("b", "pear", 1)));
+    assert_eq!(hub.push(&push(0, vec![clash]), &north()).await.unwrap().results[0].became, Became::Waits);
+
+    let foreign = Push {
+        peer: Peer { name: "stranger".to_owned(), life: 0 },
+        groups: vec![Group { previous: 0, edits: vec![edit("lines", 1, None, Some(south_line("b", "pear", 9)))] }],
+    };
+    let refused = hub.push(&foreign, &Access::rows_with("shop", "south")).await.unwrap_err();
+    assert_eq!(code(&refused), "not_yours");
+}
+
+#[tokio::test]
+async fn what_waited_does_not_pass_over_a_row_that_another_shop_wrote_meanwhile() {
+    let (master, hub) = {
+        let master = master();
+        (master.clone(), Hub::new(master, clock()))
+    };
+    let orphan = edit("lines", 1, None, Some(line("a", "pear", 1)));
+    assert_eq!(hub.push(&push(0, vec![orphan]), &north()).await.unwrap().results[0].became, Became::Waits);
+    put(&master, "items", item("plum", "south", "plum", 1)).await;
+    put(&master, "lines", south_line("a", "plum", 7)).await;
+
+    // The parent that it waited for comes, with a push of anybody.
+    let parent = edit("items", 2, None, Some(item("pear", "north", "pear", 10)));
+    hub.push(&push(1, vec![parent]), &north()).await.unwrap();
+    assert_eq!(row(&master, "lines", "a"), Some(south_line("a", "plum", 7)));
+
+    let waiting = hub.inbox(&Access::everything()).await.unwrap();
+    let refused = hub.decide(&waiting[0].id, Decision::TakeIncoming, &north()).await.unwrap_err();
+    assert_eq!(code(&refused), "not_yours");
+    assert_eq!(row(&master, "lines", "a"), Some(south_line("a", "plum", 7)));
 }

@@ -10,7 +10,7 @@ use sync_core::{Error, Result};
 
 use crate::SqlStore;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-use crate::{database::Database, driver::Server};
+use crate::database::Database;
 
 /// What an address should look like. Nothing of the given one is repeated: it may hold a password anywhere.
 const FORM: &str = "the address of the state store is none: it should look like sqlite:shop.db, \
@@ -50,10 +50,8 @@ async fn postgres(url: &str) -> Result<SqlStore> {
         Some(_) => options,
     };
     let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
-    SqlStore::opened(("database", name), async {
-        crate::driver::postgres::open(options).await.map(|pool| Database::Postgres(Server(pool)))
-    })
-    .await
+    SqlStore::opened(("database", name), async { crate::driver::postgres::open(options).await.map(Database::Postgres) })
+        .await
 }
 
 #[cfg(feature = "mysql")]
@@ -63,10 +61,7 @@ async fn mysql(url: &str) -> Result<SqlStore> {
     // The store's clock and texts rest on these, whatever the address says of them.
     let options = options.timezone(String::from("+00:00")).charset("utf8mb4").set_names(true);
     let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
-    SqlStore::opened(("database", name), async {
-        crate::driver::mysql::open(options).await.map(|pool| Database::MySql(Server(pool)))
-    })
-    .await
+    SqlStore::opened(("database", name), async { crate::driver::mysql::open(options).await.map(Database::MySql) }).await
 }
 
 /// Databases that this build does not speak.

@@ -95,7 +95,7 @@ impl Database {
     pub(crate) async fn begin_alone(&self) -> Result<Alone> {
         #[cfg(feature = "mysql")]
         let guard = match self {
-            Self::MySql(server) => Some(crate::driver::mysql::lock_out_others(&server.0).await?),
+            Self::MySql(server) => Some(crate::driver::mysql::lock_out_others(&server.more).await?),
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             _ => None,
         };

@@ -151,23 +151,13 @@ pub(crate) fn text_of(value: ValueRef<'_>, field: &Field) -> Result<String> {
     })
 }
 
-/// A value of a key in the one form in which equal keys are equal: a long decimal may be written in two ways.
-pub(crate) fn of_key(value: ValueRef<'_>, field: &Field) -> Value {
-    match (field.kind(), value) {
-        (Kind::Decimal { .. }, ValueRef::Decimal(_) | ValueRef::Text(_)) => {
-            text_of(value, field).map_or_else(|_| value.to_owned(), |text| Value::from(text.as_str()))
-        }
-        _ => value.to_owned(),
-    }
-}
-
 /// A day as PostgreSQL writes it, which knows no year 0, with a time behind it.
 fn written(day: NaiveDate, time: &str) -> String {
     let (year, era) = if day.year() > 0 { (day.year(), "") } else { (1 - day.year(), " BC") };
     format!("{year:04}-{:02}-{:02}{time}{era}", day.month(), day.day())
 }
 
-fn unfit(field: &Field, why: &str) -> Error {
+pub(crate) fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
 }
 
@@ -195,7 +185,7 @@ fn day(days: i32) -> Option<NaiveDate> {
 }
 
 /// From 1970 to 2000.
-const EPOCH_DAYS: i64 = 10_957;
+pub(crate) const EPOCH_DAYS: i64 = 10_957;
 
 fn endless(field: &Field) -> Error {
     let what = format!(

@@ -3,11 +3,13 @@
 
 mod checkpoint;
 mod column;
+mod copy;
 mod error;
 mod publish;
 mod query;
 mod schema;
 mod scope;
+mod session;
 mod sink;
 mod source;
 mod stage;
@@ -15,13 +17,15 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Executor as _};
 use sync_core::Result;
 use sync_core::address::POSTGRES;
 
 use error::failed;
+use session::Sessions;
 pub use source::PostgresSource;
 
 use crate::address::PATIENCE;
@@ -31,9 +35,7 @@ use crate::tables::{Shapes, Tables};
 #[derive(Clone)]
 pub struct Postgres {
     name: Arc<str>,
-    pool: PgPool,
-    /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
-    known: Tables,
+    sessions: Sessions,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
     contended: Tables,
     /// What the tables were like when they were prepared.
@@ -47,21 +49,19 @@ impl Postgres {
     /// `Config` when the address cannot be read or has an unknown parameter, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (options, name) = open(url, "").await?;
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let (options, name, first) = open(url, "").await?;
         Ok(Self {
             name: name.into(),
-            pool,
-            known: Tables::default(),
+            sessions: Sessions::new(options, first),
             contended: Tables::default(),
             shapes: Shapes::default(),
         })
     }
 }
 
-/// How to connect to this address, and what the database is called in reports: without user and password. The server has
-/// let a first session in, and taken its settings.
-async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String)> {
+/// How to connect to this address, what the database is called in reports (without user and password), and the first
+/// session, which the server has let in and which has taken the settings.
+async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, String, PgConnection)> {
     let options: PgConnectOptions = url.parse().map_err(|_| POSTGRES.unread())?;
     POSTGRES.check(url)?;
     let database = options.get_database().unwrap_or_else(|| options.get_username());
@@ -71,20 +71,28 @@ async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, St
     };
     let options = options.application_name("sync");
     // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    let first = tokio::time::timeout(PATIENCE, first(&options, settings));
-    first
+    let first = tokio::time::timeout(PATIENCE, first(&options, settings))
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
         .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
-    Ok((options, name))
+    Ok((options, name, first))
 }
 
-async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<()> {
-    let mut connection: PgConnection = options.connect().await?;
+async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Result<PgConnection> {
+    let until = Instant::now() + PATIENCE / 2;
+    let mut connection = loop {
+        match options.connect().await {
+            // A place may become free, as it does for those whom the pool lets wait.
+            Err(sqlx::Error::Database(full)) if full.code().as_deref() == Some("53300") && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answered => break answered?,
+        }
+    };
     if !settings.is_empty() {
         connection.execute(settings).await?;
     }
-    connection.close().await
+    Ok(connection)
 }
 
 impl fmt::Debug for Postgres {

@@ -28,6 +28,7 @@ pub(crate) async fn publish(
     step: usize,
     publish: &Publish,
     look: Look,
+    copies: bool,
 ) -> Result<StepReport> {
     let stream = &publish.stream;
     if !stage::exists(connection, &publish.stage, stream).await? {
@@ -36,7 +37,7 @@ pub(crate) async fn publish(
     let plan = Plan::of(stream)?;
     let staged = Staged { publish, stage: stage::table(&publish.stage, stream)?, target: plan.table.clone() };
     let skip = publish.skip.iter().collect();
-    let publishing = Publishing { publish, plan: &plan, staged: &staged, look, skip };
+    let publishing = Publishing { publish, plan: &plan, staged: &staged, look, copies, skip };
     let tally = if publish.keys_only {
         publishing.compare_keys(connection).await?
     } else {
@@ -55,6 +56,7 @@ struct Publishing<'p> {
     plan: &'p Plan<'p>,
     staged: &'p Staged<'p>,
     look: Look,
+    copies: bool,
     skip: HashSet<&'p Key>,
 }
 
@@ -219,7 +221,7 @@ impl Publishing<'_> {
         let writing = Writing {
             plan: self.plan,
             incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
-            insert_first: false,
+            copies: self.copies,
             look: self.look,
         };
         Ok(writing.write(connection).await?.into_iter().collect())

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Transaction};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
 use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
@@ -12,6 +12,7 @@ use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef
 use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
+use super::session::Session;
 use super::write::{Writing, look};
 use super::{Postgres, checkpoint, publish, schema, stage};
 use crate::classified::{Incoming, Look};
@@ -25,11 +26,16 @@ impl Sink for Postgres {
     }
 
     fn capabilities(&self) -> SinkCapabilities {
-        SinkCapabilities::all()
+        // Measured (ADR 0013): rows that are staged first are written twice, which an index that takes ordered keys faster
+        // makes good only from about a million rows on, and then by a sixth.
+        let mut capabilities = SinkCapabilities::all();
+        capabilities.sorts_first_load = false;
+        capabilities
     }
 
     async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
-        let mut transaction = self.begin().await?;
+        let mut session = self.sessions.session().await?;
+        let mut transaction = begin(&mut session).await?;
         if unit.intent == Intent::Rehearse {
             for step in unit.steps {
                 match step {
@@ -47,9 +53,12 @@ impl Sink for Postgres {
             )
             .await?;
             transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
+            session.keep();
             return Ok(report);
         }
-        let done = self.write_unit(transaction, unit).await;
+        let done = self.write_unit(&mut transaction, unit).await;
+        let done = ended(transaction, done).await;
+        let done = kept(session, done);
         for stream in written(unit.steps) {
             self.contended.note(stream.name(), is_conflict(&done));
         }
@@ -62,33 +71,42 @@ impl Sink for Postgres {
     }
 
     async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
-        let mut transaction = self.begin().await?;
-        let checkpoint = checkpoint::claim(&mut transaction, scope, token).await?;
-        transaction.commit().await.map_err(uncommitted)?;
-        Ok(checkpoint)
+        let mut session = self.sessions.session().await?;
+        let mut transaction = begin(&mut session).await?;
+        let claimed = checkpoint::claim(&mut transaction, scope, token).await;
+        let claimed = ended(transaction, claimed).await;
+        kept(session, claimed)
     }
 
     async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
-        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
-        checkpoint::look(&mut connection, scope).await
+        let mut session = self.sessions.session().await?;
+        let checkpoint = checkpoint::look(&mut session, scope).await?;
+        session.keep();
+        Ok(checkpoint)
     }
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        schema::prepare(&mut transaction, stream).await.map_err(|error| error.with("database", &self.name))?;
-        let shape = schema::shape(&mut transaction, stream).await?;
-        transaction.commit().await.map_err(uncommitted)?;
-        self.shapes.note(stream, shape);
+        let mut session = self.sessions.session().await?;
+        let mut transaction = begin(&mut session).await?;
+        let prepared = async {
+            schema::prepare(&mut transaction, stream).await.map_err(|error| error.with("database", &self.name))?;
+            schema::shape(&mut transaction, stream).await
+        };
+        let prepared = prepared.await;
+        let prepared = ended(transaction, prepared).await;
+        self.shapes.note(stream, kept(session, prepared)?);
         Ok(())
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
-        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
-        schema::exists(&mut connection, stream).await
+        let mut session = self.sessions.session().await?;
+        let exists = schema::exists(&mut session, stream).await?;
+        session.keep();
+        Ok(exists)
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
-        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let mut session = self.sessions.session().await?;
         let plan = Plan::of(stream)?;
         let mut rows = Rows::new(std::sync::Arc::clone(stream.schema()));
         for key in keys {
@@ -99,7 +117,8 @@ impl Sink for Postgres {
             rows.push((0..stream.schema().width()).map(value))?;
         }
         let all: Vec<usize> = (0..keys.len()).collect();
-        let standing = look(&mut connection, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
+        let standing = look(&mut session, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
+        session.keep();
         Ok(standing
             .into_iter()
             .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
@@ -107,28 +126,30 @@ impl Sink for Postgres {
     }
 
     async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
-        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let mut session = self.sessions.session().await?;
         let scope = Condition::of(stream, rows)?;
         let sql = format!("SELECT count(*) FROM {} t WHERE {}", Plan::of(stream)?.table, scope.sql);
         let row = scope
             .bind(sqlx::query(AssertSqlSafe(sql)))
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut *session)
             .await
             .map_err(|cause| failed("the rows cannot be counted", cause).with("table", stream.name()))?;
+        session.keep();
         Ok(Some(row.get::<i64, _>(0).cast_unsigned()))
     }
 
     async fn check(&self) -> Result<()> {
-        let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+        let mut session = self.sessions.session().await?;
         let read_only: String = sqlx::query_scalar("SHOW transaction_read_only")
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut *session)
             .await
             .map_err(|cause| failed("the database cannot be asked", cause))?;
         let may_create: bool =
             sqlx::query_scalar("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
-                .fetch_one(&mut *connection)
+                .fetch_one(&mut *session)
                 .await
                 .map_err(|cause| failed("the database cannot be asked", cause))?;
+        session.keep();
         match (read_only.as_str(), may_create) {
             ("on", _) => Err(Error::new(ErrorKind::Forbidden, "the server only reads: connect to the primary").with("database", &self.name)),
             (_, false) => Err(Error::new(ErrorKind::Forbidden, "the account may not create tables in its schema: GRANT CREATE ON SCHEMA … TO it, or let somebody else create the tables").with("database", &self.name)),
@@ -138,36 +159,28 @@ impl Sink for Postgres {
 }
 
 impl Postgres {
-    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>> {
-        self.pool.begin().await.map_err(unreachable)
-    }
-
-    async fn write_unit(
-        &self,
-        mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
-        unit: &WriteUnit<'_>,
-    ) -> Result<WriteReport> {
-        let report = self.take_steps(&mut transaction, unit.steps, Intent::Commit).await?;
+    async fn write_unit(&self, connection: &mut PgConnection, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        let report = self.take_steps(connection, unit.steps, Intent::Commit).await?;
         // By now the transaction holds the tables, and nobody changes them before it ends.
         for stream in written(unit.steps).filter(|stream| self.shapes.knows(stream)) {
-            self.shapes.check(stream, &schema::shape(&mut transaction, stream).await?)?;
+            self.shapes.check(stream, &schema::shape(connection, stream).await?)?;
         }
         if let Some(advance) = unit.advance {
-            checkpoint::advance(&mut transaction, unit.scope, advance, report.tally()).await?;
+            checkpoint::advance(connection, unit.scope, advance, report.tally()).await?;
         }
-        transaction.commit().await.map_err(uncommitted)?;
         Ok(report)
     }
 
     /// The error of a statement that a changed table does not take, with the difference where there is one.
     async fn explained(&self, steps: &[Step], error: Error) -> Error {
-        let Ok(mut connection) = self.pool.acquire().await else { return error };
+        let Ok(mut session) = self.sessions.session().await else { return error };
         for stream in written(steps) {
-            let Ok(shape) = schema::shape(&mut connection, stream).await else { return error };
+            let Ok(shape) = schema::shape(&mut session, stream).await else { return error };
             if let Err(difference) = self.shapes.check(stream, &shape) {
                 return difference.caused_by(error);
             }
         }
+        session.keep();
         error
     }
 
@@ -194,7 +207,8 @@ impl Postgres {
                 Step::Publish(publish) => {
                     // What is published depends on all rows before it.
                     refused.finish()?;
-                    publish::publish(connection, index, publish, self.look(&publish.stream)).await?
+                    let copies = self.shapes.knows(&publish.stream);
+                    publish::publish(connection, index, publish, self.look(&publish.stream), copies).await?
                 }
                 Step::Discard { stage, stream } => {
                     StepReport::Discarded(stage::discard(connection, stage, stream).await?)
@@ -260,15 +274,34 @@ impl Postgres {
                 step,
             },
             look: self.look(&write.stream),
-            insert_first: !self.known.has(write.stream.name()),
+            copies: self.shapes.knows(&write.stream),
         };
-        let outcomes = writing.write(connection).await?;
-        let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
-        self.known.note(write.stream.name(), new * 2 < outcomes.len());
-        Ok(outcomes)
+        writing.write(connection).await
     }
 }
 
-fn unreachable(cause: sqlx::Error) -> Error {
-    failed("the database cannot be reached", cause)
+async fn begin(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>> {
+    session.begin().await.map_err(|cause| failed("the database cannot be reached", cause))
+}
+
+/// Makes final what was done, or takes it back; the inner error says that neither is known to have happened.
+async fn ended<T>(transaction: Transaction<'_, sqlx::Postgres>, done: Result<T>) -> Ended<T> {
+    match done {
+        Ok(done) => transaction.commit().await.map(|()| Ok(done)).map_err(uncommitted),
+        Err(error) => match transaction.rollback().await {
+            Ok(()) => Ok(Err(error)),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+/// How a transaction ended; an outer error leaves its session in a state that nobody knows.
+type Ended<T> = std::result::Result<Result<T>, Error>;
+
+/// Keeps the session of a transaction that has ended.
+fn kept<T>(session: Session, ended: Ended<T>) -> Result<T> {
+    if ended.is_ok() {
+        session.keep();
+    }
+    ended?
 }

@@ -1,16 +1,17 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use sync_core::model::{Changes, Key, Op, Outcome, Rows};
+use sync_core::model::{Changes, Outcome, Rows};
 use sync_core::sink::WriteMode;
-use sync_core::{Result, Value};
+use sync_core::{ErrorKind, Result, Value};
 
-use super::column::{Column, of_key, read};
+use super::column::{Column, read};
 use super::error::failed;
 use super::query::{Plan, arrays};
+use super::{copy, schema};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::ident::quoted;
 
@@ -26,8 +27,9 @@ pub(crate) struct Standing {
 pub(crate) struct Writing<'w> {
     pub(crate) plan: &'w Plan<'w>,
     pub(crate) incoming: Incoming<'w>,
-    /// Whether rows are probably new, so that inserting first saves a look.
-    pub(crate) insert_first: bool,
+    /// Whether many rows may be copied, since the table's columns are compared with the stream's before the commit: what
+    /// `COPY` writes into a column of another type may mean something else there.
+    pub(crate) copies: bool,
     /// Locked from the first look on, where somebody else is writing the same rows.
     pub(crate) look: Look,
 }
@@ -41,21 +43,11 @@ impl Writing<'_> {
         self.incoming.refuse_unfit()?;
         let all: Vec<usize> = (0..self.incoming.changes.len()).collect();
         if self.incoming.rules.mode == WriteMode::Append {
-            self.insert(connection, &all).await?;
+            self.append(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
         let mut outcomes = vec![None; all.len()];
-        if self.insert_first && self.incoming.expect.is_empty() {
-            let upserts: Vec<usize> =
-                all.iter().copied().filter(|&row| self.incoming.changes.at(row).op() == Op::Upsert).collect();
-            let created = self.insert_new(connection, &upserts).await?;
-            for row in upserts {
-                if created.contains(&self.key(row)) {
-                    outcomes[row] = Some(Outcome::Created);
-                }
-            }
-        }
-        let mut open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
+        let mut open = all;
         for _ in 0..LOOKS {
             open = self.settle(connection, &open, &mut outcomes).await?;
         }
@@ -87,16 +79,11 @@ impl Writing<'_> {
             self.update(connection, &columns, marked, &rows, &seen).await?;
         }
         self.delete(connection, &deletes, &seen).await?;
-        let created = self.insert_new(connection, &inserts).await?;
-        if created.len() == inserts.len() {
-            return Ok(Vec::new());
-        }
-        Ok(inserts.into_iter().filter(|&row| !created.contains(&self.key(row))).collect())
+        Ok(if self.insert_new(connection, &inserts).await? { Vec::new() } else { inserts })
     }
 
-    fn key(&self, row: usize) -> Key {
-        let row = self.incoming.changes.at(row).row();
-        Key::new(self.plan.key_indices.iter().map(|&column| of_key(row.at(column), self.plan.field(column))))
+    async fn append(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
+        if self.copy(connection, rows).await? { Ok(()) } else { self.insert(connection, rows).await }
     }
 
     async fn insert(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
@@ -114,37 +101,53 @@ impl Writing<'_> {
         inserted.map(drop).map_err(|error| error.with("table", self.plan.stream.name()))
     }
 
-    /// Inserts rows unless their key is there, and says which keys were not.
-    async fn insert_new(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<HashSet<Key>> {
-        if rows.is_empty() {
-            return Ok(HashSet::new());
+    /// Inserts rows whose keys were not there a moment ago: all of them, or none and says so, where somebody else has added
+    /// one meanwhile.
+    async fn insert_new(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<bool> {
+        if rows.is_empty() || self.copy(connection, rows).await? {
+            return Ok(true);
         }
         let (plan, all) = (self.plan, self.plan.all());
         let values: Vec<String> = all.iter().map(|&column| plan.sent(&all, column)).collect();
-        let returned = plan.asked(&plan.key_indices, |field| quoted(field.name()))?;
         let sql = format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO NOTHING RETURNING {returned}",
+            "INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT ({}) DO NOTHING",
             plan.table,
             plan.columns,
             values.join(", "),
             plan.unnest(&all, 1, &[]),
             plan.key,
         );
-        let query = arrays(plan, self.incoming.changes, rows, &all, self.incoming.step)?
-            .into_iter()
-            .fold(sqlx::query(AssertSqlSafe(sql)), |query, array| array.bind(query));
-        let created = query
-            .fetch_all(connection)
+        let arrays = arrays(plan, self.incoming.changes, rows, &all, self.incoming.step)?;
+        schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
+        let inserted = execute(connection, sql, arrays, "the rows cannot be inserted")
             .await
-            .map_err(|cause| failed("the rows cannot be inserted", cause).with("table", plan.stream.name()))?;
-        let key = |row: &sqlx::postgres::PgRow| {
-            let values = plan.key_indices.iter().enumerate().map(|(at, &column)| {
-                let field = plan.field(column);
-                Ok(of_key(read(row, at, field)?.as_ref(), field))
-            });
-            Ok(Key::new(values.collect::<Result<Vec<Value>>>()?))
+            .map_err(|error| error.with("table", plan.stream.name()))?;
+        let whole = inserted == rows.len() as u64;
+        schema::run(connection, ended(whole), "no savepoint").await?;
+        Ok(whole)
+    }
+
+    /// Copies many rows whose keys are not there. Where that is not possible, nothing is done: the statement that comes
+    /// instead says why, or knows how.
+    async fn copy(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<bool> {
+        if !self.copies || rows.len() < copy::MANY {
+            return Ok(false);
+        }
+        let Some(body) = copy::Body::of(self.plan, self.incoming.changes, rows, self.incoming.step)?.large() else {
+            return Ok(false);
         };
-        created.iter().map(key).collect()
+        if !copy::takes(connection, self.plan).await? {
+            return Ok(false);
+        }
+        schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
+        let statement = copy::into(&self.plan.table, &self.plan.columns);
+        let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
+            Ok(copied) => copied == rows.len() as u64,
+            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => false,
+            Err(error) => return Err(error.with("table", self.plan.stream.name())),
+        };
+        schema::run(connection, ended(whole), "no savepoint").await?;
+        Ok(whole)
     }
 
     async fn update(
@@ -212,6 +215,11 @@ impl Writing<'_> {
             .map_err(|error| error.with("table", self.plan.stream.name()))?;
         if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
+}
+
+/// What ends the savepoint of new rows: they stay when all of them came in.
+fn ended(whole: bool) -> String {
+    if whole { "RELEASE SAVEPOINT fresh" } else { "ROLLBACK TO SAVEPOINT fresh" }.to_owned()
 }
 
 /// The rows that stand under the keys of these changes, in their order.

@@ -18,7 +18,7 @@ use super::identity::Identity;
 use super::{Durability, SqliteOptions};
 
 /// How long a statement waits while another connection writes.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

@@ -1,8 +1,11 @@
 //! PostgreSQL as a target, looked at through `psql`: exact values, exact counts, and no write where nothing changed.
 
+mod copied;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use sync_core::engine;
 use sync_core::memory::{FirstLoad, MemorySource, MemoryStore};
 use sync_core::model::{Decimal, Outcome, Timestamp};
 use sync_core::source::Listing;
@@ -27,8 +30,12 @@ struct World {
 
 impl World {
     async fn on(database: Database, source: MemorySource) -> Self {
+        Self::loading(database, source, engine::FirstLoad::Auto).await
+    }
+
+    async fn loading(database: Database, source: MemorySource, first_load: engine::FirstLoad) -> Self {
         let sink = Postgres::connect(&database.url()).await.unwrap();
-        let pipeline = Pipeline::new("shop", source.clone(), sink);
+        let pipeline = Pipeline::new("shop", source.clone(), sink).first_load(first_load);
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
         Self { source, engine: Engine::builder(store).pipeline(pipeline).build().unwrap(), database }
     }
@@ -78,9 +85,20 @@ async fn exactly_what_changed_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scattered_first_load_is_staged_published_and_leaves_nothing_behind() {
+async fn a_scattered_first_load_is_written_as_it_comes() {
+    let world = World::new(MemorySource::of([orders()]).page(100).first_load(FirstLoad::Scattered)).await;
+    (1..=300).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+    world.ask("CREATE TABLE orders (id bigint PRIMARY KEY, version bigint, note text); CREATE TABLE log (row text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.id || ' in ' || txid_current()); RETURN NULL; END $$; CREATE TRIGGER log AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION note()").await;
+    assert_eq!(count(&world.run(RunOptions::incremental()).await, Outcome::Created), 300);
+    world.assert_in_step().await;
+    let order = world.ask("SELECT count(*) FROM (SELECT row, lag(row) OVER () AS before FROM log) AS rows WHERE split_part(row, ' ', 1)::bigint < split_part(before, ' ', 1)::bigint").await;
+    assert_ne!(order, "0", "they were sorted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scattered_first_load_that_is_sorted_is_published_and_leaves_nothing_behind() {
     let source = MemorySource::of([orders()]).page(100).first_load(FirstLoad::Scattered).listing(Listing::Rows);
-    let world = World::new(source).await;
+    let world = World::loading(sync_test_servers::postgres().await.unwrap(), source, engine::FirstLoad::Sorted).await;
     (1..=2000).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
     assert_eq!(count(&world.run(RunOptions::incremental()).await, Outcome::Created), 2000);
     world.assert_in_step().await;

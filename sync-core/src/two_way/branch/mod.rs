@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 pub use self::link::Link;
 use super::planted::Planted;
-use super::{Access, Hub, Page, Pull, Push, Pushed, Replica};
+use super::{Access, Edit, Hlc, Hub, Page, Pull, Push, Pushed, Replica};
 use crate::Result;
 use crate::clock::Clock;
 
@@ -54,6 +54,20 @@ pub struct Branch {
     pull_rows: usize,
     keep: Duration,
     planted: Planted,
+}
+
+/// What a branch has not brought home yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Queue {
+    /// Edits that the master has not answered.
+    pub depth: u64,
+    /// When the oldest of them was made.
+    pub oldest: Option<Hlc>,
+    /// Edits that wait in the master's inbox.
+    pub waiting: u64,
+    /// The first edit of a group that the master refuses to take, and why: nothing behind it is sent.
+    pub refused: Option<(u64, String)>,
 }
 
 /// What one sync did.
@@ -144,18 +158,43 @@ impl Branch {
         link::load(&mut *tx).await
     }
 
-    /// How many edits the master has not answered yet.
-    pub async fn pending(&self) -> Result<u64> {
+    /// What has been written here and is not decided yet: how much, since when, and what is in the way.
+    pub async fn queue(&self) -> Result<Queue> {
+        let link = self.link().await?;
+        let mut queue = Queue { waiting: link.waiting.len() as u64, refused: link.refused, ..Queue::default() };
+        let mut after = 0;
+        loop {
+            let edits = self.unanswered(after, 1000).await?;
+            let (Some(first), Some(last)) = (edits.first(), edits.last()) else { return Ok(queue) };
+            queue.oldest.get_or_insert(first.hlc);
+            queue.depth += edits.len() as u64;
+            after = last.op;
+        }
+    }
+
+    /// Edits that the master has not answered, in order, after this number: to look at, or to keep elsewhere.
+    pub async fn unanswered(&self, after: u64, limit: usize) -> Result<Vec<Edit>> {
         self.replica.sequence().await?;
         let mut tx = self.replica.look().await?;
-        let link = link::load(&mut *tx).await?;
-        let (mut after, mut pending) = (link.answered, 0);
-        loop {
-            let entries = tx.feed(after, 1000).await?;
-            let Some(last) = entries.last() else { return Ok(pending) };
+        let mut after = link::load(&mut *tx).await?.answered.max(after);
+        let mut edits = Vec::new();
+        while edits.len() < limit {
+            let entries = tx.feed(after, limit).await?;
+            let Some(last) = entries.last() else { break };
             after = last.seq;
-            pending += entries.iter().filter(|entry| !entry.upstream).count() as u64;
+            edits.extend(entries.iter().filter(|entry| !entry.upstream).map(send::edit));
         }
+        Ok(edits)
+    }
+
+    /// Loads everything anew with the next sync, with what is pending on top: after the master has given this branch other
+    /// rows to see, or when a person doubts what is here.
+    pub async fn start_over(&self) -> Result<()> {
+        let mut tx = self.replica.begin().await?;
+        let mut link = link::load(&mut *tx).await?;
+        link.position = None;
+        link::save(&mut *tx, &link).await?;
+        tx.commit().await
     }
 
     /// Gives up the group that the master refuses: its rows become what the master has.
@@ -165,9 +204,8 @@ impl Branch {
 
     /// Forgets answered edits that are older than they are kept.
     pub async fn clean_up(&self) -> Result<u64> {
-        let before = super::Hlc::at(self.clock.now())
-            .millis()
-            .saturating_sub(u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX));
+        let before =
+            Hlc::at(self.clock.now()).millis().saturating_sub(u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX));
         let mut tx = self.replica.begin().await?;
         let link = link::load(&mut *tx).await?;
         let trimmed = tx.head().await?.trimmed;

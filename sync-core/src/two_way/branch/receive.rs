@@ -7,7 +7,7 @@ use super::send::{code, rewind};
 use super::{Branch, Synced, link};
 use crate::model::Key;
 use crate::two_way::Flaw::CursorFirst;
-use crate::two_way::{Became, Hlc, Page, Position, Pull, Transaction};
+use crate::two_way::{Became, Hlc, Page, Pull, Transaction};
 use crate::{ErrorKind, Result};
 
 /// Reads until the master has no more. Returns whether the master has lost edits, so that they must be sent again.
@@ -42,7 +42,7 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
         }
         synced.loaded |= page.load;
         take(branch, &page, named.as_mut(), synced).await?;
-        if page.load && matches!(page.next, Position::Feed(_)) {
+        if page.load && !page.next.is_loading() {
             named = None;
         }
         position = Some(page.next);
@@ -75,7 +75,7 @@ async fn take(
             canonical.push(Canonical::answer(&peer, &entry.table, &entry.key, result));
         }
     }
-    let loaded = page.load && matches!(page.next, Position::Feed(_));
+    let loaded = page.load && !page.next.is_loading();
     if !page.load || loaded {
         link.position = Some(page.next.clone());
     }

@@ -76,7 +76,8 @@ async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> 
     Ok((groups, after))
 }
 
-fn edit(entry: &Entry) -> Edit {
+/// What is said of an entry.
+pub(super) fn edit(entry: &Entry) -> Edit {
     Edit {
         op: entry.seq,
         table: entry.table.clone(),

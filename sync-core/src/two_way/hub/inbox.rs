@@ -88,7 +88,8 @@ pub(super) async fn put(
         let held = held(hub, tx, edit).await?;
         let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
         rows.push(held.row.clone());
-        results.push(EditResult { op: edit.op, became: Became::Waits, rev, row: held.row, hlc, clamped: false });
+        let (op, table, became) = (edit.op, edit.table.clone(), Became::Waits);
+        results.push(EditResult { op, table, became, rev, row: held.row, hlc, clamped: false });
         let place = waiting_id(&edit.table, &edit.key);
         let mut waiting: Vec<String> = load(tx, Book::Waiting, &place).await?.unwrap_or_default();
         if !waiting.contains(&id) {
@@ -159,6 +160,10 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
     for (number, edit) in edits.iter().enumerate() {
         let table = hub.replica.tables().require(&edit.table)?;
         let held = held(hub, &mut *tx, edit).await?;
+        if let Some(row) = &held.row {
+            // Another row may have come under this key since.
+            access.check(table, row)?;
+        }
         let (rev, stored_at) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
         let wanted = match &decision {
             Decision::KeepExisting => held.row.clone(),
@@ -172,6 +177,7 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
         let hlc = Hlc::after(hub.clock.now(), stored_at);
         let mut result = EditResult {
             op: edit.op,
+            table: edit.table.clone(),
             became: Became::Overruled,
             rev,
             row: wanted.clone(),

@@ -24,6 +24,7 @@ pub(super) enum Judgement {
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) op: u64,
+    pub(super) table: String,
     pub(super) became: Became,
     /// The write that gives the row its `rev`; `None` where nothing is written, and the `rev` stays.
     pub(super) write: Option<usize>,
@@ -55,16 +56,20 @@ pub(super) async fn judge(
     within: Option<&Access>,
     inbox: Option<&str>,
 ) -> Result<Judgement> {
+    let mut rows = lock(hub, tx, group).await?;
+    for ((place, key), standing) in &rows {
+        let (Some(row), Some(table)) = (&standing.row, hub.replica.tables().iter().nth(*place)) else { continue };
+        match within {
+            // Before anything else: a group that waits is answered with the rows as they are.
+            Some(access) => access.check(table, row)?,
+            None if !is_of_its_scope(table, group, key, row) => {
+                return Ok(Judgement::Wait(Reason::Refused("the row belongs to somebody else".to_owned())));
+            }
+            None => {}
+        }
+    }
     if let Some(reason) = waits_behind(tx, group, inbox).await? {
         return Ok(Judgement::Wait(reason));
-    }
-    let mut rows = lock(hub, tx, group).await?;
-    if let Some(access) = within {
-        for ((place, _), standing) in &rows {
-            if let (Some(row), Some(table)) = (&standing.row, hub.replica.tables().iter().nth(*place)) {
-                access.check(table, row)?;
-            }
-        }
     }
     let (mut writes, mut verdicts) = (Vec::new(), Vec::with_capacity(group.edits.len()));
     let latest = Hlc::at(hub.clock.now() + hub.settings.ahead);
@@ -108,6 +113,7 @@ pub(super) async fn judge(
         }
         verdicts.push(Verdict {
             op: edit.op,
+            table: edit.table.clone(),
             became,
             write: standing.write,
             rev: standing.rev,
@@ -117,6 +123,17 @@ pub(super) async fn judge(
         });
     }
     Ok(Judgement::Write { writes, verdicts })
+}
+
+/// Whether this row belongs to whom the group's own rows belong to: while it waited, another may have come under its key.
+fn is_of_its_scope(table: &Table, group: &Group, key: &Key, row: &[Value]) -> bool {
+    let mut own = group
+        .edits
+        .iter()
+        .filter(|edit| edit.table == table.name() && edit.key == *key)
+        .flat_map(|edit| [&edit.before, &edit.after])
+        .flatten();
+    own.any(|own| table.same_scope(own, row))
 }
 
 /// Whether an earlier group waits for a row of this one.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Hub;
 use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
-use crate::two_way::{Access, Became, Book, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse};
+use crate::two_way::{
+    Access, Became, Book, EditResult, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// A branch that has read nothing new is noted as alive this often.
@@ -16,6 +18,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     let mut tx = hub.replica.look().await?;
     let head = tx.head().await?;
     let standing = match &pull.from {
+        Some(Position::Opaque { .. }) => {
+            return Err(refuse(ErrorKind::Data, "bad_cursor", "this position was given by another master"));
+        }
         Some(position) => position.clone(),
         None => {
             let first = hub.replica.tables().iter().next();
@@ -26,7 +31,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
             }
         }
     };
-    let (Position::Load { then, .. } | Position::Feed(then)) = &standing;
+    let (Position::Load { then, .. } | Position::Feed(then)) = &standing else {
+        return Err(Error::internal("an opaque position was let through"));
+    };
     match judge(&mut *tx, &head, then).await? {
         Validity::Valid => {}
         Validity::TooOld => return Err(start_over("changes since this position are no longer kept")),
@@ -41,13 +48,15 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
             load_page(hub, &mut *tx, pull, access, table, after.as_ref(), then).await?
         }
         Position::Feed(from) => feed_page(hub, &mut *tx, pull, access, &head, from).await?,
+        Position::Opaque { .. } => return Err(Error::internal("an opaque position was let through")),
     };
     let book = peer(&mut *tx, &pull.peer).await?;
     page.last_op = book.last_op;
     for &(life, op) in &pull.waiting {
         let then = Peer { life, ..pull.peer.clone() };
         let answer: Option<Answer> = load(&mut *tx, Book::Results, &result_id(&then.to_string(), op)).await?;
-        page.decided.extend(answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits));
+        let decided = answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits);
+        page.decided.extend(decided.map(|result| within(hub, result, access)));
     }
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { then.seq };
     drop(tx);
@@ -156,6 +165,13 @@ async fn feed_page(
     };
     page.items = entries.iter().filter(|entry| !is_known(entry)).filter_map(|entry| item(hub, entry, access)).collect();
     Ok(page)
+}
+
+/// A person may have given the row to somebody else.
+fn within(hub: &Hub, mut result: EditResult, access: &Access) -> EditResult {
+    let table = hub.replica.tables().get(&result.table);
+    result.row = result.row.filter(|row| table.is_some_and(|table| access.holds(table, row)));
+    result
 }
 
 /// What the branch sees of it: a row that leaves its scope is gone for it.

@@ -103,7 +103,7 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
     let book = peer(&mut *tx, who).await?;
     let (first, last) = (group.edits[0].op, group.edits[group.edits.len() - 1].op);
     if first <= book.last_op && !hub.planted.has(NoIdempotency) {
-        return replay(hub, &mut *tx, who, group, &book, last).await;
+        return replay(hub, &mut *tx, (who, access), group, &book, last).await;
     }
     if group.previous < book.last_op && !hub.planted.has(NoIdempotency) {
         return Err(refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never));
@@ -166,7 +166,7 @@ async fn answer(
 async fn replay(
     hub: &Hub,
     tx: &mut dyn Transaction,
-    who: &Peer,
+    (who, access): (&Peer, &Access),
     group: &Group,
     book: &PeerBook,
     last: u64,
@@ -183,7 +183,7 @@ async fn replay(
             Some(answer) if answer.hash == hash => results.push(answer.result),
             Some(_) => return Err(forked()),
             None if tx.get(Book::Taken, &id).await?.is_some_and(|taken| taken == hash.as_bytes()) => {
-                results.push(as_it_is_now(hub, tx, edit).await?);
+                results.push(as_it_is_now(hub, tx, edit, access).await?);
             }
             None => return Err(forked()),
         }
@@ -192,18 +192,21 @@ async fn replay(
 }
 
 /// The answer is forgotten: the row as it is now is all there is to say.
-async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, edit: &Edit) -> Result<EditResult> {
+async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, edit: &Edit, access: &Access) -> Result<EditResult> {
     let table = hub.replica.tables().require(&edit.table)?;
-    let held = tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default();
+    let mut held = tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default();
+    // It may belong to somebody else by now.
+    held.row = held.row.filter(|row| access.holds(table, row));
     let (rev, hlc) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
     let became = if held.row == edit.after { Became::Applied } else { Became::Merged };
-    Ok(EditResult { op: edit.op, became, rev, row: held.row, hlc, clamped: false })
+    Ok(EditResult { op: edit.op, table: edit.table.clone(), became, rev, row: held.row, hlc, clamped: false })
 }
 
 impl Verdict {
     /// The answer, once the writes have their numbers.
     pub(super) fn result(self, revs: &[u64]) -> EditResult {
         let rev = self.write.and_then(|write| revs.get(write)).copied().unwrap_or(self.rev);
-        EditResult { op: self.op, became: self.became, rev, row: self.row, hlc: self.hlc, clamped: self.clamped }
+        let Self { op, table, became, row, hlc, clamped, .. } = self;
+        EditResult { op, table, became, rev, row, hlc, clamped }
     }
 }

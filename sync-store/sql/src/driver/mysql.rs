@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool};
+use sqlx::{Connection as _, MySqlConnection, MySqlPool};
 use sync_core::ErrorKind;
 
-use super::{CONNECTIONS, PATIENCE, in_time};
+use super::Server;
 use crate::error::Meaning;
 
 /// What every session is set to. Rows are locked, not the gaps between them. A lock is waited for ten seconds. A process
@@ -25,28 +25,26 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Locks are known to a whole server, so this one has the name of the database in it, made short.
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) AS SIGNED)";
 
-pub(crate) async fn open(options: MySqlConnectOptions) -> Result<MySqlPool, sqlx::Error> {
+pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Server<sqlx::MySql>, sqlx::Error> {
     // All settings go in one packet, by `SESSION`.
     let options = options.set_names(false).timezone(None).pipes_as_concat(false).no_engine_substitution(false);
-    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    in_time(Box::pin(async { options.connect().await?.close().await })).await?;
-    Ok(MySqlPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .idle_timeout(IDLE)
-        .test_before_acquire(false)
-        .before_acquire(|connection, kept| {
-            Box::pin(async move {
-                if kept.idle_for >= WARM {
-                    connection.ping().await?;
-                }
-                Ok(true)
+    Server::open(options, || {
+        MySqlPoolOptions::new()
+            .idle_timeout(IDLE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, kept| {
+                Box::pin(async move {
+                    if kept.idle_for >= WARM {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             })
-        })
-        .after_connect(|connection, _| {
-            Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
-        })
-        .connect_lazy_with(options))
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
+            })
+    })
+    .await
 }
 
 /// Waits until no other process changes the tables; the lock ends with the connection.

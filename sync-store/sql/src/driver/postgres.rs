@@ -1,10 +1,10 @@
 //! PostgreSQL, 12 and later.
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor, PgPool, Transaction};
+use sqlx::{Executor, Transaction};
 use sync_core::ErrorKind;
 
-use super::{CONNECTIONS, PATIENCE, in_time};
+use super::Server;
 use crate::error::Meaning;
 
 /// What every session is set to. A lock is waited for ten seconds, not for ever. A process that stops in the middle of a
@@ -19,14 +19,12 @@ const SESSION: &str = "SELECT set_config('lock_timeout', '10s', false), \
 /// Held while tables are changed: any number that nobody else in the database takes for a lock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7165080224153)";
 
-pub(crate) async fn open(options: PgConnectOptions) -> Result<PgPool, sqlx::Error> {
-    // What is wrong with the very first connection is said at once; the pool would try again until its time is over.
-    in_time(Box::pin(async { options.connect().await?.close().await })).await?;
-    Ok(PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
-        .connect_lazy_with(options))
+pub(crate) async fn open(options: PgConnectOptions) -> Result<Server<sqlx::Postgres>, sqlx::Error> {
+    Server::open(options, || {
+        PgPoolOptions::new()
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+    })
+    .await
 }
 
 /// Waits until no other process changes the tables; the lock ends with the transaction.

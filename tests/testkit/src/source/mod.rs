@@ -158,6 +158,7 @@ const CHECKS: &[Check<dyn Subject>] = checks![dyn Subject;
     changes::a_row_at_the_same_position_comes_too => "rows that share a position are not lost (P3)",
     changes::a_row_below_the_cursor_at_its_position_comes_too => "never hand out a cursor past rows that may still appear (P3)",
     changes::a_change_during_a_read_is_not_lost => "never hand out a cursor past rows that may still appear (P3)",
+    changes::a_first_load_brings_every_row_whatever_changed_before => "every change before that cursor has been handed over, in this read or an earlier one",
     changes::changes_of_one_row_come_in_order => "changes of one key come in the order they happened",
     changes::a_deleted_row_is_reported => "whether it reports deletes",
     changes::a_row_deleted_during_a_first_load_is_reported => "where a source reports deletes, a read from the beginning begins with a position",

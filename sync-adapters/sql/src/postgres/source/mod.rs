@@ -77,7 +77,9 @@ impl PostgresSource {
     /// `Config` when the address cannot be read or has an unknown parameter, `Unavailable` or `Unauthorized` when the server does not let us in.
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (options, name) = open(url, SETTINGS).await?;
+        let (options, name, first) = open(url, SETTINGS).await?;
+        // Dropped, it is closed.
+        drop(first);
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(PATIENCE)

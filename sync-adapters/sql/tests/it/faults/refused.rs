@@ -141,7 +141,9 @@ async fn twenty_refused_rows_cost_hardly_more_calls_than_one() {
         let plan = FaultPlan::new(1);
         let sink = Faulty::new(server.connect(&database.url()).await.unwrap(), &plan);
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
-        let engine = Engine::builder(store).pipeline(Pipeline::new("shop", source, sink)).build().unwrap();
+        // Staged where the keys are scattered, written at once where they are not.
+        let pipeline = Pipeline::new("shop", source, sink).first_load(sync_core::engine::FirstLoad::Sorted);
+        let engine = Engine::builder(store).pipeline(pipeline).build().unwrap();
         let report = engine.run("shop").await.unwrap();
         assert_eq!(count(&report, Outcome::Rejected), 20, "{server:?} {first_load:?}: {report}");
         let kept = database.client("SELECT count(*) FROM orders").await.unwrap();

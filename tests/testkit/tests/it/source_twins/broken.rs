@@ -38,6 +38,7 @@ pub(super) enum Bug {
     SkipsTies,
     SkipsTiesBelow,
     CursorOfTheHead,
+    PagesByAnotherOrder,
     GoesBackwards,
     SwallowsDeletes,
     BeginsWithRows,
@@ -104,6 +105,8 @@ struct Walk<'a> {
     newest_at_start: Value,
     last: Option<Cursor>,
     seen_before: BTreeSet<Key>,
+    /// The highest version of the batches before.
+    reached: Value,
 }
 
 impl Bent {
@@ -190,13 +193,18 @@ impl Bent {
         }
     }
 
-    fn bent_changes(&self, walk: &Walk<'_>, stream: &StreamSpec, changes: &Changes) -> Changes {
+    fn bent_changes(&self, walk: &mut Walk<'_>, stream: &StreamSpec, changes: &Changes) -> Changes {
         let keys = stream.key_indices();
         let version = |row: usize| changes.at(row).row().at(1).to_owned();
         let mut rows: Vec<usize> = (0..changes.len()).collect();
         match self.bug {
             Bug::SwallowsDeletes => rows.retain(|row| changes.at(*row).op() == Op::Upsert),
             Bug::GoesBackwards => rows.reverse(),
+            Bug::PagesByAnotherOrder if !walk.listing => {
+                let reached = walk.reached.clone();
+                rows.retain(|row| version(*row) >= reached);
+                walk.reached = rows.iter().map(|row| version(*row)).max().unwrap_or(reached);
+            }
             Bug::SkipsTiesBelow => rows.retain(|row| (version(*row), changes.at(*row).key(&keys)) > walk.last_before),
             Bug::SkipsTies => rows.retain(|row| version(*row) > walk.newest_before),
             Bug::CursorOfTheHead => rows.retain(|row| version(*row) <= walk.newest_at_start),
@@ -258,6 +266,7 @@ impl Source for Bent {
             newest_before: if from_start { Value::Null } else { self.newest.lock().unwrap().clone() },
             last_before: if from_start { start() } else { self.last.lock().unwrap().clone() },
             newest_at_start: self.newest(),
+            reached: Value::Null,
             last,
             seen_before: if from_start { BTreeSet::new() } else { self.seen.lock().unwrap().clone() },
         };

@@ -34,6 +34,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::SkipsTies, &["a_row_at_the_same_position_comes_too"]),
     (Bug::SkipsTiesBelow, &["a_row_below_the_cursor_at_its_position_comes_too"]),
     (Bug::CursorOfTheHead, &["a_change_during_a_read_is_not_lost"]),
+    (Bug::PagesByAnotherOrder, &["a_first_load_brings_every_row_whatever_changed_before"]),
     (Bug::GoesBackwards, &["changes_of_one_row_come_in_order"]),
     (Bug::SwallowsDeletes, &["a_deleted_row_is_reported"]),
     (Bug::BeginsWithRows, &["a_row_deleted_during_a_first_load_is_reported"]),

@@ -1,0 +1,1 @@
+//! The HTTP master of two-way sync.

@@ -1,0 +1,79 @@
+//! Large pages, which are copied: every kind of value arrives, and a row that is refused is found.
+
+use super::*;
+
+const ROWS: i64 = 2000;
+
+/// So long that two thousand rows are worth a `COPY`.
+fn long(id: i64) -> String {
+    format!("{id} é {}", "x".repeat(200))
+}
+
+/// What the statements that write rows begin with, once there is a table.
+async fn watch(world: &World, table: &str) {
+    world.run(RunOptions::incremental()).await;
+    world.ask(&format!("CREATE TABLE log (said text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (left(current_query(), 6)); RETURN NULL; END $$; CREATE TRIGGER log AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION note()")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_every_kind_are_copied_as_they_were_sent() {
+    let stream = StreamSpec::new("every")
+        .key(["id"])
+        .text("note")
+        .bool("yes")
+        .uint("big")
+        .float("float")
+        .decimal("price", 20, 4)
+        .bytes("bytes")
+        .timestamp("at")
+        .date("day")
+        .json("json");
+    let source = MemorySource::of([stream]).page(ROWS as usize);
+    let world = World::new(source).await;
+    watch(&world, "every").await;
+    for id in 1..=ROWS {
+        let n = id - 1000;
+        let price = if n == 0 { Value::Null } else { Value::Decimal(Decimal::new(n * 123_456_789, 4)) };
+        world.source.upsert(
+            "every",
+            [
+                Value::Int(id),
+                long(id).as_str().into(),
+                Value::Bool(n > 0),
+                Value::UInt(u64::MAX - id as u64),
+                Value::Float(n as f64 / 8.0),
+                price,
+                Value::Bytes([0, (id % 256) as u8].into()),
+                Value::Timestamp(Timestamp::from_micros(n * 86_400_000_000_000 + 1)),
+                Value::Date(chrono::NaiveDate::default() + chrono::TimeDelta::days(n * 100)),
+                Value::Json(format!("{{\"b\": {n}, \"a\":[]}}").as_str().into()),
+            ],
+        );
+    }
+    let first = world.run(RunOptions::incremental()).await;
+    assert_eq!(count(&first, Outcome::Created), ROWS as u64, "{first}");
+    assert_eq!(world.ask("SELECT DISTINCT said FROM log").await, "COPY \"");
+    let as_sent =
+        "SELECT count(*) FROM (SELECT *, id - 1000 AS n FROM every) e WHERE note = id || ' é ' || repeat('x', 200)
+        AND yes = (n > 0) AND big = 18446744073709551615 - id AND float = n / 8.0::float8
+        AND price IS NOT DISTINCT FROM CASE WHEN n <> 0 THEN n * 12345.6789 END
+        AND bytes = '\\x00'::bytea || set_byte('\\x00'::bytea, 0, (id % 256)::int)
+        AND at = timestamptz '1970-01-01 00:00:00.000001+00' + make_interval(secs => n * 86400000)
+        AND day = date '1970-01-01' + (n * 100)::int AND json::text = format('{\"b\": %s, \"a\":[]}', n)";
+    assert_eq!(world.ask(as_sent).await, ROWS.to_string());
+    let again = world.run(RunOptions::full()).await;
+    assert_eq!(count(&again, Outcome::Unchanged), ROWS as u64, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_copied_is_found_among_the_others() {
+    let world = World::new(MemorySource::of([orders()]).page(ROWS as usize)).await;
+    watch(&world, "orders").await;
+    world.ask("ALTER TABLE orders ADD CHECK (version <> 17)").await;
+    (1..=ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &long(id))));
+    let report = world.run(RunOptions::incremental()).await;
+    let counted = (count(&report, Outcome::Created), count(&report, Outcome::Rejected));
+    assert_eq!(counted, (ROWS as u64 - 1, 1), "{report}");
+    assert_eq!(world.ask("SELECT count(*), count(*) FILTER (WHERE id = 17) FROM orders").await, "1999\t0");
+    assert_eq!(world.ask("SELECT count(*) > 0 FROM log WHERE said = 'COPY \"'").await, "t");
+}
