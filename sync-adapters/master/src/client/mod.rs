@@ -1,0 +1,203 @@
+//! The branch's side: a master behind HTTP.
+
+mod answer;
+mod body;
+mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use sync_core::two_way::{Group, Master, Page, Position, Pull, Push, Pushed, Tables};
+use sync_core::{Error, Result};
+use url::Url;
+
+use self::answer::{Answer, Effect};
+use self::token::Tokened;
+pub use self::token::Tokens;
+use crate::wire::{BatchPush, BatchPushed, Codecs, GroupBody, PageBody};
+
+/// A master behind HTTP: what [`Routes`](crate::Routes) serve, for a [`Branch`](sync_core::two_way::Branch).
+///
+/// It asks once and waits at most 30 seconds; trying again is the affair of whoever syncs. Only a token that is no longer taken is
+/// renewed, once, and the request sent again. Redirects are not followed: a token goes where it was meant to go.
+///
+/// *Errors.* With the master's code and id in the context, and its kind. `Unauthorized` where the token is refused twice; `Throttled`
+/// and `Unavailable` with the time that the master asks to wait; [ambiguous](sync_core::Error::is_ambiguous) where a push may have
+/// arrived although its answer did not.
+#[derive(Debug, Clone)]
+pub struct HttpMaster {
+    base: Url,
+    codecs: Codecs,
+    tokens: Arc<Tokened>,
+    client: reqwest::Client,
+    batch_edits: usize,
+    batch_bytes: usize,
+    /// Which of many waiting edits the next pull asks after.
+    asked: Arc<AtomicUsize>,
+}
+
+/// How many waiting edits one pull asks after; the next one asks after those that follow. Proxies take addresses of 8 KiB.
+const ASKED: usize = 100;
+
+impl HttpMaster {
+    /// The master at this address, whose routes stand under `/api/sync/`. The tables are those of the branch.
+    ///
+    /// # Errors
+    /// `Config` when the address is none, or not `https` although it leads off this machine.
+    pub fn at(base: &str, tables: &Tables, tokens: impl Tokens + 'static) -> Result<Self> {
+        let mut base = Url::parse(base).map_err(|cause| Error::config("this is no address").caused_by(cause))?;
+        let is_local = match base.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        };
+        if base.scheme() != "https" && !(base.scheme() == "http" && is_local) {
+            return Err(Error::config("a master is reached over https; plain http only on this machine"));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(Error::config("the address of a master holds no user and no password: it takes tokens"));
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            // Bodies are decoded here, within limits, whatever features another crate turns on.
+            .no_gzip()
+            .no_zstd()
+            .no_brotli()
+            .no_deflate()
+            .build()
+            .map_err(|cause| Error::config("the HTTP client cannot be made").caused_by(cause))?;
+        Ok(Self {
+            base,
+            codecs: Codecs::new(tables)?,
+            tokens: Arc::new(Tokened::new(tokens)),
+            client,
+            batch_edits: 50,
+            batch_bytes: 900 * 1024,
+            asked: Arc::default(),
+        })
+    }
+
+    /// How much goes into one request, where the master's limits are others: edits of several groups, and bytes before
+    /// compression. A group is never cut.
+    #[must_use]
+    pub fn batches(mut self, edits: usize, bytes: usize) -> Self {
+        (self.batch_edits, self.batch_bytes) = (edits.max(1), bytes);
+        self
+    }
+
+    /// Groups in requests that the master takes: each is one group, or small.
+    fn batched(&self, groups: &[Group]) -> Result<Vec<Vec<GroupBody>>> {
+        let (mut batches, mut edits, mut bytes) = (Vec::<Vec<GroupBody>>::new(), 0, 0);
+        for group in groups {
+            let body = GroupBody::of(group, &self.codecs)?;
+            let size = body::json(&body)?.len() + 1;
+            edits += group.edits.len();
+            bytes += size;
+            match batches.last_mut() {
+                Some(batch) if edits <= self.batch_edits && bytes <= self.batch_bytes => batch.push(body),
+                _ => {
+                    (edits, bytes) = (group.edits.len(), size);
+                    batches.push(vec![body]);
+                }
+            }
+        }
+        Ok(batches)
+    }
+
+    fn url(&self, route: &str) -> Result<Url> {
+        self.base
+            .join(&format!("api/sync/{route}"))
+            .map_err(|cause| Error::config("this is no address").caused_by(cause))
+    }
+
+    /// Asks, and once more with a new token where the first is no longer taken.
+    async fn ask(&self, method: Method, url: Url, body: Option<Vec<u8>>, effect: Effect) -> Result<Answer> {
+        let (mut token, mut renewed) = (self.tokens.current().await?, false);
+        loop {
+            let mut request = self.client.request(method.clone(), url.clone()).bearer_auth(token.secret());
+            request = request.header(http::header::ACCEPT_ENCODING, "gzip");
+            if let Some(body) = &body {
+                request = body::with(request, body)?;
+            }
+            let answer = Answer::of(request, effect).await?;
+            if answer.status != StatusCode::UNAUTHORIZED || renewed {
+                return answer.checked(effect);
+            }
+            (token, renewed) = (self.tokens.renewed(&token).await?, true);
+        }
+    }
+
+    fn pull_url(&self, pull: &Pull) -> Result<Url> {
+        let mut url = self.url("pull-changes")?;
+        let mut query = url.query_pairs_mut();
+        query.append_pair("peer", &pull.peer.name).append_pair("life", &pull.peer.life.to_string());
+        match &pull.from {
+            None => {}
+            Some(Position::Opaque { cursor, .. }) => {
+                query.append_pair("cursor", cursor);
+            }
+            Some(_) => {
+                return Err(Error::config("the branch's position is of a master in its own process, not of this one"));
+            }
+        }
+        query.append_pair("answered", &pull.answered.to_string()).append_pair("limit", &pull.limit.to_string());
+        if !pull.waiting.is_empty() {
+            let from = self.asked.fetch_add(ASKED, Ordering::Relaxed) % pull.waiting.len();
+            let turned = pull.waiting[from..].iter().chain(&pull.waiting[..from]).take(ASKED);
+            let waiting: Vec<String> = turned.map(|(life, op)| format!("{life}.{op}")).collect();
+            query.append_pair("waiting", &waiting.join(","));
+        }
+        drop(query);
+        Ok(url)
+    }
+}
+
+#[async_trait]
+impl Master for HttpMaster {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let mut pushed = Pushed { last_op: 0, results: Vec::new() };
+        for groups in self.batched(&push.groups)? {
+            let body = BatchPush {
+                peer: push.peer.name.clone(),
+                life: push.peer.life,
+                groups: Some(groups),
+                previous: 0,
+                edits: None,
+            };
+            let url = self.url("batch-push")?;
+            let answer = self.ask(Method::POST, url, Some(body::json(&body)?), Effect::Writes).await?;
+            let answered: BatchPushed = answer.json()?;
+            pushed.last_op = answered.last_op;
+            for result in answered.results {
+                pushed.results.push(result.read(&self.codecs).map_err(answer::misread)?);
+            }
+        }
+        Ok(pushed)
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        let answer = self.ask(Method::GET, self.pull_url(pull)?, None, Effect::Reads).await?;
+        let page: PageBody = answer.json()?;
+        let PageBody { changes, cursor, more, load, loading, last_op, decided, clock } = page;
+        let items = changes.into_iter().map(|change| change.read(&self.codecs)).collect::<Result<_>>();
+        let decided = decided.into_iter().map(|result| result.read(&self.codecs)).collect::<Result<_>>();
+        Ok(Page {
+            items: items.map_err(answer::misread)?,
+            next: Position::Opaque { cursor, loading },
+            more,
+            load,
+            last_op,
+            decided: decided.map_err(answer::misread)?,
+            clock,
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTP master: what it serves, to whom, and what a branch makes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod bad_input;
+mod client;
+mod routes;
+mod slave;
+mod support;
+mod tenants;
+mod tokens;
