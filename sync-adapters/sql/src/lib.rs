@@ -112,4 +112,4 @@ pub use mysql::{MySql, MySqlSource};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresSource};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Durability, Sqlite, SqliteOptions, SqliteSource};
+pub use sqlite::{Durability, Sqlite, SqliteHost, SqliteOptions, SqliteReplica, SqliteSource};

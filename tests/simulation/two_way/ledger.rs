@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sync_core::two_way::{Edit, Table};
+
+use super::shop::{PRODUCTS, STOCK};
+
 /// A sale that a host has committed.
 #[derive(Debug, Clone)]
 pub(super) struct Sale {
@@ -29,7 +33,7 @@ pub(super) struct Ledger {
     pub(super) deleted: BTreeMap<String, usize>,
     /// What may be lost: written by a site whose disk was set back later.
     pub(super) uncertain: BTreeSet<String>,
-    /// Sales that a person has turned down.
+    /// Sales, notes and values that a person has turned down.
     pub(super) turned_down: BTreeSet<String>,
     pub(super) next: u64,
 }
@@ -38,6 +42,26 @@ impl Ledger {
     pub(super) fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Whether this sale, note or value need not be there in the end.
+    pub(super) fn is_excused(&self, id: &str) -> bool {
+        self.uncertain.contains(id) || self.turned_down.contains(id)
+    }
+
+    /// A person has turned down these edits: whatever stood in one group with what clashed.
+    pub(super) fn turn_down(&mut self, edits: &[Edit]) {
+        for edit in edits {
+            if edit.table != PRODUCTS {
+                self.turned_down.insert(edit.key.to_string());
+                continue;
+            }
+            let (Some(before), Some(after)) = (&edit.before, &edit.after) else { continue };
+            // The stock is counted with the sales; of the other columns, each value is written once.
+            let set = Table::differing(before, after);
+            self.turned_down
+                .extend(set.iter().filter(|column| *column != STOCK).map(|column| after[column].to_string()));
+        }
     }
 
     /// The site's disk is set back to `before`: what it wrote since may be gone.

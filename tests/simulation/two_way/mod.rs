@@ -6,6 +6,7 @@
 mod ledger;
 mod oracles;
 mod shop;
+mod sqlite;
 mod wire;
 mod world;
 

@@ -48,8 +48,7 @@ pub(super) async fn all_end_equal<S: Site>(world: &World<S>) -> Oracle {
 pub(super) async fn every_sale_is_there<S: Site>(world: &World<S>) -> Oracle {
     let there: Vec<String> = world.sites[0].rows(SALES).await.iter().map(|(_, row)| text(&row[0])).collect();
     for id in world.ledger.sales.keys() {
-        let excused = world.ledger.uncertain.contains(id) || world.ledger.turned_down.contains(id);
-        if !excused && !there.contains(id) {
+        if !world.ledger.is_excused(id) && !there.contains(id) {
             return Err(("every_sale_is_there", format!("sale {id} was committed and is nowhere")));
         }
     }
@@ -83,7 +82,7 @@ pub(super) async fn no_write_is_lost_unseen<S: Site>(world: &World<S>) -> Oracle
         for column in [1, 2] {
             let last = text(&row[column]);
             let replaced_by = world.ledger.values.iter().find(|((product, at, value), write)| {
-                *product == id && *at == column && write.replaced == last && !world.ledger.uncertain.contains(value)
+                *product == id && *at == column && write.replaced == last && !world.ledger.is_excused(value)
             });
             if let Some(((.., value), write)) = replaced_by {
                 let what = format!("{id} ends with {last:?}, which site {} had replaced by {value:?}", write.site);
@@ -131,7 +130,7 @@ pub(super) fn no_change_goes_round<S: Site>(world: &World<S>) -> Oracle {
 /// A note is written once and deleted once: it must not come back, and it must not go by itself.
 pub(super) async fn deletes_stay_and_notes_stay<S: Site>(world: &World<S>) -> Oracle {
     let there: Vec<String> = world.sites[0].rows(NOTES).await.iter().map(|(_, row)| text(&row[0])).collect();
-    for id in world.ledger.notes.keys().filter(|id| !world.ledger.uncertain.contains(*id)) {
+    for id in world.ledger.notes.keys().filter(|id| !world.ledger.is_excused(id)) {
         let deleted = world.ledger.deleted.contains_key(id);
         if deleted == there.contains(id) {
             let what = if deleted { "was deleted and came back" } else { "was not deleted and is gone" };

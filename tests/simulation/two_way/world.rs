@@ -28,9 +28,14 @@ pub(super) struct Life {
 }
 
 pub(super) fn live(seed: u64, flaw: Option<Flaw>) -> Life {
+    live_in(seed, flaw, in_memory)
+}
+
+/// The life of a seed in a world of these sites.
+pub(super) fn live_in<S: Site>(seed: u64, flaw: Option<Flaw>, make: impl Fn(&str, Arc<dyn Clock>, bool) -> S) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, flaw, in_memory);
+        let mut world = World::new(seed, flaw, make);
         let broken = world.live().await.err();
         Life { broken, faults: world.faults.injected(), trace: world.trace, saw: world.saw }
     })
@@ -313,10 +318,11 @@ impl<S: Site> World<S> {
         }
         let everything = Access::everything();
         for waiting in self.hub.inbox(&everything).await.unwrap() {
-            let sales = waiting.group.edits.iter().filter(|edit| edit.table == SALES);
-            self.ledger.turned_down.extend(sales.map(|edit| edit.key.to_string()));
             self.note(format!("a person turns down {}: {:?}", waiting.id, waiting.reason));
-            let _ = self.hub.decide(&waiting.id, Decision::KeepExisting, &everything).await;
+            // What waited behind another group may have passed meanwhile.
+            if self.hub.decide(&waiting.id, Decision::KeepExisting, &everything).await.is_ok() {
+                self.ledger.turn_down(&waiting.group.edits);
+            }
         }
         for _ in 0..4 {
             self.sync_all().await?;

@@ -1,6 +1,6 @@
 //! What an adapter author uses to prove an adapter.
 //!
-//! * **Conformance**: [`source`], [`sink`], [`store`] and [`policy`] each run one check for each sentence of their
+//! * **Conformance**: [`source`], [`sink`], [`store`], [`replica`] and [`policy`] each run one check for each sentence of their
 //!   trait's specification. A claimed capability must hold; what is not claimed is listed as skipped. A [`Report`] says which
 //!   sentence is broken, and how. Every check is itself proven: a broken adapter exists that it rejects.
 //! * **Faults**: [`fault`] wraps source, sink and store in a script of failures, lost replies and crashes that follows
@@ -30,6 +30,7 @@ mod data;
 pub mod fault;
 pub mod policy;
 mod random;
+pub mod replica;
 mod report;
 pub mod sink;
 pub mod source;

@@ -11,6 +11,7 @@ mod plan;
 mod position;
 mod publish;
 mod refusals;
+mod replica;
 mod schema;
 mod scope;
 mod sink;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use sync_core::Result;
 
 use naming::Names;
+pub use replica::{SqliteHost, SqliteReplica};
 pub use source::SqliteSource;
 use worker::Worker;
 

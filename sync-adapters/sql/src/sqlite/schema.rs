@@ -186,7 +186,7 @@ fn folded<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
 }
 
 /// The table's unique indexes, and whether each covers only part of the rows.
-fn unique_indexes(connection: &Connection, table: &str) -> Result<Vec<(String, bool)>> {
+pub(crate) fn unique_indexes(connection: &Connection, table: &str) -> Result<Vec<(String, bool)>> {
     let read = || -> rusqlite::Result<Vec<(String, bool)>> {
         let mut statement =
             connection.prepare_cached("SELECT name, partial FROM pragma_index_list(?) WHERE \"unique\" = 1")?;
@@ -196,7 +196,7 @@ fn unique_indexes(connection: &Connection, table: &str) -> Result<Vec<(String, b
     read().map_err(|cause| failed("the table's keys cannot be looked at", cause).with("table", table))
 }
 
-fn index_columns(connection: &Connection, index: &str) -> Result<Vec<(String, String)>> {
+pub(crate) fn index_columns(connection: &Connection, index: &str) -> Result<Vec<(String, String)>> {
     let read = || -> rusqlite::Result<Vec<(String, String)>> {
         let mut statement =
             connection.prepare_cached("SELECT coalesce(name, ''), coll FROM pragma_index_xinfo(?) WHERE key = 1")?;
@@ -208,7 +208,7 @@ fn index_columns(connection: &Connection, index: &str) -> Result<Vec<(String, St
 
 /// How SQLite converts what is stored in a column, by the words in its declared type (datatype3.html, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Affinity {
+pub(crate) enum Affinity {
     Integer,
     Text,
     Blob,
@@ -216,7 +216,7 @@ enum Affinity {
     Numeric,
 }
 
-fn affinity(declared: &str) -> Affinity {
+pub(crate) fn affinity(declared: &str) -> Affinity {
     let declared = declared.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
     if has(&["INT"]) {

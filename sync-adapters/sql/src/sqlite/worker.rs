@@ -82,6 +82,11 @@ impl Worker {
         }
     }
 
+    /// Leaves work for the connection's thread, to be done before what is asked later. Returns whether there still is one.
+    pub(crate) fn leave(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> bool {
+        self.jobs.send(Order::Do(Box::new(work))).is_ok()
+    }
+
     /// Does the work on the connection's thread. Once begun it is done, even when nobody waits for it any more.
     pub(crate) async fn call<T: Send + 'static>(
         &self,

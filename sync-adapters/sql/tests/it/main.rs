@@ -28,6 +28,7 @@ mod postgres;
 mod postgres_source;
 mod ranges;
 mod refusals;
+mod replica;
 mod schema;
 mod script;
 mod source;

@@ -6,6 +6,8 @@ mod engine;
 mod fault;
 mod memory;
 mod policy;
+mod replica;
+mod replica_twins;
 mod sink;
 mod sink_twins;
 mod source;

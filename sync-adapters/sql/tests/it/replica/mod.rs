@@ -1,0 +1,109 @@
+//! A SQLite database as a replica: what its host writes with a plain driver is noticed, whatever it does.
+
+mod capture;
+mod conformance;
+mod drift;
+mod groups;
+mod hostile;
+mod remote;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use sync_core::two_way::{Entry, Replica, RowWrite, Table, Tables};
+use sync_core::{Key, StreamSpec, SystemClock, Value};
+use sync_sql::SqliteReplica;
+use tempfile::TempDir;
+
+/// Tables as a shop makes them: a unique number that ignores case, lines that go with their invoice, and a product that may
+/// be taken off them.
+const SHOP: &str = "
+CREATE TABLE products (id TEXT PRIMARY KEY, sku TEXT UNIQUE COLLATE NOCASE, name TEXT COLLATE NOCASE, stock INTEGER);
+CREATE TABLE invoices (id TEXT PRIMARY KEY, no TEXT);
+CREATE TABLE lines (id INTEGER PRIMARY KEY, invoice TEXT NOT NULL REFERENCES invoices (id) ON DELETE CASCADE ON UPDATE CASCADE,
+  product TEXT REFERENCES products (id) ON DELETE SET NULL, qty INTEGER);";
+
+fn shop() -> Tables {
+    let products = StreamSpec::new("products").text("id").key(["id"]).text("sku").text("name").int("stock");
+    let invoices = StreamSpec::new("invoices").text("id").key(["id"]).text("no");
+    let lines = StreamSpec::new("lines").int("id").key(["id"]).text("invoice").text("product").int("qty");
+    Tables::new([products, invoices, lines].map(Table::new)).unwrap()
+}
+
+/// A replica, and a plain connection of its host.
+struct Till {
+    replica: SqliteReplica,
+    host: Connection,
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Till {
+    async fn with(schema: &str, tables: Tables) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("till.db");
+        let host = Connection::open(&path).unwrap();
+        host.execute_batch(&format!("PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; {schema}")).unwrap();
+        let replica = SqliteReplica::open(&path, "till", tables, Arc::new(SystemClock::new())).await.unwrap();
+        Self { replica, host, path, _folder: folder }
+    }
+
+    async fn shop() -> Self {
+        Self::with(SHOP, shop()).await
+    }
+
+    async fn open(&self, tables: Tables) -> sync_core::Result<SqliteReplica> {
+        SqliteReplica::open(&self.path, "till", tables, Arc::new(SystemClock::new())).await
+    }
+
+    fn run(&self, sql: &str) {
+        self.host.execute_batch(sql).unwrap();
+    }
+
+    fn one<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        self.host.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What has come to stand in the feed behind this place.
+    async fn after(&self, seq: u64) -> Vec<Entry> {
+        self.replica.sequence().await.unwrap();
+        self.replica.look().await.unwrap().feed(seq, usize::MAX).await.unwrap()
+    }
+
+    /// What this SQL leaves in the feed.
+    async fn noticed(&self, sql: &str) -> Vec<Entry> {
+        let seq = self.replica.sequence().await.unwrap().seq;
+        self.run(sql);
+        self.after(seq).await
+    }
+}
+
+fn row(values: impl IntoIterator<Item = impl Into<Value>>) -> Vec<Value> {
+    values.into_iter().map(Into::into).collect()
+}
+
+/// An entry as table, key, row before and row after.
+fn told(entries: &[Entry]) -> Vec<String> {
+    let show = |row: &Option<Vec<Value>>| match row {
+        Some(row) => row.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        None => "-".to_owned(),
+    };
+    entries
+        .iter()
+        .map(|entry| format!("{} {}: {} > {}", entry.table, entry.key, show(&entry.before), show(&entry.after)))
+        .collect()
+}
+
+fn write(tables: &Tables, table: &str, id: impl Into<Value>, row: Option<Vec<Value>>) -> RowWrite {
+    RowWrite {
+        table: Arc::clone(tables.get(table).unwrap()),
+        key: Key::new([id]),
+        row,
+        hlc: sync_core::two_way::Hlc(77 << 16),
+        origin: "master".into(),
+        op: 7,
+        seen: 9,
+        upstream: true,
+    }
+}
