@@ -22,6 +22,12 @@ use crate::table::{DataSet, Table};
 /// Rows asked for at once.
 const PAGE: u64 = 1000;
 
+/// How long a run that was told to stop may take to reach a boundary.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// How long the files are waited for at the end.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// Brings the API's tables into the database.
 pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report> {
     let failed = |error| Error::of_sync("the run could not begin", error);
@@ -42,9 +48,12 @@ pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report
         .map_err(failed)?;
     let report = engine.run_with("quickstart", options(args)).await.map_err(failed);
     progress.bar.finish_and_clear();
-    // Then SQLite leaves one file and none beside it.
-    sink.close().await;
-    store.close().await;
+    // Then SQLite leaves one file and none beside it. A file that somebody else holds is left as it is.
+    let closed = async {
+        sink.close().await;
+        store.close().await;
+    };
+    let _ = tokio::time::timeout(CLOSING, closed).await;
     report
 }
 
@@ -69,8 +78,12 @@ fn options(args: &Args) -> RunOptions {
         if tokio::signal::ctrl_c().await.is_ok() {
             asked.cancel();
         }
+        // Who asks twice does not want to wait: whatever is under way is taken back by the database.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
     });
-    options.cancel(stop)
+    options.cancel(stop).stop_within(STOPPING)
 }
 
 /// Shows how many rows have come, on a terminal only.
@@ -106,7 +119,8 @@ impl Listener for Progress {
             Event::Applied { scope, .. } => self.bar.set_message(scope.feed.clone()),
             Event::Fetched { rows, .. } => self.bar.inc(*rows),
             Event::Retrying { error, wait, .. } => {
-                self.bar.println(format!("trying again in {:.1} s: {error}", wait.as_secs_f64()))
+                // The bar's own way of printing says nothing where there is no terminal.
+                self.bar.suspend(|| eprintln!("trying again in {:.1} s: {error}", wait.as_secs_f64()));
             }
             _ => {}
         }
