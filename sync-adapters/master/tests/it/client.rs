@@ -208,8 +208,8 @@ async fn a_server_that_dies_in_the_middle_is_gone_on_with_at_the_next() {
     let master = way.master(SecretString::from(token("A", "1"))).batches(1, 1 << 20);
     let branch = Branch::new(till.clone(), master, clock());
     branch.sync().await.unwrap();
-    for n in 0..40 {
-        put(&till, "notes", note(&format!("n{n:02}"), "A", "text")).await;
+    for n in 0..100 {
+        put(&till, "notes", note(&format!("n{n:03}"), "A", "text")).await;
     }
     let asked = Arc::clone(&way.asked);
     let killer = tokio::spawn(async move {
@@ -225,8 +225,8 @@ async fn a_server_that_dies_in_the_middle_is_gone_on_with_at_the_next() {
     let next = Way::to(shop.router.clone()).await;
     let branch = next.branch(&till, "1");
     branch.sync().await.unwrap();
-    assert_eq!(shop.master.rows("notes").len(), 2 + 40);
-    assert_eq!(till.rows("notes").len(), 1 + 40);
+    assert_eq!(shop.master.rows("notes").len(), 2 + 100);
+    assert_eq!(till.rows("notes").len(), 1 + 100);
 }
 
 #[derive(Debug, Clone)]
