@@ -48,6 +48,12 @@ fn every_write_is_accounted_for_in_the_fourth_quarter_of_the_seeds() {
     assert_all_live(3);
 }
 
+/// A first question came again after the master had gone on, and counted as having read all that was written since.
+#[test]
+fn a_first_question_that_comes_again_says_nothing_about_what_was_read() {
+    assert_eq!(live(3735, None).broken, None);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_life() {
     let trace = |life: Life| life.trace;

@@ -87,6 +87,8 @@ pub(super) struct World<S: Site> {
     backups: Vec<Option<(S::Backup, Ledger)>>,
     /// Whether a site has loaded everything and was not interrupted while it loaded again.
     whole: Vec<bool>,
+    /// Whether a site or its master was set back to a backup since it synced last: it had read more, and said so.
+    set_back: Vec<bool>,
     pub(super) trace: Vec<String>,
     saw: BTreeSet<&'static str>,
 }
@@ -136,6 +138,7 @@ impl<S: Site> World<S> {
             changes: vec![0; count],
             backups: vec![None; count],
             whole: vec![false; count],
+            set_back: vec![false; count],
             trace: vec![format!("{nature:?}")],
             saw: BTreeSet::new(),
             nature,
@@ -269,7 +272,7 @@ impl<S: Site> World<S> {
             self.see(site, synced);
         }
         match &synced {
-            Ok(_) => self.whole[site] = true,
+            Ok(_) => (self.whole[site], self.set_back[site]) = (true, false),
             // It may have been interrupted while it loaded everything again.
             Err(_) if self.nature.restores || self.nature.cleans => self.whole[site] = false,
             Err(_) => {}
@@ -286,12 +289,11 @@ impl<S: Site> World<S> {
         self.clock.advance(Duration::from_secs(2 * 3600));
         let cleaned = self.hub.clean_up().await;
         self.note(format!("the master cleans up: {cleaned:?}"));
-        for branch in &self.branches {
+        for (branch, set_back) in self.branches.iter().zip(&self.set_back[1..]) {
             let Some(Position::Feed(read)) = branch.link().await.unwrap().position else { continue };
             let trimmed = self.sites[0].look().await.unwrap().head().await.unwrap().trimmed;
             let lost = cleaned.as_ref().is_ok_and(|cleaned| cleaned.peers > 0);
-            // A branch that was set back to a backup had read more, and said so.
-            if trimmed > read.seq && !lost && !self.nature.restores {
+            if trimmed > read.seq && !lost && !set_back {
                 let what = format!("entries up to {trimmed} are forgotten, and a branch has read up to {}", read.seq);
                 return Err(("nothing_is_forgotten_that_somebody_needs", what));
             }
@@ -308,6 +310,10 @@ impl<S: Site> World<S> {
         self.sites[site].restore(&backup).await;
         self.note(format!("site {site} is set back to its backup"));
         self.ledger.set_back(site, &ledger);
+        match site {
+            0 => self.set_back.fill(true),
+            branch => self.set_back[branch] = true,
+        }
         self.whole[site] = false;
     }
 

@@ -58,7 +58,10 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
         let decided = answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits);
         page.decided.extend(decided.map(|result| within(hub, result, access)));
     }
-    let read = if hub.planted.has(AckBeyondServed) { head.seq } else { then.seq };
+    // Who asks for everything holds nothing yet: a first question that the network brings again, much later, says nothing about
+    // what the branch has read since.
+    let asked = if pull.from.is_some() { then.seq } else { 0 };
+    let read = if hub.planted.has(AckBeyondServed) { head.seq } else { asked };
     drop(tx);
     note(hub, pull, read).await?;
     Ok(page)

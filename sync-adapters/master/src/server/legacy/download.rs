@@ -10,7 +10,7 @@ use sync_core::two_way::{Item, Position, Pull};
 use sync_core::{Error, Result};
 
 use super::stamp::{self, Read};
-use super::{Downloaded, Part, Record};
+use super::{Downloaded, Part, Record, hold_nothing};
 use crate::server::Service;
 use crate::server::call::Call;
 use crate::server::caller::Caller;
@@ -65,8 +65,7 @@ pub(in crate::server) async fn download(service: Arc<Service>, caller: Caller, c
         // The slave does not have these rows yet: that they were read is not noted under its name.
         part = Part::Ahead;
     }
-    let pull = Pull { peer: Part::Ahead.peer(&caller), from: None, answered: 0, waiting: Vec::new(), limit: 1 };
-    service.hub.pull(&pull, caller.access()).await?;
+    hold_nothing(&service, &caller, &Part::Ahead.peer(&caller), 0).await?;
     let position = position.ok_or_else(|| Error::internal("a download ended nowhere"))?;
     let timestamp = stamp::write(at, &service.cursors, &tenant, choice, &position)?;
     Ok(Json(Downloaded { records, timestamp, has_more, full }).into_response())

@@ -7,7 +7,7 @@ pub(super) mod upload;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sync_core::two_way::Peer;
+use sync_core::two_way::{Peer, Pull};
 use sync_core::{Error, Result};
 use utoipa::ToSchema;
 
@@ -15,6 +15,7 @@ pub(super) use self::upload::Uploads;
 use super::caller::{Caller, is_id};
 use super::policy::{Policy, Route, guarded};
 use super::scope::Scope;
+use crate::server::Service;
 
 /// Who may call these routes.
 #[derive(Debug)]
@@ -122,6 +123,14 @@ impl Part {
         };
         Peer { name: format!("{}slave {part}", caller.prefix()), life: 0 }
     }
+}
+
+/// The feed is not kept for this peer, nor are the answers that it was given: it stands at the end. The first question says where
+/// that is, the second that the peer has read up to there.
+async fn hold_nothing(service: &Service, caller: &Caller, peer: &Peer, answered: u64) -> Result<()> {
+    let mut pull = Pull { peer: peer.clone(), from: None, answered, waiting: Vec::new(), limit: 1 };
+    pull.from = Some(service.hub.pull(&pull, caller.access()).await?.next);
+    service.hub.pull(&pull, caller.access()).await.map(drop)
 }
 
 /// The routes, under the policy that the host chose; none where it wants none.

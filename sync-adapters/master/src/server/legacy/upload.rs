@@ -7,10 +7,10 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use serde_json::value::RawValue;
-use sync_core::two_way::{Became, Edit, EditResult, Group, Held, Hlc, Peer, Pull, Push};
+use sync_core::two_way::{Became, Edit, EditResult, Group, Held, Hlc, Peer, Push};
 use sync_core::{Error, ErrorKind, Key, Result, Value};
 
-use super::{Part, Record, Upload, Uploaded, UploadedRecord};
+use super::{Part, Record, Upload, Uploaded, UploadedRecord, hold_nothing};
 use crate::refusal::{refuse, said};
 use crate::server::Service;
 use crate::server::call::Call;
@@ -195,7 +195,7 @@ async fn push(
         match service.hub.push(&push, caller.access()).await {
             Ok(pushed) => {
                 *last = pushed.last_op;
-                answered(service, caller, peer, *last).await?;
+                hold_nothing(service, caller, peer, *last).await?;
                 return Ok(pushed.results);
             }
             Err(error) => match said(&error, "code") {
@@ -206,10 +206,4 @@ async fn push(
         }
     }
     Err(refuse(ErrorKind::Conflict, "busy", "other uploads of this slave are under way"))
-}
-
-/// A slave that only writes reads nothing: the feed is not kept for it, nor are its answers.
-async fn answered(service: &Service, caller: &Caller, peer: &Peer, last: u64) -> Result<()> {
-    let pull = Pull { peer: peer.clone(), from: None, answered: last, waiting: Vec::new(), limit: 1 };
-    service.hub.pull(&pull, caller.access()).await.map(drop)
 }
