@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Branch;
-use crate::Result;
 use crate::model::{Key, Value};
 use crate::two_way::Flaw::NoOrigin;
 use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Stamp, Table, Transaction};
+use crate::{ErrorKind, Result};
 
 /// A row as the master has it.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub(super) async fn absorb(
     }
     writes.sort_by_key(|(place, _)| *place);
     let writes: Vec<RowWrite> = writes.into_iter().map(|(_, write)| write).collect();
-    write(branch, tx, link, &writes).await?;
+    write(branch, tx, link, &writes, force).await?;
     Ok(writes.len() as u64)
 }
 
@@ -147,7 +147,13 @@ fn on_top(table: &Table, open: &[Entry], canonical: Option<Vec<Value>>) -> Resul
 ///
 /// A row that holds a unique value which one of them needs makes room. If that is an edit of ours which is still open, the
 /// master will find the same clash, and its answer decides; any other row has given the value away meanwhile, or comes back.
-async fn write(branch: &Branch, tx: &mut dyn Transaction, link: &Link, writes: &[RowWrite]) -> Result<()> {
+async fn write(
+    branch: &Branch,
+    tx: &mut dyn Transaction,
+    link: &Link,
+    writes: &[RowWrite],
+    loading: bool,
+) -> Result<()> {
     let mut aside = Vec::new();
     for write in writes.iter().filter(|write| write.row.is_some()) {
         for (table, key) in tx.clashing(write).await? {
@@ -168,8 +174,13 @@ async fn write(branch: &Branch, tx: &mut dyn Transaction, link: &Link, writes: &
     }
     for back in aside.iter().rev() {
         let rewritten = writes.iter().any(|write| write.table.name() == back.table.name() && write.key == back.key);
-        if !rewritten {
-            tx.write(std::slice::from_ref(back)).await?;
+        if rewritten {
+            continue;
+        }
+        match tx.write(std::slice::from_ref(back)).await {
+            // Everything is loaded: the master has this row otherwise, and it comes yet, or has it no more.
+            Err(error) if loading && error.kind() == ErrorKind::Data => {}
+            written => drop(written?),
         }
     }
     let deletes: Vec<RowWrite> = writes.iter().rev().filter(|write| write.row.is_none()).cloned().collect();
