@@ -428,3 +428,20 @@ async fn what_waited_does_not_pass_over_a_row_that_another_shop_wrote_meanwhile(
     assert_eq!(code(&refused), "not_yours");
     assert_eq!(row(&master, "lines", "a"), Some(south_line("a", "plum", 7)));
 }
+
+/// The till holds a row of a life of the master that is over, and with it a number that another row has by now.
+#[tokio::test]
+async fn a_row_that_only_a_lost_master_knew_gives_way_when_everything_is_loaded() {
+    let (master, _, [(one, to_one), (two, to_two)]) = shop().await;
+    let backup = master.backup();
+    put(&master, "lines", line("lost", "pear", 20)).await;
+    to_one.sync().await.unwrap();
+    master.restore(&backup).await;
+    put(&two, "lines", line("kept", "pear", 20)).await;
+    to_two.sync().await.unwrap();
+    let synced = to_one.sync().await.unwrap();
+    assert!(synced.loaded, "{synced:?}");
+    for replica in [&master, &one, &two] {
+        assert_eq!(replica.rows("lines"), [(Key::new(["kept"]), line("kept", "pear", 20))]);
+    }
+}

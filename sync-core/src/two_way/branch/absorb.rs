@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Branch;
+use super::send::code;
+use crate::Result;
 use crate::model::{Key, Value};
 use crate::two_way::Flaw::NoOrigin;
 use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Stamp, Table, Transaction};
-use crate::{ErrorKind, Result};
 
 /// A row as the master has it.
 #[derive(Debug, Clone)]
@@ -179,7 +180,7 @@ async fn write(
         }
         match tx.write(std::slice::from_ref(back)).await {
             // Everything is loaded: the master has this row otherwise, and it comes yet, or has it no more.
-            Err(error) if loading && error.kind() == ErrorKind::Data => {}
+            Err(error) if loading && matches!(code(&error), Some("unique" | "parent")) => {}
             written => drop(written?),
         }
     }
