@@ -54,6 +54,12 @@ fn a_first_question_that_comes_again_says_nothing_about_what_was_read() {
     assert_eq!(live(3735, None).broken, None);
 }
 
+/// A restored master had given the `rev` that a branch had seen to another write: the branch's edit replaced it unseen.
+#[test]
+fn a_count_of_writes_that_a_restored_master_gives_again_hides_no_change() {
+    assert_eq!(live(4496, None).broken, None);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_life() {
     let trace = |life: Life| life.trace;

@@ -77,7 +77,10 @@ impl Faults {
         for edit in push.groups.iter().flat_map(|group| &group.edits) {
             let result = pushed.and_then(|pushed| pushed.results.iter().find(|result| result.op == edit.op));
             let entry = state.answered.entry((push.peer.to_string(), edit.op)).or_insert_with(|| (edit.clone(), None));
-            entry.1 = result.map(|result| result.became).or(entry.1);
+            if let Some(result) = result {
+                // A branch that was restored from a backup gives the numbers that never arrived to other edits.
+                *entry = (edit.clone(), Some(result.became));
+            }
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn judge(
         let hlc = if clamped { hub.present() } else { edit.hlc };
         // The branch had this very row before its eyes: in this write of it, or in an equal one.
         let clean = hub.planted.has(NoBaseCheck)
-            || standing.rev == edit.base && standing.write.is_none()
+            || standing.rev == edit.base && standing.write.is_none() && takes_its_place(table, edit, standing)
             || standing.row.is_some() && standing.row == edit.before;
         let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
         let gone = standing.unknown && edit.before.is_some();
@@ -123,6 +123,19 @@ pub(super) async fn judge(
         });
     }
     Ok(Judgement::Write { writes, verdicts })
+}
+
+/// Whether what the edit takes the place of is what stands. A master that was restored from a backup may have given the `rev`
+/// that the branch saw to another write since.
+fn takes_its_place(table: &Table, edit: &Edit, standing: &Standing) -> bool {
+    match (&edit.before, &standing.row) {
+        (Some(before), Some(row)) => {
+            let replaced = edit.after.as_ref().map_or_else(|| row.as_slice(), Vec::as_slice);
+            let (replaces, counters) = (Table::differing(before, replaced), table.counter_indices());
+            replaces.iter().all(|column| counters.contains(&column) || before[column] == row[column])
+        }
+        (before, row) => before.is_none() && row.is_none(),
+    }
 }
 
 /// Whether this row belongs to whom the group's own rows belong to: while it waited, another may have come under its key.
