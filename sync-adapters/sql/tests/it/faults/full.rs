@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
-use sync_test_servers::{Durability, PostgresServer};
+use sync_test_servers::{Durability, MariaDbServer, PostgresServer};
 
 /// A disk of 24 MiB, which takes the right to mount one.
 struct SmallDisk(PathBuf);
@@ -68,5 +68,24 @@ async fn a_full_disk_under_postgresql_stops_the_run_and_costs_no_row() {
     database.client("CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text) TABLESPACE small; ALTER TABLE orders ALTER note SET STORAGE EXTERNAL").await.unwrap();
     disk.fill(2 << 20);
     stops_and_goes_on(&World::on(Server::Postgres, database).await, &disk).await;
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_mariadb_stops_the_run_and_costs_no_row() {
+    let Some(disk) = SmallDisk::mounted("sync-full-mariadb") else { return };
+    let server = MariaDbServer::start(Durability::ProcessOnly).await.unwrap();
+    let database = server.database().await.unwrap();
+    let owner = std::fs::metadata(server.dir().join("data")).unwrap();
+    let folder = disk.0.join("tables");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(std::os::unix::fs::MetadataExt::uid(&owner)), None).unwrap();
+    let create = format!(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4) ENGINE=InnoDB DATA DIRECTORY = '{}'",
+        folder.display()
+    );
+    database.client(&create).await.unwrap();
+    disk.fill(2 << 20);
+    stops_and_goes_on(&World::on(Server::MariaDb, database).await, &disk).await;
     drop(server);
 }
