@@ -211,12 +211,14 @@ impl Error {
     }
 
     /// What to do about a file that cannot be read or written for now.
-    const FILE: &str = "see what keeps the file from being used, as the message says; the next run continues where this one stopped";
+    const FILE: &str =
+        "see what keeps the file from being used, as the message says; the next run continues where this one stopped";
 
     const NO_ROOM: &str = "free space where the file lies; the next run continues where this one stopped";
 
     /// What to do about a database file that another program has locked.
-    pub const FILE_LOCKED: &str = "another program has the file locked: let it finish, or end it; the next run continues where this one stopped";
+    pub const FILE_LOCKED: &str =
+        "another program has the file locked: let it finish, or end it; the next run continues where this one stopped";
 
     /// What to do about a database file that may not be opened or written.
     pub const FILE_FORBIDDEN: &str = "let this account read and write the file and the folder that it lies in";

@@ -26,7 +26,9 @@ fn line(table: &str, made: &StreamSpec, field: &Field) -> Option<String> {
     let now = field.kind();
     let kept = match now {
         _ if form(before) == form(now) => return None,
-        Kind::Json => "values of several kinds now: all of them are kept as JSON, in which texts stand in quotes".to_owned(),
+        Kind::Json => {
+            "values of several kinds now: all of them are kept as JSON, in which texts stand in quotes".to_owned()
+        }
         _ => format!("{now} now, and are kept as that"),
     };
     Some(format!("{table}.{}: the table was made for {}, and the files hold {kept}", field.name(), called(before)))

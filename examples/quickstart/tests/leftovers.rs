@@ -54,7 +54,9 @@ fn waiting(database: &std::path::Path) -> std::process::Child {
     let said = std::io::BufReader::new(first.stderr.take().unwrap());
     let (line, lines) = std::sync::mpsc::channel();
     // It goes on reading: who prints to a pipe that nobody reads ends.
-    std::thread::spawn(move || std::io::BufRead::lines(said).map_while(Result::ok).for_each(|said| drop(line.send(said))));
+    std::thread::spawn(move || {
+        std::io::BufRead::lines(said).map_while(Result::ok).for_each(|said| drop(line.send(said)))
+    });
     let locked = |line: String| line.contains("waiting for the database: locked by another program");
     while !locked(lines.recv_timeout(Duration::from_secs(20)).expect("it waits in silence")) {}
     first

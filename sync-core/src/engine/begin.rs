@@ -16,7 +16,8 @@ impl ScopeRun<'_> {
         let mut empty = self.checkpoint.cursor.is_none();
         if !self.options.dry_run {
             for stream in self.feed.streams() {
-                let prepared = with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
+                let prepared =
+                    with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
                 prepared.map_err(|error| error.with("stream", stream.name()))?;
                 let counting = || self.pipeline.sink.count(stream, &RowScope::All);
                 empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);

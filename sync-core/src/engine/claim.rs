@@ -24,7 +24,8 @@ pub(super) async fn claim(
     home: Home,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
-    let (leasing, opening) = (errand(pipeline, run, scope, "lease", Home::Store), errand(pipeline, run, scope, "position", home));
+    let (leasing, opening) =
+        (errand(pipeline, run, scope, "lease", Home::Store), errand(pipeline, run, scope, "position", home));
     // A store that lost its memory gives tokens again that it gave before. The token must be higher than any that the sink
     // has seen, or a holder from before could not be told from us.
     let mut floor = FencingToken::default();

@@ -28,8 +28,11 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         .with("pipeline", &pipeline.name));
     }
     let asking = Errand { run: None, scope: None, doing: "list", on: pipeline.source.name() };
-    let streams: Vec<Arc<StreamSpec>> =
-        watched(inner, asking, pipeline.source.feeds()).await?.iter().flat_map(|feed| feed.streams().to_vec()).collect();
+    let streams: Vec<Arc<StreamSpec>> = watched(inner, asking, pipeline.source.feeds())
+        .await?
+        .iter()
+        .flat_map(|feed| feed.streams().to_vec())
+        .collect();
     let scope = Scope {
         pipeline: pipeline.name.clone(),
         feed: "dead letters".to_owned(),

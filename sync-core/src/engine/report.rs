@@ -82,12 +82,14 @@ impl Report {
     pub fn unfilled(&self) -> Vec<Unfilled> {
         let mut found: Vec<Unfilled> = Vec::new();
         for scope in self.scopes.iter().filter(|scope| scope.ledger.fetched > 0) {
-            let peers = || self.scopes.iter().filter(|peer| peer.scope.feed == scope.scope.feed && peer.ledger.fetched > 0);
+            let peers =
+                || self.scopes.iter().filter(|peer| peer.scope.feed == scope.scope.feed && peer.ledger.fetched > 0);
             for unfilled in &scope.unfilled {
                 if found.iter().any(|known| known.stream == unfilled.stream) {
                     continue;
                 }
-                let same = |peer: &ScopeReport| peer.unfilled.iter().find(|other| other.stream == unfilled.stream).cloned();
+                let same =
+                    |peer: &ScopeReport| peer.unfilled.iter().find(|other| other.stream == unfilled.stream).cloned();
                 let all: Option<Vec<Unfilled>> = peers().map(same).collect();
                 let all = all.unwrap_or_default();
                 let mut columns = unfilled.columns.clone();

@@ -55,7 +55,11 @@ impl Watch {
     pub(super) fn found(&self) -> Vec<Unfilled> {
         let found = |seen: &Seen| Unfilled {
             stream: seen.stream.name().to_owned(),
-            columns: seen.columns.iter().map(|&column| seen.stream.schema().fields()[column].name().to_owned()).collect(),
+            columns: seen
+                .columns
+                .iter()
+                .map(|&column| seen.stream.schema().fields()[column].name().to_owned())
+                .collect(),
             rows: seen.rows,
         };
         self.0.iter().filter(|seen| seen.rows > 0 && !seen.columns.is_empty()).map(found).collect()

@@ -50,7 +50,8 @@ impl Names {
             let field = fields.filter(|name| is_alike(column, name)).min_by_key(|name| distance(column, name));
             let member = || self.members.iter().map(String::as_str).find(|name| folded(column) == folded(name));
             let meant = field.or_else(member)?;
-            let what = format!("no item names it, and {meant:?}, which the items name, is no column: correct one of the two");
+            let what =
+                format!("no item names it, and {meant:?}, which the items name, is no column: correct one of the two");
             Some(Fault::new(what).at(column))
         })
     }
@@ -89,9 +90,13 @@ mod tests {
 
     #[test]
     fn slips_of_the_pen_and_other_conventions_are_alike() {
-        for (one, other) in
-            [("titel", "title"), ("due_date", "dueDate"), ("quantitiy", "quantity"), ("adress", "address"), ("ID", "id")]
-        {
+        for (one, other) in [
+            ("titel", "title"),
+            ("due_date", "dueDate"),
+            ("quantitiy", "quantity"),
+            ("adress", "address"),
+            ("ID", "id"),
+        ] {
             assert!(is_alike(one, other) && is_alike(other, one), "{one} {other}");
         }
     }

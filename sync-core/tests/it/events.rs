@@ -223,6 +223,9 @@ async fn a_slow_listing_of_feeds_is_told_before_there_is_a_scope() {
             tokio::time::sleep(std::time::Duration::from_secs(4)).await;
             self.0.feeds().await
         }
+        fn capabilities(&self) -> sync_core::source::SourceCapabilities {
+            self.0.capabilities()
+        }
         fn read(&self, request: sync_core::ReadRequest) -> sync_core::BatchStream<'_> {
             self.0.read(request)
         }
@@ -230,7 +233,8 @@ async fn a_slow_listing_of_feeds_is_told_before_there_is_a_scope() {
     let (engine, heard) = engine(Pipeline::new("shop", Slow(MemorySource::of([orders()])), MemorySink::new()));
     engine.run("shop").await.unwrap();
     let told = heard.take();
-    let listing = |event: &Event| matches!(event, Event::Waiting { doing: "list", on, scope: None, .. } if on == "slow shop");
+    let listing =
+        |event: &Event| matches!(event, Event::Waiting { doing: "list", on, scope: None, .. } if on == "slow shop");
     assert!(told.iter().any(listing), "{told:?}");
 }
 

@@ -20,7 +20,8 @@ pub(crate) struct Meaning {
 
 impl Meaning {
     /// The database, or the way to it, is down or too slow for the moment.
-    pub(crate) const UNAVAILABLE: Self = Self { kind: ErrorKind::Unavailable, retry: Retry::Backoff, collision: false, remedy: None };
+    pub(crate) const UNAVAILABLE: Self =
+        Self { kind: ErrorKind::Unavailable, retry: Retry::Backoff, collision: false, remedy: None };
 
     /// Somebody else was faster: a deadlock, a lock, a key that another has inserted meanwhile.
     #[cfg(any(feature = "postgres", feature = "mysql"))]

@@ -34,9 +34,9 @@ pub(crate) fn failed(what: &'static str, cause: rusqlite::Error) -> Error {
     let error = Error::new(kind, what).with_retry(retry);
     let error = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => error.with_remedy(Error::FILE_LOCKED),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => {
-            error.with_remedy("see whether the disk that the file lies on is sound; the next run continues where this one stopped")
-        }
+        Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => error.with_remedy(
+            "see whether the disk that the file lies on is sound; the next run continues where this one stopped",
+        ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             error.with_remedy(Error::FILE_FORBIDDEN)
         }
