@@ -89,5 +89,5 @@ mod refusal;
 mod server;
 mod wire;
 
-pub use client::{HttpMaster, Tokens};
-pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, Routes, TracingAudit};
+pub use client::{HttpMaster, LiveBranch, LiveSettings, LiveState, Tokens};
+pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, RoomSettings, Rooms, Routes, TracingAudit};
