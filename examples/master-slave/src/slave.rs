@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use secrecy::SecretString;
 use sync_core::two_way::{Branch, Edit, Synced};
-use sync_core::{ErrorKind, SystemClock};
+use sync_core::{Clock, ErrorKind, SystemClock};
 use sync_master::HttpMaster;
 use sync_sql::SqliteReplica;
 use sync_store_file::{StatusFile, SyncStatus};
@@ -23,7 +23,7 @@ pub struct Slave {
     pub database: SqliteReplica,
     name: String,
     folder: PathBuf,
-    clock: Arc<SystemClock>,
+    clock: Arc<dyn Clock>,
 }
 
 /// What is wanted of one run.
@@ -68,8 +68,8 @@ impl Slave {
     /// When they cannot be opened or made.
     pub async fn open(folder: &Path, name: &str) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let clock = Arc::new(SystemClock::new());
-        let database = SqliteReplica::open(folder.join("slave.db"), name, tables()?, clock.clone()).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let database = SqliteReplica::open(folder.join("slave.db"), name, tables()?, Arc::clone(&clock)).await?;
         Ok(Self { database, name: name.to_owned(), folder: folder.to_owned(), clock })
     }
 
@@ -87,7 +87,7 @@ impl Slave {
         if let Some(left) = self.not_due(run)? {
             return Ok(Became::NotDue(left));
         }
-        let status = StatusFile::open(&self.folder, self.clock.clone())?;
+        let status = StatusFile::open(&self.folder, Arc::clone(&self.clock))?;
         status.began();
         let branch = self.branch(&run.master, run.token.clone())?;
         let synced = match branch.sync().await {
@@ -146,7 +146,7 @@ impl Slave {
     /// When the file or the database cannot be written.
     pub async fn reset(&self) -> Result<()> {
         self.branch("http://localhost", SecretString::from(""))?.start_over().await?;
-        Ok(StatusFile::open(&self.folder, self.clock.clone())?.reset()?)
+        Ok(StatusFile::open(&self.folder, Arc::clone(&self.clock))?.reset()?)
     }
 
     /// The name under which the master knows it.
@@ -156,6 +156,6 @@ impl Slave {
 
     fn branch(&self, master: &str, token: SecretString) -> Result<Branch> {
         let master = HttpMaster::at(master, &tables()?, token)?;
-        Ok(Branch::new(self.database.clone(), master, self.clock.clone()))
+        Ok(Branch::new(self.database.clone(), master, Arc::clone(&self.clock)))
     }
 }

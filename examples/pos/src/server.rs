@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use secrecy::ExposeSecret as _;
-use sync_core::SystemClock;
 use sync_core::two_way::Hub;
+use sync_core::{Clock, SystemClock};
 use sync_master::{CursorKey, Rooms, Routes};
 use sync_sql::SqliteReplica;
 use tokio::net::TcpListener;
@@ -31,8 +31,8 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the database, and serves it on this machine.
     pub(crate) async fn start(folder: &Path, port: u16, ws_port: u16) -> Result<Self> {
-        let clock = Arc::new(SystemClock::new());
-        let database = SqliteReplica::open(folder.join(MASTER), "master", tables()?, clock.clone()).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let database = SqliteReplica::open(folder.join(MASTER), "master", tables()?, Arc::clone(&clock)).await?;
         stock_up(&database).await?;
         println!("SQLite connection established successfully: {}", folder.join(MASTER).display());
 

@@ -55,13 +55,14 @@ pub(crate) async fn tell(server: &Server, folder: &Path, args: &Args) -> Result<
 
     println!("3. The line is back, and the tills come one by one.");
     for number in 0..tills.len() {
+        let sent = tills[number].queue().await?.depth;
         tills[number].go_online();
         let state = |till: &Till| till.state().in_room && till.state().failure.is_none() && till.state().syncs > 1;
         until("everything is sent", &tills[number..=number], state).await?;
         until_sent(&tills[number]).await?;
-        let last = tills[number].state().last.unwrap_or_default();
-        let waits = if last.waiting > 0 { ", of which 1 waits for a person: the price" } else { "" };
-        println!("   {} has sent {} writes{waits}", tills[number].name, last.sent);
+        let waits =
+            if tills[number].queue().await?.waiting > 0 { ", of which 1 waits for a person: the price" } else { "" };
+        println!("   {} has sent {sent} writes{waits}", tills[number].name);
     }
     until_equal(server, &tills).await?;
 
@@ -93,7 +94,7 @@ pub(crate) async fn tell(server: &Server, folder: &Path, args: &Args) -> Result<
 /// Sells at random, two products at a time.
 async fn sell(tills: &mut [Till], sales: u16, sold: &mut BTreeMap<&'static str, i64>) -> Result<()> {
     let dice = SystemClock::new();
-    let mut throw = |sides: usize| usize::try_from(dice.random() >> 33).unwrap_or_default() % sides;
+    let throw = |sides: usize| usize::try_from(dice.random() >> 33).unwrap_or_default() % sides;
     for till in tills {
         for _ in 0..sales {
             let first = throw(PRODUCTS.len());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::two_way::{Branch, Queue};
-use sync_core::{SystemClock, Value};
+use sync_core::{Clock, SystemClock, Value};
 use sync_master::{HttpMaster, LiveBranch, LiveSettings, LiveState};
 use sync_sql::SqliteReplica;
 use tokio::task::JoinHandle;
@@ -29,11 +29,12 @@ impl Till {
     /// Opens the till's database. It is offline.
     pub(crate) async fn open(number: u8, folder: &Path, server: &Server) -> Result<Self> {
         let name = format!("till-{number}");
-        let clock = Arc::new(SystemClock::new());
-        let database = SqliteReplica::open(folder.join(format!("{name}.db")), &*name, tables()?, clock.clone()).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let database =
+            SqliteReplica::open(folder.join(format!("{name}.db")), &*name, tables()?, Arc::clone(&clock)).await?;
         let login = Login { issuer: server.issuer.clone(), branch: number.to_string() };
         let master = HttpMaster::at(&server.http(), &tables()?, login)?;
-        let branch = Branch::new(database.clone(), master.clone(), clock.clone());
+        let branch = Branch::new(database.clone(), master.clone(), Arc::clone(&clock));
         let mut settings = LiveSettings::default();
         settings.look = Duration::from_millis(100);
         let live = LiveBranch::new(branch.clone(), master, clock)?.rooms_at(&server.rooms_at())?.settings(settings);

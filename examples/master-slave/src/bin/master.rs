@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use master_slave::tables::tables;
 use master_slave::token::Secret;
 use master_slave::{Result, stock};
-use sync_core::SystemClock;
 use sync_core::two_way::Hub;
+use sync_core::{Clock, SystemClock};
 use sync_master::Routes;
 use sync_sql::SqliteReplica;
 use tokio::net::TcpListener;
@@ -57,8 +57,8 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<()> {
     std::fs::create_dir_all(&args.folder)?;
     let secret = Secret::in_file(&args.folder.join("master.secret"))?;
-    let clock = Arc::new(SystemClock::new());
-    let database = SqliteReplica::open(args.folder.join("master.db"), "master", tables()?, clock.clone()).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let database = SqliteReplica::open(args.folder.join("master.db"), "master", tables()?, Arc::clone(&clock)).await?;
     let done = match args.command {
         Command::Serve { port } => serve(Hub::new(database.clone(), clock), &secret, port).await,
         Command::Token { slave } => {
