@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod publish;
 mod query;
+mod relation;
 mod schema;
 mod scope;
 mod session;
