@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod publish;
 mod query;
+mod replica;
 mod schema;
 mod scope;
 mod session;
@@ -26,6 +27,7 @@ use sync_core::address::POSTGRES;
 
 use error::failed;
 use session::Sessions;
+pub use replica::PostgresReplica;
 pub use source::PostgresSource;
 
 use crate::address::PATIENCE;
