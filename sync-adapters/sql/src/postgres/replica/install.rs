@@ -30,8 +30,19 @@ SELECT u.name, md5(concat_ws('/', c.oid, c.xmin,
    WHERE f.pronamespace = to_regnamespace($2) AND f.proname IN ('_sync_put_' || u.name, '_sync_note_' || u.name))))
 FROM UNNEST($1::text[]) AS u(name) JOIN pg_class c ON c.oid = to_regclass(quote_ident(u.name))";
 
-/// Whether every declared table is captured, as far as the schema tells.
-pub(super) async fn is_whole(connection: &mut PgConnection, shared: &Shared) -> Result<bool> {
+/// How what is installed stands to what is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// Every declared table is captured, as far as the schema tells.
+    Whole,
+    /// Something is missing, or has changed.
+    Torn,
+    /// Nothing is there, and the transaction that asked has failed over it.
+    Nothing,
+}
+
+/// Looks whether every declared table is captured.
+pub(super) async fn look(connection: &mut PgConnection, shared: &Shared) -> Result<Installed> {
     let sql = format!(
         "SELECT k.name, k.made, k.seen = l.seen FROM {}._sync_table k LEFT JOIN ({LIKE}) l (name, seen) ON l.name = k.name",
         shared.schema
@@ -39,7 +50,7 @@ pub(super) async fn is_whole(connection: &mut PgConnection, shared: &Shared) -> 
     let found = sqlx::query(AssertSqlSafe(sql)).bind(shared.names()).bind(&shared.schema).fetch_all(connection).await;
     let found = match found {
         // Somebody has taken our tables out.
-        Err(sqlx::Error::Database(gone)) if gone.code().as_deref() == Some("42P01") => return Ok(false),
+        Err(sqlx::Error::Database(gone)) if gone.code().as_deref() == Some("42P01") => return Ok(Installed::Nothing),
         found => found.map_err(unseen)?,
     };
     let mut whole = BTreeMap::new();
@@ -47,16 +58,17 @@ pub(super) async fn is_whole(connection: &mut PgConnection, shared: &Shared) -> 
         let same = row.try_get::<Option<bool>, _>(2).map_err(unseen)? == Some(true);
         whole.insert(row.try_get::<String, _>(0).map_err(unseen)?, (row.try_get::<String, _>(1).map_err(unseen)?, same));
     }
-    Ok(whole.len() == shared.layouts.len()
-        && shared.layouts.values().all(|layout| {
-            whole.get(layout.name()).is_some_and(|(made, same)| *same && *made == mark(shared, layout))
-        }))
+    let captured = |layout: &Layout| {
+        whole.get(layout.name()).is_some_and(|(made, same)| *same && *made == layout.mark)
+    };
+    let all = whole.len() == shared.layouts.len() && shared.layouts.values().all(captured);
+    Ok(if all { Installed::Whole } else { Installed::Torn })
 }
 
 /// By what is known whether the functions are those of this library, this declaration and this replica.
-fn mark(shared: &Shared, layout: &Layout) -> String {
+pub(super) fn mark(layout: &Layout, schema: &str, node: &str) -> String {
     let host = Host { oid: 0, name: String::new(), columns: Vec::new() };
-    let mut text = triggers::objects(&shared.schema, layout, &host, &shared.name);
+    let mut text = triggers::objects(schema, layout, &host, node);
     text.extend(wanted(layout).into_iter().flat_map(|(_, columns, _)| columns));
     blake3::hash(text.join("\0").as_bytes()).to_hex()[..32].to_owned()
 }
@@ -82,7 +94,7 @@ pub(super) async fn ensure(connection: &mut PgConnection, shared: &Shared) -> Re
     let now = like(connection, shared).await?;
     for layout in shared.in_order() {
         let right = known.get(layout.name()).is_some_and(|(made, seen)| {
-            *made == mark(shared, layout) && now.get(layout.name()).is_some_and(|now| now == seen)
+            *made == layout.mark && now.get(layout.name()).is_some_and(|now| now == seen)
         });
         if !right {
             let made = make(connection, shared, layout, known.contains_key(layout.name())).await;
@@ -98,7 +110,7 @@ pub(super) async fn ensure(connection: &mut PgConnection, shared: &Shared) -> Re
             shared.schema
         );
         let seen = now.get(layout.name()).cloned().unwrap_or_default();
-        let note = sqlx::query(AssertSqlSafe(sql)).bind(layout.name()).bind(mark(shared, layout)).bind(seen);
+        let note = sqlx::query(AssertSqlSafe(sql)).bind(layout.name()).bind(&layout.mark).bind(seen);
         note.execute(&mut *connection).await.map_err(uninstalled)?;
     }
     Ok(())

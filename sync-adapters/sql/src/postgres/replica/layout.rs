@@ -28,6 +28,8 @@ pub(super) struct Layout {
     pub(super) put: String,
     /// The function of the triggers.
     pub(super) note: String,
+    /// By what is known whether all of this is installed as this library makes it.
+    pub(super) mark: String,
 }
 
 impl Deref for Layout {
@@ -43,16 +45,19 @@ impl Layout {
     ///
     /// # Errors
     /// `Config` when a name is longer than PostgreSQL keeps it.
-    pub(super) fn of(table: &Arc<Table>, schema: &str) -> Result<Self> {
+    pub(super) fn of(table: &Arc<Table>, schema: &str, node: &str) -> Result<Self> {
         let ours = |prefix: &str| Ok(format!("{schema}.{}", name(&format!("{prefix}{}", table.name()))?));
-        Ok(Self {
+        let mut layout = Self {
             of: Columns::of(table, name)?,
             host: name(table.name())?,
             row: ours("_sync_row_")?,
             log: ours("_sync_log_")?,
             put: ours("_sync_put_")?,
             note: ours("_sync_note_")?,
-        })
+            mark: String::new(),
+        };
+        layout.mark = super::install::mark(&layout, schema, node);
+        Ok(layout)
     }
 
     /// The host's row `t` is the one that one of our tables names. Key columns have collations that tell all keys apart.

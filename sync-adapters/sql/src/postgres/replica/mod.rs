@@ -20,6 +20,7 @@ use sync_core::model::Origin;
 use sync_core::two_way::{Head, Replica, Tables, Transaction};
 use sync_core::{Clock, Error, Result};
 
+use self::install::Installed;
 use self::layout::Layout;
 use self::pool::{Lease, Pool, SETTINGS};
 use self::transaction::PostgresTransaction;
@@ -118,11 +119,11 @@ impl PostgresReplica {
     pub async fn open(url: &str, name: impl Into<Origin>, tables: Tables, clock: Arc<dyn Clock>) -> Result<Self> {
         let (options, _, mut first) = super::open(url, SETTINGS).await?;
         let schema = schema(&mut first).await?;
-        let mut layouts = BTreeMap::new();
+        let (name, mut layouts) = (name.into(), BTreeMap::new());
         for table in tables.iter() {
-            layouts.insert(table.name().to_owned(), Layout::of(table, &schema)?);
+            layouts.insert(table.name().to_owned(), Layout::of(table, &schema, &name)?);
         }
-        let shared = Arc::new(Shared { name: name.into(), tables, layouts, clock, schema });
+        let shared = Arc::new(Shared { name, tables, layouts, clock, schema });
         let replica = Self { pool: Pool::new(options, first), shared, writer: Arc::default() };
         replica.check().await?;
         Ok(replica)
@@ -183,9 +184,17 @@ impl PostgresReplica {
                 "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_advisory_xact_lock({RIGHT}); SET LOCAL sync.now = '{now}'"
             );
             let mut lease = self.pool.begin(&begin).await?;
-            if install::is_whole(lease.work(), &self.shared).await? {
-                lease.rest(());
-                return Ok(lease);
+            match install::look(lease.work(), &self.shared).await? {
+                Installed::Whole => {
+                    lease.rest(());
+                    return Ok(lease);
+                }
+                Installed::Torn => {}
+                Installed::Nothing => {
+                    lease.rest(());
+                    drop(lease);
+                    lease = self.pool.begin(&begin).await?;
+                }
             }
             install::ensure(lease.work(), &self.shared).await?;
             lease.rest(());
@@ -235,7 +244,7 @@ impl Replica for PostgresReplica {
 
     async fn sequence(&self) -> Result<Head> {
         let mut lease = self.pool.begin("").await?.idle();
-        if !install::is_whole(lease.work(), &self.shared).await? {
+        if install::look(lease.work(), &self.shared).await? != Installed::Whole {
             lease.rest(());
             drop(lease);
             self.check().await?;
