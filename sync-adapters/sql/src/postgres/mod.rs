@@ -26,8 +26,8 @@ use sync_core::Result;
 use sync_core::address::POSTGRES;
 
 use error::failed;
-use session::Sessions;
 pub use replica::PostgresReplica;
+use session::Sessions;
 pub use source::PostgresSource;
 
 use crate::address::PATIENCE;

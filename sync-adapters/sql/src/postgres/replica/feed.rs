@@ -59,7 +59,12 @@ pub(super) async fn begin_epoch(connection: &mut PgConnection, schema: &str, epo
     sqlx::query(AssertSqlSafe(sql)).bind(rev).execute(connection).await.map(drop).map_err(unbegun)
 }
 
-pub(super) async fn feed(connection: &mut PgConnection, shared: &Shared, after: u64, limit: usize) -> Result<Vec<Entry>> {
+pub(super) async fn feed(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Entry>> {
     let schema = &shared.schema;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
@@ -80,8 +85,7 @@ pub(super) async fn feed(connection: &mut PgConnection, shared: &Shared, after: 
 }
 
 /// What the log says besides the images: ten columns. What is written here has its place as its number.
-const ENTRY: &str =
-    "coalesce(l.seq, 0), l.tbl, coalesce(l.grp, 0), coalesce(l.nonce, 0), l.upstream, l.id, l.hlc, l.origin, coalesce(l.op, l.seq, 0), l.seen";
+const ENTRY: &str = "coalesce(l.seq, 0), l.tbl, coalesce(l.grp, 0), coalesce(l.nonce, 0), l.upstream, l.id, l.hlc, l.origin, coalesce(l.op, l.seq, 0), l.seen";
 
 fn entry(row: &PgRow) -> sqlx::Result<Entry> {
     let number = |place: usize| row.try_get::<i64, _>(place).map(i64::cast_unsigned);
@@ -125,7 +129,8 @@ pub(super) fn key(row: &PgRow, from: usize, layout: &Layout) -> Result<Key> {
 async fn between(connection: &mut PgConnection, shared: &Shared, after: i64, up_to: i64) -> Result<Vec<Entry>> {
     let schema = &shared.schema;
     let sql = format!("SELECT {ENTRY} FROM {schema}._sync_log l WHERE l.seq > $1 AND l.seq <= $2 ORDER BY l.seq");
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).bind(up_to).fetch_all(&mut *connection).await.map_err(unread)?;
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(after).bind(up_to).fetch_all(&mut *connection).await.map_err(unread)?;
     let mut entries = rows.iter().map(entry).collect::<sqlx::Result<Vec<_>>>().map_err(unread)?;
     let mut images: BTreeMap<u64, Images> = BTreeMap::new();
     for layout in shared.layouts.values() {
@@ -217,10 +222,9 @@ pub(super) async fn trim(connection: &mut PgConnection, shared: &Shared, up_to: 
         let done = sqlx::query(AssertSqlSafe(sql)).bind(up_to).execute(&mut *connection).await;
         done.map(|done| done.rows_affected()).map_err(|cause| failed("the feed cannot be cleaned up", cause))
     };
-    let forgotten = run(format!(
-        "SELECT FROM {schema}._sync_log l, {schema}._sync_ctx c WHERE l.seq > c.trimmed AND l.seq <= $1"
-    ))
-    .await?;
+    let forgotten =
+        run(format!("SELECT FROM {schema}._sync_log l, {schema}._sync_ctx c WHERE l.seq > c.trimmed AND l.seq <= $1"))
+            .await?;
     for layout in shared.layouts.values() {
         let super::layout::Layout { row, log, .. } = layout;
         let same = layout.same("b", "i");

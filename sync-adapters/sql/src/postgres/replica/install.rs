@@ -56,11 +56,10 @@ pub(super) async fn look(connection: &mut PgConnection, shared: &Shared) -> Resu
     let mut whole = BTreeMap::new();
     for row in &found {
         let same = row.try_get::<Option<bool>, _>(2).map_err(unseen)? == Some(true);
-        whole.insert(row.try_get::<String, _>(0).map_err(unseen)?, (row.try_get::<String, _>(1).map_err(unseen)?, same));
+        whole
+            .insert(row.try_get::<String, _>(0).map_err(unseen)?, (row.try_get::<String, _>(1).map_err(unseen)?, same));
     }
-    let captured = |layout: &Layout| {
-        whole.get(layout.name()).is_some_and(|(made, same)| *same && *made == layout.mark)
-    };
+    let captured = |layout: &Layout| whole.get(layout.name()).is_some_and(|(made, same)| *same && *made == layout.mark);
     let all = whole.len() == shared.layouts.len() && shared.layouts.values().all(captured);
     Ok(if all { Installed::Whole } else { Installed::Torn })
 }
@@ -93,9 +92,9 @@ pub(super) async fn ensure(connection: &mut PgConnection, shared: &Shared) -> Re
     }
     let now = like(connection, shared).await?;
     for layout in shared.in_order() {
-        let right = known.get(layout.name()).is_some_and(|(made, seen)| {
-            *made == layout.mark && now.get(layout.name()).is_some_and(|now| now == seen)
-        });
+        let right = known
+            .get(layout.name())
+            .is_some_and(|(made, seen)| *made == layout.mark && now.get(layout.name()).is_some_and(|now| now == seen));
         if !right {
             let made = make(connection, shared, layout, known.contains_key(layout.name())).await;
             made.map_err(|error| waited(error).with("table", layout.name()))?;
@@ -218,7 +217,9 @@ fn wanted(layout: &Layout) -> Vec<(&str, Vec<String>, String)> {
             &*layout.row,
             with(kept),
             // Room for the next version of a row beside the last one.
-            format!("rev bigint NOT NULL, {stamp}, deleted boolean NOT NULL, PRIMARY KEY ({key})) WITH (fillfactor = 80"),
+            format!(
+                "rev bigint NOT NULL, {stamp}, deleted boolean NOT NULL, PRIMARY KEY ({key})) WITH (fillfactor = 80"
+            ),
         ),
         (&*layout.log, with(images), "had boolean NOT NULL, has boolean NOT NULL, id bigint PRIMARY KEY".to_owned()),
     ]
@@ -234,7 +235,8 @@ async fn books(connection: &mut PgConnection, shared: &Shared, layout: &Layout) 
             continue;
         }
         for column in wanted {
-            let is_there = there.iter().any(|(name, _)| quoted(name).is_ok_and(|name| column.starts_with(&format!("{name} "))));
+            let is_there =
+                there.iter().any(|(name, _)| quoted(name).is_ok_and(|name| column.starts_with(&format!("{name} "))));
             if !is_there {
                 run(connection, format!("ALTER TABLE {table} ADD COLUMN {column}"), UNINSTALLED).await?;
             }
@@ -272,7 +274,9 @@ pub(super) async fn audit(connection: &mut PgConnection, shared: &Shared) -> Res
             continue;
         }
         let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", layout.host);
-        run(connection, lock, "the table cannot be locked").await.map_err(|error| waited(error).with("table", layout.name()))?;
+        run(connection, lock, "the table cannot be locked")
+            .await
+            .map_err(|error| waited(error).with("table", layout.name()))?;
         found += missed(connection).await?.unsigned_abs();
         sweep(connection, layout).await.map_err(|error| error.with("table", layout.name()))?;
     }
@@ -340,7 +344,8 @@ pub(super) async fn remove(connection: &mut PgConnection, schema: &str) -> Resul
         run(connection, format!("DROP FUNCTION {function} CASCADE"), UNINSTALLED).await?;
     }
     let sql = format!("SELECT name FROM {schema}._sync_table");
-    let tables: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(uninstalled)?;
+    let tables: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(uninstalled)?;
     for table in tables {
         for prefix in ["_sync_row_", "_sync_log_"] {
             let ours = name(&format!("{prefix}{table}"))?;
@@ -362,4 +367,3 @@ fn uninstalled(cause: sqlx::Error) -> Error {
 fn unseen(cause: sqlx::Error) -> Error {
     failed("the schema cannot be looked at", cause)
 }
-

@@ -12,7 +12,7 @@ use sync_core::{Error, Key, Result, Value};
 use crate::ident::quoted;
 use crate::postgres::column::{Column, asked_as, sent_as};
 use crate::postgres::query::name;
-use crate::replica::{Columns, Names, and, list};
+use crate::replica::{Columns, Names, list};
 
 /// A table that takes part. All names are quoted; those of ours have their schema.
 #[derive(Debug)]
@@ -60,9 +60,15 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The host's row `t` is the one that one of our tables names. Key columns have collations that tell all keys apart.
+    /// The host's row `t` is the one that one of our tables names. Ours are ordered by their bytes, whatever collation the host
+    /// declares; equal is the same in both.
     pub(super) fn is_row(&self, other: &str) -> String {
-        and(self.key_names(), |names| format!("t.{} = {other}.{}", names.host, names.kept))
+        let names = self.key_names().zip(&self.key);
+        let same = names.map(|(names, &column)| {
+            let exact = if self.fields()[column].kind() == Kind::Text { " COLLATE \"C\"" } else { "" };
+            format!("t.{}{exact} = {other}.{}", names.host, names.kept)
+        });
+        same.collect::<Vec<_>>().join(" AND ")
     }
 
     /// The columns of the host's row, in the form in which they are read.

@@ -42,7 +42,8 @@ impl Pool {
     /// # Errors
     /// `Unavailable` or `Unauthorized` when the server does not let us in, or all places stay taken.
     pub(super) async fn begin(&self, sql: &str) -> Result<Lease> {
-        let closed = |_| Error::unavailable("no transaction of this replica has ended for a long time, and no more may begin");
+        let closed =
+            |_| Error::unavailable("no transaction of this replica has ended for a long time, and no more may begin");
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.room).acquire_owned()).await.map_err(closed)?;
         let permit = permit.map_err(|_| Error::internal("the connections of the replica are closed"))?;
         loop {
@@ -52,15 +53,21 @@ impl Pool {
                 Some(connection) => connection,
                 None => self.connect().await?,
             };
-            let mut lease =
-                Lease { connection: Some(connection), idle: Arc::clone(&self.idle), permit: None, open: true, busy: true };
+            let mut lease = Lease {
+                connection: Some(connection),
+                idle: Arc::clone(&self.idle),
+                permit: None,
+                open: true,
+                busy: true,
+            };
             match lease.work().execute(AssertSqlSafe(sql.to_owned())).await {
                 Ok(_) => {
                     lease.permit = Some(permit);
                     return Ok(lease.rested());
                 }
                 Err(sqlx::Error::Io(_)) if used => {}
-                Err(sqlx::Error::Database(gone)) if used && gone.code().is_some_and(|code| code.starts_with("57P")) => {}
+                Err(sqlx::Error::Database(gone)) if used && gone.code().is_some_and(|code| code.starts_with("57P")) => {
+                }
                 Err(cause) => return Err(failed("a transaction cannot begin", cause)),
             }
         }

@@ -30,7 +30,12 @@ pub(super) async fn lock(connection: &mut PgConnection, layout: &Layout, keys: &
 }
 
 /// The rows of these keys, in the same order.
-pub(super) async fn held(connection: &mut PgConnection, schema: &str, layout: &Layout, keys: &[Key]) -> Result<Vec<Held>> {
+pub(super) async fn held(
+    connection: &mut PgConnection,
+    schema: &str,
+    layout: &Layout,
+    keys: &[Key],
+) -> Result<Vec<Held>> {
     let there = layout.key_names().next().map_or("NULL", |names| &names.host);
     let sql = format!(
         "SELECT t.{there} IS NOT NULL, b.rev IS NOT NULL, {STAMP}, {} FROM {} LEFT JOIN {} t ON {} LEFT JOIN {} b ON {}
@@ -62,50 +67,79 @@ pub(super) async fn scan(
     after: Option<&Key>,
     limit: usize,
 ) -> Result<Vec<(Key, Stamp, Vec<Value>)>> {
-    let (order, keys) = (layout.keys("b."), layout.key.len());
-    // The book of rows has the keys in the order that all replicas know, whatever collation the host's table has.
+    let (mut rows, mut after) = (Vec::new(), after.cloned());
+    while rows.len() < limit {
+        let wanted = limit - rows.len();
+        let keys = keys(connection, layout, after.as_ref(), wanted).await?;
+        let over = keys.len() < wanted;
+        after = keys.last().cloned();
+        for (key, held) in keys.iter().zip(held(connection, schema, layout, &keys).await?) {
+            // A row whose delete was missed is there no more.
+            if let Held { stamp: Some(stamp), row: Some(row) } = held {
+                rows.push((key.clone(), stamp, row));
+            }
+        }
+        if over {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+/// The next keys. The book of rows has them in the order that all replicas know, whatever collation the host's table has.
+async fn keys(connection: &mut PgConnection, layout: &Layout, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+    let order = layout.keys("b.");
     let later = match after {
         Some(_) => format!("({order}) > (SELECT {} FROM {})", layout.sent_keys(), layout.unnest_keys(2)),
         None => "true".to_owned(),
     };
     let sql = format!(
-        "SELECT {}, {STAMP}, {} FROM {} b JOIN {} t ON {} LEFT JOIN {schema}._sync_log l ON l.id = b.rev
-         WHERE NOT b.deleted AND {later} ORDER BY {order} LIMIT $1",
+        "SELECT {} FROM {} b WHERE NOT b.deleted AND {later} ORDER BY {order} LIMIT $1",
         layout.asked_key("b."),
-        layout.asked("t.", |names| &names.host),
         layout.row,
-        layout.host,
-        layout.is_row("b"),
     );
     let select = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let select = bind_all(select, after.map(|after| layout.key_arrays([after])).transpose()?.unwrap_or_default());
-    let one = |row: &PgRow| {
-        let values =
-            image(row, keys + 5, layout.fields()).map_err(|error| error.with("table", layout.name()))?;
-        Ok((key(row, 0, layout)?, stamp(row, keys).map_err(unread)?, values))
-    };
-    select.fetch_all(connection).await.map_err(unread)?.iter().map(one).collect()
+    select.fetch_all(connection).await.map_err(unread)?.iter().map(|row| key(row, 0, layout)).collect()
+}
+
+/// A write that was not made.
+pub(super) struct Refused {
+    pub(super) error: Error,
+    /// Whether a unique value was refused to a row that was not there when it was looked for.
+    absent: bool,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, absent: false }
+    }
 }
 
 /// Writes a row under the stamp that it comes with. Returns its `rev` afterwards.
-pub(super) async fn write(connection: &mut PgConnection, shared: &Shared, write: &RowWrite) -> Result<u64> {
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    write: &RowWrite,
+) -> std::result::Result<u64, Refused> {
     let layout = shared.layout(write.table.name())?;
     let keys = std::slice::from_ref(&write.key);
     lock(connection, layout, keys).await?;
     let held = held(connection, &shared.schema, layout, keys).await?.pop().unwrap_or_default();
     let known = held.stamp.as_ref();
     if held.row == write.row && (known.is_some() || write.row.is_none() && write.op == 0) {
-        return note_seen(connection, layout, write).await;
+        return Ok(note_seen(connection, layout, write).await?);
     }
     if write.row.as_ref().is_some_and(|row| layout.table.key_of(row) != write.key) {
-        return Err(Error::data("the key is not that of the row").with("table", layout.name()));
+        return Err(Error::data("the key is not that of the row").with("table", layout.name()).into());
     }
     stage(connection, layout, write).await?;
     let written = match (&held.row, &write.row) {
         (None, Some(row)) => insert(connection, layout, row).await?,
         (Some(before), Some(row)) if before != row => update(connection, layout, row).await?,
         (Some(_), None) => {
-            let sql = format!("DELETE FROM {} t USING {} WHERE {}", layout.host, layout.unnest_keys(1), layout.is_sent("t."));
+            let sql =
+                format!("DELETE FROM {} t USING {} WHERE {}", layout.host, layout.unnest_keys(1), layout.is_sent("t."));
             execute(connection, sql, layout.key_arrays(keys)?).await
         }
         // Nothing to write, and something to note: a delete of a row that never was, or a row that was never noticed.
@@ -115,19 +149,31 @@ pub(super) async fn write(connection: &mut PgConnection, shared: &Shared, write:
         }
     };
     match written {
-        Ok(0) => Err(Error::data("a trigger of the table ignores the row").with("table", layout.name())),
-        Ok(_) => rev(connection, layout, &write.key).await,
-        Err(cause) => Err(refused(cause, layout, write)),
+        Ok(0) => Err(Error::data("a trigger of the table ignores the row").with("table", layout.name()).into()),
+        Ok(_) => Ok(rev(connection, layout, &write.key).await?),
+        Err(cause) => {
+            let error = refused(cause, layout, write);
+            let absent = held.row.is_none() && error.context().any(|pair| pair == ("code", "unique"));
+            Err(Refused { error, absent })
+        }
     }
 }
 
-/// What becomes of an error at a row that was not there when it was looked for: somebody has written it meanwhile.
-pub(super) async fn overtaken(connection: &mut PgConnection, shared: &Shared, write: &RowWrite, error: Error) -> Error {
-    let is_unique = error.context().any(|pair| pair == ("code", "unique"));
-    let (true, Some(_), Ok(layout)) = (is_unique, &write.row, shared.layout(write.table.name())) else { return error };
+/// What is said of a refused write, once it was taken back: a row that was not there, and is now, was written by somebody else
+/// meanwhile.
+pub(super) async fn explained(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    write: &RowWrite,
+    Refused { error, absent }: Refused,
+) -> Error {
+    let Ok(layout) = shared.layout(write.table.name()) else { return error };
+    if !absent {
+        return error;
+    }
     let held = held(connection, &shared.schema, layout, std::slice::from_ref(&write.key)).await;
     match held.ok().and_then(|mut held| held.pop()) {
-        Some(Held { row: Some(_), stamp: None, .. }) => changed_meanwhile(layout.table.spec()),
+        Some(Held { row: Some(_), .. }) => changed_meanwhile(layout.table.spec()),
         _ => error,
     }
 }

@@ -64,12 +64,12 @@ impl Transaction for PostgresTransaction {
         for (number, write) in writes.iter().enumerate() {
             match rows::write(self.lease.work(), &self.shared, write).await {
                 Ok(rev) => revs.push(rev),
-                Err(error) => {
+                Err(refused) => {
                     // Where this fails as well, the connection is closed, and the transaction ends with it.
                     if self.run("ROLLBACK TO SAVEPOINT sync_write; RELEASE SAVEPOINT sync_write").await.is_err() {
-                        return Err(error);
+                        return Err(refused.error);
                     }
-                    let error = rows::overtaken(self.lease.work(), &self.shared, write, error).await;
+                    let error = rows::explained(self.lease.work(), &self.shared, write, refused).await;
                     self.lease.rest(());
                     return Err(error.at_row(0, number));
                 }

@@ -47,9 +47,8 @@ pub(super) fn shared(schema: &str) -> Vec<String> {
 ///
 /// One call is one statement: nobody who stalls or dies can hold the lock.
 fn sequence(schema: &str) -> String {
-    format!(
-        "CREATE OR REPLACE FUNCTION {schema}._sync_sequence() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $sync$
-DECLARE
+    let body = format!(
+        "DECLARE
   head bigint; many bigint; highest bigint;
 BEGIN
   -- In any other isolation, what is seen is older than the lock.
@@ -65,7 +64,11 @@ BEGIN
     FROM placed p WHERE l.id = p.id RETURNING l.id)
   SELECT count(*), max(id) INTO many, highest FROM moved;
   UPDATE {schema}._sync_ctx SET seq = seq + many, rev = greatest(rev, highest) WHERE many > 0;
-END $sync$"
+END"
+    );
+    format!(
+        "CREATE OR REPLACE FUNCTION {schema}._sync_sequence() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS {}",
+        literal(&body)
     )
 }
 
@@ -85,7 +88,10 @@ pub(super) fn objects(schema: &str, layout: &Layout, host: &Host, node: &str) ->
     let trigger = |trigger: &str, when: &str, each: &str| {
         [
             format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"),
-            format!("CREATE TRIGGER {trigger} AFTER {when} ON {name} FOR EACH {each} EXECUTE FUNCTION {}()", layout.note),
+            format!(
+                "CREATE TRIGGER {trigger} AFTER {when} ON {name} FOR EACH {each} EXECUTE FUNCTION {}()",
+                layout.note
+            ),
             // Fires for a subscription as well, and for whoever sets `session_replication_role`.
             format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}"),
         ]
@@ -116,15 +122,13 @@ fn note(layout: &Layout, host: &Host) -> String {
     let Layout { note, put, row, .. } = layout;
     let key = |alias: &str| {
         let keys = layout.key_names().zip(&layout.key);
-        let cast = keys.map(|(names, &column)| {
-            format!("{alias}.{}::{}", names.host, type_of(layout.fields()[column].kind()))
-        });
+        let cast =
+            keys.map(|(names, &column)| format!("{alias}.{}::{}", names.host, type_of(layout.fields()[column].kind())));
         cast.collect::<Vec<_>>().join(", ")
     };
     let columns: Vec<String> = host.columns.iter().map(|column| literal(column)).collect();
-    format!(
-        "CREATE FUNCTION {note}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $sync$
-BEGIN
+    let body = format!(
+        "BEGIN
   IF to_regclass({name})::oid IS DISTINCT FROM {oid}::oid OR (SELECT count(*) FROM pg_attribute a
       WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
         AND a.attname || ':' || a.atttypid = ANY (ARRAY[{columns}])) <> {count} THEN
@@ -142,7 +146,7 @@ BEGIN
   END IF;
   PERFORM {put}({new});
   RETURN NULL;
-END $sync$",
+END",
         name = literal(&host.name),
         oid = host.oid,
         columns = columns.join(", "),
@@ -150,7 +154,14 @@ END $sync$",
         kept = layout.keys("b."),
         old = key("OLD"),
         new = key("NEW"),
-    )
+    );
+    function(&format!("{note}() RETURNS trigger"), &body)
+}
+
+/// A function that runs with the rights of the one who made it, and finds nothing but what is named in full.
+fn function(head: &str, body: &str) -> String {
+    let body = literal(body);
+    format!("CREATE FUNCTION {head} LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}")
 }
 
 /// Records the difference between a row and what the feed last said of it.
@@ -175,9 +186,8 @@ fn put(schema: &str, layout: &Layout, host: &Host, node: &str) -> String {
         .zip(layout.fields())
         .map(|(names, field)| format!("t.{}::{} AS {}", names.host, type_of(field.kind()), names.after))
         .collect();
-    format!(
-        "CREATE FUNCTION {put}({declared}) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $sync$
-#variable_conflict use_variable
+    let body = format!(
+        "#variable_conflict use_variable
 DECLARE
   stands record; book record; has boolean; had boolean; known boolean; staged boolean; n bigint; v_hlc bigint; v_origin text; v_op bigint;
   v_seen bigint; v_upstream boolean;
@@ -210,8 +220,7 @@ BEGIN
     VALUES ({parameters}{new}, n, v_hlc, v_origin, v_op, v_seen, NOT has)
     ON CONFLICT ({keys}) DO UPDATE SET rev = excluded.rev, hlc = excluded.hlc, origin = excluded.origin, op = excluded.op,
       seen = excluded.seen, deleted = excluded.deleted{sets};
-END $sync$",
-        declared = declared.join(", "),
+END",
         stands = stands.join(", "),
         host = host.name,
         host_key = by_key(&|names| format!("t.{}", names.host)),
@@ -230,7 +239,8 @@ END $sync$",
         new = values(&|names| format!("stands.{}", names.after)),
         parameters = parameters.join(", "),
         sets = values(&|names| format!("{0} = excluded.{0}", names.kept)),
-    )
+    );
+    function(&format!("{put}({}) RETURNS void", declared.join(", ")), &body)
 }
 
 /// A row is not what the book of rows says of it.
@@ -302,5 +312,10 @@ pub(super) fn missed(layout: &Layout) -> String {
 
 /// Records every difference between the host's table and what the feed last said.
 pub(super) fn sweep(layout: &Layout) -> String {
-    format!("SELECT count(*) FROM (SELECT {}({}) FROM ({}) m OFFSET 0) put", layout.put, layout.keys("m."), missed(layout))
+    format!(
+        "SELECT count(*) FROM (SELECT {}({}) FROM ({}) m OFFSET 0) put",
+        layout.put,
+        layout.keys("m."),
+        missed(layout)
+    )
 }

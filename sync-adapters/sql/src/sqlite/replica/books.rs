@@ -1,8 +1,8 @@
 //! The books of two-way sync, kept beside the rows.
 
 use rusqlite::{Connection, OptionalExtension as _};
-use sync_core::two_way::Book;
 use sync_core::Result;
+use sync_core::two_way::Book;
 
 use crate::replica::book_name as name;
 use crate::sqlite::error::failed;

@@ -48,12 +48,19 @@ async fn a_new_key_is_a_delete_and_a_new_row() {
     let entries = office.noticed("UPDATE products SET id = 'p2'").await;
     assert_eq!(told(&entries), ["products p1: p1,A,apple,5 > -", "products p2: - > p2,A,apple,5"]);
     office
-        .noticed("INSERT INTO invoices VALUES ('i', '1'); INSERT INTO lines VALUES (1, 'i', NULL, 10), (2, 'i', NULL, 20)")
+        .noticed(
+            "INSERT INTO invoices VALUES ('i', '1'); INSERT INTO lines VALUES (1, 'i', NULL, 10), (2, 'i', NULL, 20)",
+        )
         .await;
     let entries = office.noticed("UPDATE lines SET id = id + 10").await;
     assert_eq!(
         sorted(&entries),
-        ["lines 11: - > 11,i,null,10", "lines 12: - > 12,i,null,20", "lines 1: 1,i,null,10 > -", "lines 2: 2,i,null,20 > -"]
+        [
+            "lines 11: - > 11,i,null,10",
+            "lines 12: - > 12,i,null,20",
+            "lines 1: 1,i,null,10 > -",
+            "lines 2: 2,i,null,20 > -"
+        ]
     );
     assert_eq!(sizes(&entries), [4]);
 }
@@ -91,7 +98,8 @@ async fn a_table_that_is_emptied_at_once_is_noticed_row_by_row() {
         .await;
     let entries = office.noticed("TRUNCATE invoices CASCADE").await;
     assert_eq!(sorted(&entries), ["invoices a: a,1 > -", "lines 1: 1,a,null,3 > -"]);
-    let entries = office.noticed("BEGIN; INSERT INTO invoices VALUES ('c', '1'); TRUNCATE invoices CASCADE; ROLLBACK").await;
+    let entries =
+        office.noticed("BEGIN; INSERT INTO invoices VALUES ('c', '1'); TRUNCATE invoices CASCADE; ROLLBACK").await;
     assert_eq!(told(&entries), [""; 0]);
 }
 
@@ -126,7 +134,8 @@ async fn what_triggers_of_the_host_do_is_noticed_whichever_runs_first() {
     // The trigger of the first row changes the second one before that is noticed.
     let entries = office.noticed("INSERT INTO products VALUES ('p1', 'A', 'apple', 5), ('p2', 'B', 'pear', 5)").await;
     for (id, name) in [("p1", "apple?!!"), ("p2", "pear?!!")] {
-        let of_row: Vec<_> = entries.iter().filter(|entry| entry.key == Key::new([id])).filter(|e| e.table == "products").collect();
+        let of_row: Vec<_> =
+            entries.iter().filter(|entry| entry.key == Key::new([id])).filter(|e| e.table == "products").collect();
         assert_eq!(of_row[0].before, None);
         assert_eq!(of_row.last().unwrap().after.as_ref().unwrap()[2], name.into(), "{:?}", told(&entries));
         assert!(of_row.windows(2).all(|pair| pair[1].before == pair[0].after), "{:?}", told(&entries));
@@ -137,7 +146,8 @@ async fn what_triggers_of_the_host_do_is_noticed_whichever_runs_first() {
 
 #[tokio::test]
 async fn a_partitioned_table_takes_part_as_a_whole_with_parts_that_come_later() {
-    let schema = "CREATE TABLE sales (id bigint, year bigint, note text, PRIMARY KEY (id, year)) PARTITION BY RANGE (year);
+    let schema =
+        "CREATE TABLE sales (id bigint, year bigint, note text, PRIMARY KEY (id, year)) PARTITION BY RANGE (year);
                   CREATE TABLE sales_25 PARTITION OF sales FOR VALUES FROM (2025) TO (2026);";
     let sales = StreamSpec::new("sales").int("id").int("year").key(["id", "year"]).text("note");
     let office = Office::with(schema, Tables::new([Table::new(sales)]).unwrap()).await;
@@ -145,9 +155,14 @@ async fn a_partitioned_table_takes_part_as_a_whole_with_parts_that_come_later() 
     assert_eq!(sizes(&entries), [1, 1]);
     assert_eq!(entries[1].after, Some(vec![1.into(), 2025.into(), "b".into()]));
     let entries = office
-        .noticed("CREATE TABLE sales_26 PARTITION OF sales FOR VALUES FROM (2026) TO (2027); UPDATE sales SET year = 2026")
+        .noticed(
+            "CREATE TABLE sales_26 PARTITION OF sales FOR VALUES FROM (2026) TO (2027); UPDATE sales SET year = 2026",
+        )
         .await;
-    assert_eq!(entries.iter().map(|e| (e.before.is_some(), e.after.is_some())).collect::<Vec<_>>(), [(true, false), (false, true)]);
+    assert_eq!(
+        entries.iter().map(|e| (e.before.is_some(), e.after.is_some())).collect::<Vec<_>>(),
+        [(true, false), (false, true)]
+    );
     // A part that comes with rows, one that is emptied, and one that goes.
     let entries = office
         .noticed(
@@ -155,18 +170,30 @@ async fn a_partitioned_table_takes_part_as_a_whole_with_parts_that_come_later() 
              ALTER TABLE sales ATTACH PARTITION old FOR VALUES FROM (2020) TO (2021);",
         )
         .await;
-    assert_eq!(entries.iter().map(|e| e.after.clone()).collect::<Vec<_>>(), [Some(vec![7.into(), 2020.into(), "old".into()])]);
+    assert_eq!(
+        entries.iter().map(|e| e.after.clone()).collect::<Vec<_>>(),
+        [Some(vec![7.into(), 2020.into(), "old".into()])]
+    );
     assert_eq!(office.noticed("TRUNCATE sales_26").await.iter().filter(|e| e.after.is_none()).count(), 1);
-    assert_eq!(office.noticed("ALTER TABLE sales DETACH PARTITION old").await.iter().filter(|e| e.after.is_none()).count(), 1);
+    assert_eq!(
+        office.noticed("ALTER TABLE sales DETACH PARTITION old").await.iter().filter(|e| e.after.is_none()).count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn accounts_of_the_host_need_no_rights_on_tables_of_ours() {
     let office = Office::shop().await;
     let account = format!("clerk_{}", &office.database.name()[5..20]);
-    office.run(&format!("CREATE ROLE {account} LOGIN PASSWORD 'x'; GRANT SELECT, INSERT ON invoices TO {account}")).await;
+    office
+        .run(&format!("CREATE ROLE {account} LOGIN PASSWORD 'x'; GRANT SELECT, INSERT ON invoices TO {account}"))
+        .await;
     let mut host = office.host().await;
-    execute(&mut host, &format!("SET ROLE {account}; SET search_path = nowhere; INSERT INTO public.invoices VALUES ('a', '1')")).await;
+    execute(
+        &mut host,
+        &format!("SET ROLE {account}; SET search_path = nowhere; INSERT INTO public.invoices VALUES ('a', '1')"),
+    )
+    .await;
     let entries = office.after(0).await;
     execute(&mut host, "RESET ROLE").await;
     office.run(&format!("REVOKE ALL ON invoices FROM {account}; DROP ROLE {account}")).await;
@@ -176,7 +203,8 @@ async fn accounts_of_the_host_need_no_rights_on_tables_of_ours() {
 #[tokio::test]
 async fn values_stay_exactly_what_they_are() {
     let things = StreamSpec::new("things").int("a").text("b").key(["a", "b"]).int("int").text("text").bytes("bytes");
-    let things = things.decimal("price", 12, 2).float("float").uint("big").timestamp("at").date("day").bool("yes").json("doc");
+    let things =
+        things.decimal("price", 12, 2).float("float").uint("big").timestamp("at").date("day").bool("yes").json("doc");
     let office = Office::with("", Tables::new([Table::new(things)]).unwrap()).await;
     let entries = office
         .noticed(
@@ -197,8 +225,11 @@ async fn values_stay_exactly_what_they_are() {
     assert_eq!(held.unwrap()[0].row, Some(after.clone()));
     // What was read can be written, and is then what was there.
     let mut tx = office.replica.begin().await.unwrap();
-    let write = sync_core::two_way::RowWrite { key: entries[0].key.clone(), ..super::write(office.replica.tables(), "things", 1, Some(after)) };
-    tx.write(&[write.clone()]).await.unwrap();
+    let write = sync_core::two_way::RowWrite {
+        key: entries[0].key.clone(),
+        ..super::write(office.replica.tables(), "things", 1, Some(after))
+    };
+    tx.write(std::slice::from_ref(&write)).await.unwrap();
     tx.write(&[sync_core::two_way::RowWrite { row: None, ..write.clone() }, write]).await.unwrap();
     tx.commit().await.unwrap();
     let again = office.after(1).await;
@@ -208,7 +239,8 @@ async fn values_stay_exactly_what_they_are() {
 
 #[tokio::test]
 async fn a_value_that_could_not_be_read_again_is_refused_where_it_is_written() {
-    let days = StreamSpec::new("days").text("id").key(["id"]).date("day").timestamp("at").uint("n").decimal("price", 12, 2);
+    let days =
+        StreamSpec::new("days").text("id").key(["id"]).date("day").timestamp("at").uint("n").decimal("price", 12, 2);
     let office = Office::with("", Tables::new([Table::new(days)]).unwrap()).await;
     for (values, column) in [
         ("'a', 'infinity', NULL, 1, 1", "\"day\""),

@@ -43,7 +43,10 @@ async fn a_stamp_does_not_outlive_its_write() {
     let entries = office.after(seq).await;
     let who: Vec<(&str, &str, bool, u64)> =
         entries.iter().map(|e| (&*e.table, &*e.stamp.origin, e.upstream, e.stamp.seen)).collect();
-    assert_eq!(who, [("invoices", "master", true, 9), ("products", "office", false, 0), ("invoices", "office", false, 9)]);
+    assert_eq!(
+        who,
+        [("invoices", "master", true, 9), ("products", "office", false, 0), ("invoices", "office", false, 9)]
+    );
 }
 
 #[tokio::test]
@@ -79,7 +82,7 @@ async fn rows_in_the_way_are_found_by_every_unique_index_over_expressions_and_pa
 async fn a_host_waits_for_rows_that_are_locked_and_for_no_others() {
     let office = Office::shop().await;
     office.run("INSERT INTO invoices VALUES ('i', '1'), ('j', '1')").await;
-    let table = shop().get("invoices").unwrap().clone();
+    let table = std::sync::Arc::clone(shop().get("invoices").unwrap());
     let mut tx = office.replica.begin().await.unwrap();
     tx.rows(&table, &[Key::new(["i"])]).await.unwrap();
     let mut host = office.host().await;
@@ -140,4 +143,27 @@ async fn the_time_of_a_write_from_elsewhere_stays_and_what_follows_is_later() {
     office.run("UPDATE invoices SET no = '2'").await;
     let times: Vec<Hlc> = office.after(0).await.iter().map(|entry| entry.stamp.hlc).collect();
     assert_eq!(times, [far, Hlc(far.0 + 1)]);
+}
+
+#[tokio::test]
+async fn rules_that_are_deferred_are_told_at_their_row_all_the_same() {
+    let schema = "CREATE TABLE invoices (id text PRIMARY KEY, no text UNIQUE DEFERRABLE INITIALLY DEFERRED);
+                  CREATE TABLE products (id text PRIMARY KEY, sku text, name text, stock bigint);
+                  CREATE TABLE lines (id bigint PRIMARY KEY, invoice text REFERENCES invoices (id) DEFERRABLE INITIALLY DEFERRED,
+                    product text, qty bigint);
+                  INSERT INTO invoices VALUES ('i', '1'); INSERT INTO lines VALUES (1, 'i', NULL, 1);";
+    let office = Office::with(schema, shop()).await;
+    let mut tx = office.replica.begin().await.unwrap();
+    for (write, code) in [
+        (write(&shop(), "invoices", "j", Some(row(["j", "1"]))), "unique"),
+        (write(&shop(), "lines", 2, Some(vec![2.into(), "nobody".into(), "p".into(), 1.into()])), "parent"),
+        (write(&shop(), "invoices", "i", None), "child"),
+    ] {
+        let fine = super::write(&shop(), "products", "p", Some(vec!["p".into(), "A".into(), "apple".into(), 1.into()]));
+        let error = tx.write(&[fine, write]).await.unwrap_err();
+        assert!(error.context().any(|pair| pair == ("code", code)), "{code}: {error}");
+        assert_eq!(error.row().map(|at| at.row), Some(1));
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(office.run("SELECT count(*) FROM products").await, "0", "what fails leaves nothing of its call");
 }
