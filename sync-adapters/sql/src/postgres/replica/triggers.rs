@@ -290,13 +290,12 @@ fn guard(layout: &Layout) -> String {
 pub(super) fn missed(layout: &Layout) -> String {
     let Layout { row, host, .. } = layout;
     let keys = layout.keys("");
-    let hosts: Vec<String> = layout
-        .key_names()
-        .zip(&layout.key)
-        .map(|(names, &column)| {
-            format!("t.{}::{} AS {}", names.host, type_of(layout.fields()[column].kind()), names.kept)
-        })
-        .collect();
+    let host_key = |(names, &column): (&Names, &usize)| {
+        // One order for both halves.
+        let exact = if layout.fields()[column].kind() == Kind::Text { " COLLATE \"C\"" } else { "" };
+        format!("t.{}::{}{exact} AS {}", names.host, type_of(layout.fields()[column].kind()), names.kept)
+    };
+    let hosts: Vec<String> = layout.key_names().zip(&layout.key).map(host_key).collect();
     let is_row = layout.is_row("b");
     format!(
         "SELECT {keys} FROM (
