@@ -120,12 +120,7 @@ fn key_types(layout: &Layout) -> String {
 /// the replica looks at the schema again.
 fn note(layout: &Layout, host: &Host) -> String {
     let Layout { note, put, row, .. } = layout;
-    let key = |alias: &str| {
-        let keys = layout.key_names().zip(&layout.key);
-        let cast =
-            keys.map(|(names, &column)| format!("{alias}.{}::{}", names.host, type_of(layout.fields()[column].kind())));
-        cast.collect::<Vec<_>>().join(", ")
-    };
+    let key = |alias: &str| passed(layout, |names| format!("{alias}.{}", names.host));
     let columns: Vec<String> = host.columns.iter().map(|column| literal(column)).collect();
     let body = format!(
         "BEGIN
@@ -135,7 +130,7 @@ fn note(layout: &Layout, host: &Host) -> String {
     RETURN NULL;
   END IF;
   IF TG_OP = 'TRUNCATE' THEN
-    PERFORM {put}({kept}) FROM (SELECT {kept} FROM {row} b WHERE NOT b.deleted ORDER BY {kept}) b;
+    PERFORM {put}({known}) FROM (SELECT {kept} FROM {row} b WHERE NOT b.deleted ORDER BY {kept}) b;
     RETURN NULL;
   END IF;
   IF TG_OP <> 'INSERT' THEN
@@ -152,10 +147,23 @@ END",
         columns = columns.join(", "),
         count = columns.len(),
         kept = layout.keys("b."),
+        known = passed(layout, |names| format!("b.{}", names.kept)),
         old = key("OLD"),
         new = key("NEW"),
     );
     function(&format!("{note}() RETURNS trigger"), &body)
+}
+
+/// A key, as it is given to the function that records. A function compares its texts in the collation of what it was given: this
+/// one gives way to the collation of each table.
+fn passed(layout: &Layout, piece: impl Fn(&Names) -> String) -> String {
+    let names = layout.key_names().zip(&layout.key);
+    let one = names.map(|(names, &column)| {
+        let kind = layout.fields()[column].kind();
+        let collation = if kind == Kind::Text { " COLLATE \"default\"" } else { "" };
+        format!("{}::{}{collation}", piece(names), type_of(kind))
+    });
+    one.collect::<Vec<_>>().join(", ")
 }
 
 /// A function that runs with the rights of the one who made it, and finds nothing but what is named in full.
@@ -311,10 +319,6 @@ pub(super) fn missed(layout: &Layout) -> String {
 
 /// Records every difference between the host's table and what the feed last said.
 pub(super) fn sweep(layout: &Layout) -> String {
-    format!(
-        "SELECT count(*) FROM (SELECT {}({}) FROM ({}) m OFFSET 0) put",
-        layout.put,
-        layout.keys("m."),
-        missed(layout)
-    )
+    let key = passed(layout, |names| format!("m.{}", names.kept));
+    format!("SELECT count(*) FROM (SELECT {}({key}) FROM ({}) m OFFSET 0) put", layout.put, missed(layout))
 }
