@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use sync_core::{Error, Result};
 
 use super::error::{failed, refused_setup};
+use crate::prompt::send_at_once;
 
 /// What a session must have. Strict, so that what does not fit is refused instead of cut; `ANSI_QUOTES`, so that names
 /// are quoted as in other databases; `NO_AUTO_VALUE_ON_ZERO`, so that the key 0 stays 0.
@@ -75,6 +76,7 @@ pub(crate) async fn first(
         options.charset("utf8mb4").set_names(false).pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let unreachable = |cause| failed("the database cannot be reached", cause);
     let mut connection = options.connect().await.map_err(unreachable)?;
+    send_at_once(options.get_port());
     let settings = set_up(&mut connection, access).await.map_err(unreachable)?;
     let version = settings.get("version").map_or("", String::as_str);
     let exact = if version.contains("MariaDB") { MARIADB } else { "utf8mb4_0900_bin" };
@@ -101,11 +103,12 @@ pub(crate) fn silent() -> Error {
 pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<HashMap<String, String>> {
     let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };
     // An answer that a setting of the server cut short would look like a whole one.
-    // A statement that waits for a table to be free gives up after a minute instead of a day.
+    // A statement that waits for a table to be free gives up after a minute instead of a day. A commit ends there, and begins
+    // nothing.
     let set = format!(
         "SET NAMES utf8mb4; SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
          unique_checks = 1, sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
-         lock_wait_timeout = 60",
+         sql_big_selects = 1, completion_type = 0, lock_wait_timeout = 60",
         modes.join(",")
     );
     // Keys are compared as a whole where they are sorted, and not by their first bytes.

@@ -11,9 +11,8 @@ use super::column::{EPOCH_DAYS, text_of, unfit};
 use super::error::failed;
 use super::query::Plan;
 
-/// Less than so many bytes travel as arrays. A small `COPY` costs the server as much as they do, and then waits: what ends
-/// it goes out behind unacknowledged data, which the driver's sockets hold back, and the server's acknowledge 40 ms later.
-const LEAST: usize = 1 << 18;
+/// Less than so many bytes travel as arrays: a `COPY` is four messages back and forth, which cost the server as much.
+const LEAST: usize = 1 << 15;
 
 /// Fewer rows than this are not even tried: only long ones would make a large body.
 pub(crate) const MANY: usize = 200;
@@ -35,10 +34,12 @@ pub(crate) async fn copy(
     copy.finish().await.map_err(|cause| failed(what, cause))
 }
 
-/// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and views have none of it.
+/// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
+/// hide rows take it.
 pub(crate) async fn takes(connection: &mut PgConnection, plan: &Plan<'_>) -> Result<bool> {
     let taken: Option<bool> = sqlx::query_scalar(
-        "SELECT relkind IN ('r', 'p') AND NOT relhasrules FROM pg_class WHERE oid = to_regclass($1)",
+        "SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(oid)
+         FROM pg_class WHERE oid = to_regclass($1)",
     )
     .bind(&plan.table)
     .fetch_optional(connection)

@@ -8,6 +8,7 @@ mod error;
 mod publish;
 mod query;
 mod replica;
+mod relation;
 mod schema;
 mod scope;
 mod session;
@@ -31,6 +32,7 @@ use session::Sessions;
 pub use source::PostgresSource;
 
 use crate::address::PATIENCE;
+use crate::prompt::send_at_once;
 use crate::tables::{Shapes, Tables};
 
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
@@ -91,6 +93,7 @@ async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Resu
             answered => break answered?,
         }
     };
+    send_at_once(options.get_port());
     if !settings.is_empty() {
         connection.execute(settings).await?;
     }
