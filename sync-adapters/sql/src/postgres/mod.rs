@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod publish;
 mod query;
+mod replica;
 mod relation;
 mod schema;
 mod scope;
@@ -26,6 +27,7 @@ use sync_core::Result;
 use sync_core::address::POSTGRES;
 
 use error::failed;
+pub use replica::PostgresReplica;
 use session::Sessions;
 pub use source::PostgresSource;
 
