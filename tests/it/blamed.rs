@@ -27,7 +27,11 @@ async fn a_unit_that_only_its_commit_refuses_stops_the_run_and_buries_nothing() 
     let (stream, world) = (orders(), World::new().await);
     let script = Script::of(&stream);
     script.then(vec![page(&stream, &(1..=20).map(|id| row(id, 1, "fine")).collect::<Vec<_>>(), at(1))]);
-    let sink = Odd { inner: world.sink.clone(), refuses: |unit| unit.intent == Intent::Commit && row_steps(unit) > 0, rehearses: true };
+    let sink = Odd {
+        inner: world.sink.clone(),
+        refuses: |unit| unit.intent == Intent::Commit && row_steps(unit) > 0,
+        rehearses: true,
+    };
     let pipeline = Pipeline::new("shop", script.clone(), sink);
     let report = world.run(pipeline, RunOptions::incremental()).await;
     assert_eq!(report.status, RunStatus::Failed, "{report}");
@@ -100,7 +104,8 @@ async fn a_publish_that_is_refused_without_a_row_stops_the_run_and_loses_nothing
 async fn a_run_that_the_breaker_stops_says_of_all_rows_that_it_wrote_that_it_wrote_them() {
     let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
     let script = Script::of(&stream);
-    let values: Vec<_> = (1..=260).map(|id| row(id, 1, if id <= 140 && id % 7 == 0 { "bad" } else { "fine" })).collect();
+    let values: Vec<_> =
+        (1..=260).map(|id| row(id, 1, if id <= 140 && id % 7 == 0 { "bad" } else { "fine" })).collect();
     script.then(vec![page(&stream, &values, at(1))]);
     let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
     let letters = world.letters(world.pipeline(script)).await.len() as u64;
@@ -122,12 +127,18 @@ async fn a_foreign_key_that_was_broken_before_costs_no_row_that_comes_now() {
     )
     .await;
     let (stream, script) = (orders(), Script::of(&orders()));
-    let values: Vec<_> = (1..=20).map(|id| row(id, if id == 5 { 99 } else { 1 }, if id == 3 { "bad" } else { "x" })).collect();
+    let values: Vec<_> =
+        (1..=20).map(|id| row(id, if id == 5 { 99 } else { 1 }, if id == 3 { "bad" } else { "x" })).collect();
     script.then(vec![page(&stream, &values, at(1))]);
     let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
     let mut letters = world.letters(world.pipeline(script)).await;
     letters.sort();
-    assert_eq!((world.ids().len(), letters), (19, vec!["3".to_owned(), "5".to_owned()]), "{report} {:?}", report.scopes[0].error);
+    assert_eq!(
+        (world.ids().len(), letters),
+        (19, vec!["3".to_owned(), "5".to_owned()]),
+        "{report} {:?}",
+        report.scopes[0].error
+    );
 }
 
 /// A child that comes before its parent is in order where the key is checked at the commit, whoever else is not.
@@ -168,5 +179,30 @@ async fn a_delete_that_leaves_an_orphan_elsewhere_costs_only_itself() {
     let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
     let letters = world.letters(world.pipeline(script)).await;
     assert_eq!(letters, ["3"], "{report} {:?}", report.scopes[0].error);
-    assert_eq!(world.texts("SELECT n || ':' || count(*) FROM orders GROUP BY n ORDER BY n"), ["1:1", "2:16"], "{report}");
+    assert_eq!(
+        world.texts("SELECT n || ':' || count(*) FROM orders GROUP BY n ORDER BY n"),
+        ["1:1", "2:16"],
+        "{report}"
+    );
+}
+
+/// A first load is staged, and published with one statement: whatever a trigger does about a row of it, the others are
+/// written, and it does not vanish.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_first_load_that_a_trigger_keeps_out_is_a_dead_letter() {
+    for raise in ["IGNORE", "ABORT, 'no'", "FAIL, 'no'", "ROLLBACK, 'no'"] {
+        let world = World::prepared(&format!(
+            "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT);
+             CREATE TRIGGER no BEFORE INSERT ON orders WHEN NEW.note = 'bad' BEGIN SELECT RAISE({raise}); END;"
+        ))
+        .await;
+        let source = MemorySource::of([StreamSpec::clone(&versioned())]).page(50).first_load(FirstLoad::Scattered);
+        for id in 1..=200 {
+            source.upsert("orders", row(id, 1, if id == 77 { "bad" } else { "fine" }));
+        }
+        let report = world.run(world.pipeline(source.clone()), RunOptions::incremental()).await;
+        let letters = world.letters(world.pipeline(source)).await;
+        let found = (report.status, count(&report, Outcome::Created), world.ids().len(), letters);
+        assert_eq!(found, (RunStatus::Completed, 199, 199, vec!["77".to_owned()]), "{raise}: {report}");
+    }
 }

@@ -132,7 +132,8 @@ async fn a_dropped_letter_is_gone_the_others_wait_and_its_row_may_be_refused_ane
     assert_eq!(waiting().await.len(), 2, "its row came again and was refused again");
 }
 
-const ANY_NOTES: &str = "ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT);
+const ANY_NOTES: &str =
+    "ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT);
     INSERT INTO orders SELECT * FROM o; DROP TABLE o";
 
 /// Two states of one row were refused: the later one is the truth, whichever letter is read first. (Half of all pairs

@@ -135,9 +135,11 @@ impl Writing<'_> {
                     }
                 }
             }
-            if let [row] = suspects {
-                return Err(self.blame(connection, *row, error).await);
-            }
+            return Err(match suspects {
+                [row] => self.blame(connection, *row, error).await,
+                // Whoever was in the way has gone meanwhile. Rows behind the parts that were tried are still to come.
+                _ => changed_meanwhile(self.plan.stream),
+            });
         }
         Ok(())
     }

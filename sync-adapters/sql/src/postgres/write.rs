@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::{Changes, Outcome, Rows};
 use sync_core::sink::WriteMode;
-use sync_core::{ErrorKind, Result, Value};
+use sync_core::{Error, ErrorKind, Result, Value};
 
 use super::column::{Column, read};
 use super::error::failed;
@@ -52,7 +52,10 @@ impl Writing<'_> {
             open = self.settle(connection, &open, &mut outcomes).await?;
         }
         if !open.is_empty() {
-            return Err(changed_meanwhile(self.plan.stream));
+            // Either somebody else adds and deletes these rows all the time, or nobody does.
+            let standing = self.look_at(connection, &open).await?;
+            let ignored = standing.iter().all(Option::is_none);
+            return Err(if ignored { self.ignored() } else { changed_meanwhile(self.plan.stream) });
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
@@ -67,7 +70,7 @@ impl Writing<'_> {
         if open.is_empty() {
             return Ok(Vec::new());
         }
-        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
+        let standing = self.look_at(connection, open).await?;
         let rows = open
             .iter()
             .zip(&standing)
@@ -80,6 +83,14 @@ impl Writing<'_> {
         }
         self.delete(connection, &deletes, &seen).await?;
         Ok(if self.insert_new(connection, &inserts).await? { Vec::new() } else { inserts })
+    }
+
+    async fn look_at(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<Vec<Option<Standing>>> {
+        look(connection, self.plan, self.incoming.changes, rows, self.incoming.step, self.look).await
+    }
+
+    fn ignored(&self) -> Error {
+        Error::data("a trigger of the table ignores the row").with("table", self.plan.stream.name())
     }
 
     async fn append(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
@@ -139,7 +150,7 @@ impl Writing<'_> {
         if !copy::takes(connection, self.plan).await? {
             return Ok(false);
         }
-        schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
+        copy::quietly(connection, "SAVEPOINT fresh").await?;
         let statement = copy::into(&self.plan.table, &self.plan.columns);
         let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
             Ok(copied) => copied == rows.len() as u64,
@@ -213,7 +224,18 @@ impl Writing<'_> {
         let done = execute(connection, sql, arrays, what)
             .await
             .map_err(|error| error.with("table", self.plan.stream.name()))?;
-        if done == rows.len() as u64 { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
+        if done == rows.len() as u64 {
+            return Ok(());
+        }
+        // One that is still as it was looked at, nobody has touched: a trigger did not let us either.
+        let standing = self.look_at(connection, rows).await?;
+        let untouched = |(row, standing): (&usize, &Option<Standing>)| {
+            standing.as_ref().is_some_and(|standing| seen.get(row) == Some(&standing.xmin))
+        };
+        Err(match rows.iter().zip(&standing).any(untouched) {
+            true => self.ignored(),
+            false => changed_meanwhile(self.plan.stream),
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rows that are refused for what others are or do: only those at fault are blamed, and none is lost with them.
 
+use sync_core::memory::FirstLoad;
+
 use super::*;
 
 /// A table of this form on this server, and rows that go there in one unit, as one page.
@@ -34,12 +36,18 @@ async fn a_row_that_a_trigger_refuses_is_a_dead_letter_and_all_others_are_writte
         };
         let table = match server {
             Server::Postgres => "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text);",
-            Server::MariaDb => "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4);",
+            Server::MariaDb => {
+                "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4);"
+            }
         };
         let rows = (1..=50).map(|id| row(id, if id == 7 { 13 } else { 1 }, "x"));
         let (world, report) = into(server, &format!("{table}\n{trigger}"), rows).await;
         let error = report.scopes.iter().find_map(|scope| scope.error.as_ref());
-        assert_eq!((report.status, count(&report, Outcome::Created)), (RunStatus::Completed, 49), "{server:?}: {error:?}");
+        assert_eq!(
+            (report.status, count(&report, Outcome::Created)),
+            (RunStatus::Completed, 49),
+            "{server:?}: {error:?}"
+        );
         let letters = world.letters().await;
         assert!(letters.len() == 1 && letters[0].0 == "7", "{server:?}: {letters:?}");
     }
@@ -51,11 +59,26 @@ async fn a_row_that_a_trigger_ignores_is_a_dead_letter_and_all_others_are_writte
     let table = "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text);
         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.n = 13 THEN RETURN NULL; END IF; RETURN NEW; END $$;
         CREATE TRIGGER no BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION no()";
-    let rows = (1..=50).map(|id| row(id, if id == 7 { 13 } else { 1 }, "x"));
-    let (world, report) = into(Server::Postgres, table, rows).await;
+    let rows = || (1..=50).map(|id| row(id, if id == 7 { 13 } else { 1 }, "x"));
+    let (world, report) = into(Server::Postgres, table, rows()).await;
     let error = report.scopes.iter().find_map(|scope| scope.error.as_ref());
     assert_eq!((report.status, count(&report, Outcome::Created)), (RunStatus::Completed, 49), "{error:?}");
     assert_eq!(world.letters().await.len(), 1);
+    // The same of rows that are there.
+    (1..=50).for_each(|id| world.source.upsert("orders", row(id, if id == 9 { 13 } else { 2 }, "y")));
+    let report = world.attempt().await;
+    let error = report.scopes.iter().find_map(|scope| scope.error.as_ref());
+    assert_eq!((report.status, count(&report, Outcome::Updated)), (RunStatus::Completed, 48), "{error:?}");
+    assert_eq!(world.letters().await.len(), 2);
+    // And of a first load that is staged, and published with one statement.
+    let source = MemorySource::of([orders()]).page(10).first_load(FirstLoad::Scattered);
+    rows().for_each(|row| source.upsert("orders", row));
+    world.ask("TRUNCATE orders").await;
+    let sink = Server::Postgres.connect(&world.database.url()).await.unwrap();
+    let pipeline = Pipeline::new("sorted", source, sink).first_load(sync_core::engine::FirstLoad::Sorted);
+    let store = MemoryStore::new(Arc::new(SystemClock::new()));
+    let report = Engine::builder(store).pipeline(pipeline).build().unwrap().run("sorted").await.unwrap();
+    assert_eq!((count(&report, Outcome::Created), count(&report, Outcome::Rejected)), (49, 1), "{report}");
 }
 
 /// What a trigger says while rows are copied comes back on the way on which they go.
@@ -88,8 +111,9 @@ async fn a_child_that_comes_before_its_parent_is_not_blamed_for_another_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_comes_before_its_parent_is_not_blamed_for_an_orphan() {
     for deferred in ["", "DEFERRABLE INITIALLY DEFERRED"] {
-        let table =
-            format!("CREATE TABLE orders (id bigint PRIMARY KEY, n bigint REFERENCES orders (id) {deferred}, note text)");
+        let table = format!(
+            "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint REFERENCES orders (id) {deferred}, note text)"
+        );
         let parent = |id: i64| match id {
             2 => 45,
             30 => 99,
@@ -118,4 +142,26 @@ async fn rows_behind_one_that_was_refused_for_a_moment_are_written() {
         assert_eq!(found, (16 - letters).to_string(), "{moments}: {report}");
         assert!(letters <= 1, "{moments}: {report}");
     }
+}
+
+/// With a policy that the engine decides, rows are looked up by their keys first; one of them is no key for PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_be_looked_up_is_blamed_where_it_stands() {
+    let database = Server::Postgres.database().await;
+    let source = MemorySource::of([StreamSpec::new("orders").key(["id"]).text("id").int("n")]).page(10);
+    for id in 1..=30 {
+        let key = if id == 25 { "nul\0".to_owned() } else { format!("{id:02}") };
+        source.upsert("orders", vec![key.as_str().into(), Value::from(1)]);
+    }
+    let sink = Server::Postgres.connect(&database.url()).await.unwrap();
+    let policy = sync_core::conflict::decide(|_| sync_core::conflict::Resolution::TakeIncoming);
+    let pipeline = Pipeline::new("shop", source, sink).policy(policy);
+    let store = MemoryStore::new(Arc::new(SystemClock::new()));
+    let engine = Engine::builder(store).pipeline(pipeline).build().unwrap();
+    let report = engine.run("shop").await.unwrap();
+    let kept = database.client("SELECT count(*) FROM orders").await.unwrap();
+    let letters = engine.dead_letters(&LetterQuery::default()).await.unwrap();
+    let keys: Vec<String> = letters.into_iter().map(|letter| letter.key.unwrap().to_string()).collect();
+    assert_eq!((report.status, kept.as_str(), keys.len()), (RunStatus::Completed, "29", 1), "{report} {keys:?}");
+    assert!(keys[0].contains("nul"), "{keys:?}");
 }
