@@ -49,8 +49,14 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
 /// The database at a path or an address, which holds the engine's state as well.
 async fn open(to: &str) -> Result<(Arc<dyn Sink>, SqlStore)> {
     Ok(match to.split_once("://") {
-        Some(("postgres", _)) => (Arc::new(Postgres::connect(to).await?), SqlStore::connect(to).await?),
-        Some(("mysql", _)) => (Arc::new(MySql::connect(to).await?), SqlStore::connect(to).await?),
+        Some(("postgres", _)) => {
+            let (sink, store) = tokio::try_join!(Postgres::connect(to), SqlStore::connect(to))?;
+            (Arc::new(sink), store)
+        }
+        Some(("mysql", _)) => {
+            let (sink, store) = tokio::try_join!(MySql::connect(to), SqlStore::connect(to))?;
+            (Arc::new(sink), store)
+        }
         _ => (Arc::new(Sqlite::open(to).await?), SqlStore::open_sqlite(to).await?),
     })
 }

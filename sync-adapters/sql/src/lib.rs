@@ -94,6 +94,8 @@ mod number;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod prompt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod refused;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use sync_core::{Error, Result};
 
 use super::error::{failed, refused_setup};
+use crate::prompt::send_at_once;
 
 /// What a session must have. Strict, so that what does not fit is refused instead of cut; `ANSI_QUOTES`, so that names
 /// are quoted as in other databases; `NO_AUTO_VALUE_ON_ZERO`, so that the key 0 stays 0.
@@ -75,6 +76,7 @@ pub(crate) async fn first(
         options.charset("utf8mb4").set_names(false).pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let unreachable = |cause| failed("the database cannot be reached", cause);
     let mut connection = options.connect().await.map_err(unreachable)?;
+    send_at_once(options.get_port());
     let settings = set_up(&mut connection, access).await.map_err(unreachable)?;
     let version = settings.get("version").map_or("", String::as_str);
     let exact = if version.contains("MariaDB") { MARIADB } else { "utf8mb4_0900_bin" };

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::connection::{Access, packet, set_up};
 use super::error::failed;
 use crate::address::PATIENCE;
+use crate::prompt::send_at_once;
 
 /// A connection that has been idle for so long is asked whether it lives before it is used.
 const WARM: Duration = Duration::from_millis(10);
@@ -117,6 +118,7 @@ impl Shared {
         loop {
             match self.options.connect().await {
                 Ok(mut connection) => {
+                    send_at_once(self.options.get_port());
                     let settings = set_up(&mut connection, self.access).await?;
                     self.packet.store(packet(&settings), Ordering::Relaxed);
                     return Ok(Kept { connection, made: Instant::now(), since: Instant::now() });

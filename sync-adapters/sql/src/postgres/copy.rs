@@ -11,9 +11,8 @@ use super::column::{EPOCH_DAYS, text_of, unfit};
 use super::error::failed;
 use super::query::Plan;
 
-/// Less than so many bytes travel as arrays. A small `COPY` costs the server as much as they do, and then waits: what ends
-/// it goes out behind unacknowledged data, which the driver's sockets hold back, and the server's acknowledge 40 ms later.
-const LEAST: usize = 1 << 18;
+/// Less than so many bytes travel as arrays: a `COPY` is four messages back and forth, which cost the server as much.
+const LEAST: usize = 1 << 15;
 
 /// Fewer rows than this are not even tried: only long ones would make a large body.
 pub(crate) const MANY: usize = 200;

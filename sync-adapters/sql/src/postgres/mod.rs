@@ -30,6 +30,7 @@ use session::Sessions;
 pub use source::PostgresSource;
 
 use crate::address::PATIENCE;
+use crate::prompt::send_at_once;
 use crate::tables::{Shapes, Tables};
 
 /// A PostgreSQL database as a sink. Cheap to clone; all clones share the connections.
@@ -90,6 +91,7 @@ async fn first(options: &PgConnectOptions, settings: &'static str) -> sqlx::Resu
             answered => break answered?,
         }
     };
+    send_at_once(options.get_port());
     if !settings.is_empty() {
         connection.execute(settings).await?;
     }

@@ -14,6 +14,7 @@ use sync_core::Result;
 
 use super::error::failed;
 use crate::address::PATIENCE;
+use crate::prompt::send_at_once;
 
 /// The most sessions of a sink, besides the first.
 const MORE: u32 = 7;
@@ -36,7 +37,15 @@ enum Kept {
 
 impl Sessions {
     pub(crate) fn new(options: PgConnectOptions, first: PgConnection) -> Self {
-        let pool = PgPoolOptions::new().max_connections(MORE).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let port = options.get_port();
+        let pool = PgPoolOptions::new()
+            .max_connections(MORE)
+            .acquire_timeout(PATIENCE)
+            .after_connect(move |_, _| {
+                send_at_once(port);
+                Box::pin(std::future::ready(Ok(())))
+            })
+            .connect_lazy_with(options);
         Self { pool, hand: Arc::new(Mutex::new(Some((Kept::First(first), Instant::now())))) }
     }
 

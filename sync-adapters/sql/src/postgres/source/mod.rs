@@ -23,6 +23,7 @@ use crate::address::PATIENCE;
 use crate::catalog::ForeignKey;
 use crate::keyset::estimate;
 use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, order};
+use crate::prompt::send_at_once;
 use page::{Ask, Reading};
 use table::Table;
 
@@ -78,12 +79,18 @@ impl PostgresSource {
     /// The address is not repeated: it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {
         let (options, name, first) = open(url, SETTINGS).await?;
+        let port = options.get_port();
         // Dropped, it is closed.
         drop(first);
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(PATIENCE)
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    send_at_once(port);
+                    connection.execute(SETTINGS).await.map(drop)
+                })
+            })
             .connect_lazy_with(options);
         Ok(Self { name: name.into(), pool, settings: Settings::new() })
     }
