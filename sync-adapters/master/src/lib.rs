@@ -69,14 +69,20 @@
 //! |---|---|---|
 //! | 400 | `bad_json`, `bad_batch`, `bad_peer`, `bad_parameter`, `bad_cursor`, … | correct the request |
 //! | 401 | `unauthorized` | get a new token, and send it again once |
-//! | 403 | `not_yours`, `server_owned`, `act_as_required`, `not_super_admin` | leave it out |
+//! | 403 | `not_yours`, `server_owned`, `act_as_required`, `not_super_admin`, `bad_origin` | leave it out |
 //! | 404 | `not_waiting` | it is decided already, or not yours |
 //! | 409 | `gap` (with `last_op`), `forked`, `busy` | send from `last_op` on; begin another life; try again |
 //! | 410 | `start_over` | leave the cursor out, and keep what is pending |
 //! | 413 | `too_large`, `too_many_edits`, `group_too_large` | send smaller batches |
 //! | 415 | `not_json`, `bad_encoding` | JSON, plain or in gzip or zstd |
 //! | 422 | `unknown_table`, `unknown_column`, `wrong_type`, … | correct the row |
+//! | 426 | `not_websocket` | a room is joined by an upgrade |
 //! | 429, 503 | | wait as long as `Retry-After` says |
+//!
+//! # As things happen
+//!
+//! [`Rooms`] tell branches over WebSocket that there is something to pull, and [`LiveBranch`] follows them: it syncs when there is
+//! news, when its host has written, and from time to time; while no room can be joined it asks at intervals.
 //!
 //! # Slaves of system 003
 //!
@@ -89,5 +95,5 @@ mod refusal;
 mod server;
 mod wire;
 
-pub use client::{HttpMaster, Tokens};
-pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, Routes, TracingAudit};
+pub use client::{HttpMaster, LiveBranch, LiveSettings, LiveState, Tokens};
+pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, RoomSettings, Rooms, Routes, TracingAudit};

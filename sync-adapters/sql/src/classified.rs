@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sync_core::model::{Changes, Kind, Op, Outcome, Row, StreamSpec};
-use sync_core::sink::{Expect, Rules, Write};
+use sync_core::sink::{Expect, Rules, Write, WriteMode};
 use sync_core::{Error, ErrorKind, Result, Retry, Value, ValueRef};
 
 use crate::number::same_decimal;
@@ -36,18 +36,33 @@ pub(crate) struct Classified {
 }
 
 impl Incoming<'_> {
-    /// What no table could hold is refused before anything is asked.
-    pub(crate) fn refuse_unfit(&self) -> Result<()> {
-        let write = Write {
+    /// The errors of the changes that no table could hold, each naming its row: nothing need be asked for that.
+    pub(crate) fn unfit(&self) -> impl Iterator<Item = Error> + use<'_> {
+        let write = self.write(self.changes.clone());
+        (0..self.changes.len()).filter_map(move |row| {
+            let change = write.changes.at(row);
+            // A row that is there has what the change does not name.
+            let standing = change.fields().filter(|_| write.mode != WriteMode::Append).map(|_| change.row());
+            write.outcome(row, standing).err().map(|error| error.at_row(self.step, row))
+        })
+    }
+
+    /// The error of a change that does not name all that a new row must have.
+    fn unfit_as_new(&self, row: usize) -> Option<Error> {
+        self.changes.at(row).fields()?;
+        let write = self.write(self.changes.select([row]));
+        write.outcome(0, None).err().map(|error| error.at_row(self.step, row))
+    }
+
+    fn write(&self, changes: Changes) -> Write {
+        Write {
             stream: Arc::new(self.stream.clone()),
-            changes: self.changes.clone(),
+            changes,
             mode: self.rules.mode,
             guard: self.rules.guard,
             difference: self.rules.difference,
             expect: Vec::new(),
-        };
-        (0..self.changes.len())
-            .try_for_each(|row| write.outcome(row, None).map(drop).map_err(|error| error.at_row(self.step, row)))
+        }
     }
 
     /// Decides these changes, given the row that stands under the key of each and whether it is marked as missing, and
@@ -70,7 +85,10 @@ impl Incoming<'_> {
                 outcome => outcome,
             };
             match (outcome, existing) {
-                (Outcome::Created, _) => classified.inserts.push(row),
+                (Outcome::Created, _) => match self.unfit_as_new(row) {
+                    None => classified.inserts.push(row),
+                    Some(error) => return Err(error),
+                },
                 (Outcome::Deleted, Some(_)) => classified.deletes.push(row),
                 (Outcome::Updated, Some(stored)) => {
                     let differs = |column: &usize| {

@@ -26,6 +26,12 @@ impl Refused {
         self.errors.len() >= MOST
     }
 
+    /// The errors that have come together.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn into_errors(self) -> Vec<Error> {
+        self.errors
+    }
+
     /// # Errors
     /// When rows were refused: one error that names them all.
     pub(crate) fn finish(&mut self) -> Result<()> {

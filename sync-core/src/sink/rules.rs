@@ -54,11 +54,12 @@ impl Write {
     /// What becomes of the change at this position, given the row that is stored under its key.
     ///
     /// # Errors
-    /// `Data` when no table of the stream could hold the change: a column that must not be empty is. `Conflict` when
+    /// `Data` when no table of the stream could hold the change: a column that must not be empty is. A change that names its
+    /// columns need not name all of these, unless its row is new. `Conflict` when
     /// something else is stored than [`Write::expect`] says. The caller adds [`Error::at_row`].
     pub fn outcome(&self, position: usize, existing: Option<Row<'_>>) -> Result<Outcome> {
         let (stream, change) = (&self.stream, self.changes.at(position));
-        acceptable(stream, change, self.mode)?;
+        acceptable(stream, change, self.mode, existing.is_none())?;
         let expected = match (self.expect.get(position), existing) {
             (None, _) | (Some(Expect::Absent), None) => true,
             (Some(Expect::Row(values)), Some(row)) => values.iter().map(crate::Value::as_ref).eq(row.values()),
@@ -80,13 +81,16 @@ impl Publish {
 }
 
 /// Refuses a change that no table of this stream could hold.
-fn acceptable(stream: &StreamSpec, change: Change<'_>, mode: WriteMode) -> Result<()> {
+fn acceptable(stream: &StreamSpec, change: Change<'_>, mode: WriteMode, is_new: bool) -> Result<()> {
     if mode == WriteMode::Append && change.op() == Op::Delete {
         return Err(Error::data("a delete cannot be appended").with("stream", stream.name()));
     }
+    let is_key =
+        |column: &usize| stream.key_columns().iter().any(|key| key == stream.schema().fields()[*column].name());
+    let written = |column: &usize| is_new || change.fields().is_none_or(|fields| fields.contains(*column));
     let required = |column: &usize| match change.op() {
-        Op::Upsert => !stream.schema().fields()[*column].is_nullable(),
-        Op::Delete => stream.key_columns().iter().any(|key| key == stream.schema().fields()[*column].name()),
+        Op::Upsert => !stream.schema().fields()[*column].is_nullable() && (written(column) || is_key(column)),
+        Op::Delete => is_key(column),
     };
     match (0..stream.schema().width()).filter(required).find(|&column| change.row().at(column).is_null()) {
         None => Ok(()),

@@ -10,7 +10,9 @@ use sync_core::{Clock, Error, ErrorKind, Result};
 
 use crate::change::Change;
 use crate::follow::Follow;
+use crate::last_error;
 use crate::place::{BROKEN, NAME, Place};
+use crate::state::State;
 use crate::status::SyncStatus;
 
 /// How long [`StatusFile::flush`] and the drop of the last handle wait for a disk that does not answer.
@@ -104,6 +106,42 @@ impl StatusFile {
             Some((kind, text)) => Err(Error::new(*kind, text.clone())),
             None => Ok(()),
         }
+    }
+
+    /// A sync of the host's own begins, such as that of a two-way branch, which no engine tells of.
+    pub fn began(&self) {
+        self.tell(|now| Change { status: Some(State::Running), ..Change::at(now) });
+    }
+
+    /// It succeeded; so many rows wait all the same, for a person or for another row.
+    pub fn succeeded(&self, pending: u64) {
+        self.tell(|now| Change {
+            status: Some(State::Success),
+            synced: Some(now),
+            pending: Some(pending),
+            error: Some(None),
+            succeeded: true,
+            ..Change::at(now)
+        });
+    }
+
+    /// It failed; so many rows wait for the next one, which counts this failure.
+    pub fn failed(&self, error: &Error, pending: u64) {
+        let error = last_error::of(Some(error.kind()), &error.to_string());
+        self.tell(|now| Change {
+            status: Some(State::Failed),
+            pending: Some(pending),
+            error: Some(Some(error)),
+            failures: 1,
+            ..Change::at(now)
+        });
+    }
+
+    fn tell(&self, change: impl FnOnce(DateTime<Utc>) -> Change) {
+        let shared = &self.writer.shared;
+        let change = change(shared.clock.now());
+        shared.desk().add(change);
+        shared.changed.notify_all();
     }
 
     /// Begins the file again: `idle`, never synced, nothing pending, no error, no failures counted, both times now.

@@ -27,6 +27,9 @@
 //! # }
 //! ```
 //!
+//! A host that syncs otherwise, as a two-way branch does, tells the file itself: [`StatusFile::began`], then
+//! [`StatusFile::succeeded`] or [`StatusFile::failed`].
+//!
 //! # The file
 //!
 //! ```json

@@ -42,7 +42,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) async fn of(request: RequestBuilder, effect: Effect) -> Result<Self> {
-        let mut response = request.send().await.map_err(|error| lost(error, effect))?;
+        Self::read(request.send().await.map_err(|error| lost(error, effect))?, effect).await
+    }
+
+    /// The rest of an answer that has begun.
+    pub(super) async fn read(mut response: reqwest::Response, effect: Effect) -> Result<Self> {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| lost(error, effect))? {

@@ -2,10 +2,11 @@
 
 mod answer;
 mod body;
+mod live;
 mod token;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,9 +16,10 @@ use sync_core::{Error, Result};
 use url::Url;
 
 use self::answer::{Answer, Effect};
+pub use self::live::{LiveBranch, LiveSettings, LiveState};
 use self::token::Tokened;
 pub use self::token::Tokens;
-use crate::wire::{BatchPush, BatchPushed, Codecs, GroupBody, PageBody};
+use crate::wire::{BatchPush, BatchPushed, Codecs, GroupBody, Mark, PageBody};
 
 /// A master behind HTTP: what [`Routes`](crate::Routes) serve, for a [`Branch`](sync_core::two_way::Branch).
 ///
@@ -37,6 +39,8 @@ pub struct HttpMaster {
     batch_bytes: usize,
     /// Which of many waiting edits the next pull asks after.
     asked: Arc<AtomicUsize>,
+    /// How far the last page read.
+    mark: Arc<Mutex<Option<Mark>>>,
 }
 
 /// How many waiting edits one pull asks after; the next one asks after those that follow. Proxies take addresses of 8 KiB.
@@ -48,31 +52,9 @@ impl HttpMaster {
     /// # Errors
     /// `Config` when the address is none, or not `https` although it leads off this machine.
     pub fn at(base: &str, tables: &Tables, tokens: impl Tokens + 'static) -> Result<Self> {
-        let mut base = Url::parse(base).map_err(|cause| Error::config("this is no address").caused_by(cause))?;
-        let is_local = match base.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            None => false,
-        };
-        if base.scheme() != "https" && !(base.scheme() == "http" && is_local) {
-            return Err(Error::config("a master is reached over https; plain http only on this machine"));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(Error::config("the address of a master holds no user and no password: it takes tokens"));
-        }
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
-        }
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
+        let base = address(base)?;
+        let client = http_client()
             .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            // Bodies are decoded here, within limits, whatever features another crate turns on.
-            .no_gzip()
-            .no_zstd()
-            .no_brotli()
-            .no_deflate()
             .build()
             .map_err(|cause| Error::config("the HTTP client cannot be made").caused_by(cause))?;
         Ok(Self {
@@ -83,6 +65,7 @@ impl HttpMaster {
             batch_edits: 50,
             batch_bytes: 900 * 1024,
             asked: Arc::default(),
+            mark: Arc::default(),
         })
     }
 
@@ -111,6 +94,11 @@ impl HttpMaster {
             }
         }
         Ok(batches)
+    }
+
+    /// How far the last page read, where it was none of a first load.
+    fn mark(&self) -> Option<Mark> {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn url(&self, route: &str) -> Result<Url> {
@@ -161,6 +149,39 @@ impl HttpMaster {
     }
 }
 
+/// The address of a master, as a folder.
+fn address(base: &str) -> Result<Url> {
+    let mut base = Url::parse(base).map_err(|cause| Error::config("this is no address").caused_by(cause))?;
+    let is_local = match base.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    if base.scheme() != "https" && !(base.scheme() == "http" && is_local) {
+        return Err(Error::config("a master is reached over https; plain http only on this machine"));
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err(Error::config("the address of a master holds no user and no password: it takes tokens"));
+    }
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base.path()));
+    }
+    Ok(base)
+}
+
+/// What every request to a master has in common.
+fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        // Bodies are decoded here, within limits, whatever features another crate turns on.
+        .no_gzip()
+        .no_zstd()
+        .no_brotli()
+        .no_deflate()
+}
+
 #[async_trait]
 impl Master for HttpMaster {
     async fn push(&self, push: &Push) -> Result<Pushed> {
@@ -187,9 +208,10 @@ impl Master for HttpMaster {
     async fn pull(&self, pull: &Pull) -> Result<Page> {
         let answer = self.ask(Method::GET, self.pull_url(pull)?, None, Effect::Reads).await?;
         let page: PageBody = answer.json()?;
-        let PageBody { changes, cursor, more, load, loading, last_op, decided, clock } = page;
+        let PageBody { changes, cursor, mark, more, load, loading, last_op, decided, clock } = page;
         let items = changes.into_iter().map(|change| change.read(&self.codecs)).collect::<Result<_>>();
         let decided = decided.into_iter().map(|result| result.read(&self.codecs)).collect::<Result<_>>();
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
         Ok(Page {
             items: items.map_err(answer::misread)?,
             next: Position::Opaque { cursor, loading },

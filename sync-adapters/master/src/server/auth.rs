@@ -1,7 +1,7 @@
 //! From a request to a caller: the token, the role, and in whose name.
 
 use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderMap};
+use http::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 
 use super::Service;
@@ -9,6 +9,7 @@ use super::audit::ActedAs;
 use super::caller::{Caller, is_id};
 use super::fault::Fault;
 use super::keys::{Claims, Id};
+use crate::wire::TOKEN;
 
 /// With whose client id a super-admin acts.
 pub(super) const ACT_AS_CLIENT: &str = "x-act-as-client";
@@ -18,12 +19,24 @@ pub(super) const ACT_AS_BRANCH: &str = "x-act-as-branch";
 /// The role that may act in a tenant's name.
 const SUPER_ADMIN: &str = "super-admin";
 
+/// Where a token may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In `Authorization`.
+    Header,
+    /// There, or among the subprotocols that are offered: a page in a browser cannot set headers of a WebSocket.
+    HeaderOrProtocol,
+}
+
 /// Who is asking.
 ///
 /// # Errors
 /// 401 whatever is wrong with the token, in the same words; 403 where the role does not allow it.
-pub(super) fn authenticate(service: &Service, parts: &Parts) -> Result<Caller, Fault> {
-    let token = bearer(&parts.headers)?;
+pub(super) fn authenticate(service: &Service, parts: &Parts, place: Place) -> Result<Caller, Fault> {
+    let token = match place {
+        Place::HeaderOrProtocol if !parts.headers.contains_key(AUTHORIZATION) => offered(&parts.headers)?,
+        _ => bearer(&parts.headers)?,
+    };
     let claims = service.keys.verify(token).map_err(|why| unauthorized().because(why))?;
     let client = one(&parts.headers, ACT_AS_CLIENT)?;
     let branch = one(&parts.headers, ACT_AS_BRANCH)?;
@@ -41,7 +54,8 @@ pub(super) fn authenticate(service: &Service, parts: &Parts) -> Result<Caller, F
     };
     let access = service.scope.access(&client, branch.as_deref());
     let access = access.ok_or_else(|| unauthorized().because("an id of the token does not fit its scope column"))?;
-    Ok(Caller::new(claims.sub, client, branch, access))
+    let until = claims.until();
+    Ok(Caller::new(claims.sub, client, branch, access).proved_until(until))
 }
 
 fn act_as(
@@ -61,7 +75,8 @@ fn act_as(
     }
     let access = service.scope.access(client, branch).ok_or_else(bad)?;
     service.audit.record(&ActedAs::new(&claims.sub, client, branch, parts));
-    Ok(Caller::new(claims.sub.clone(), client.to_owned(), branch.map(str::to_owned), access))
+    let caller = Caller::new(claims.sub.clone(), client.to_owned(), branch.map(str::to_owned), access);
+    Ok(caller.proved_until(claims.until()))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
@@ -70,6 +85,16 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
     let value = value.to_str().map_err(|_| unauthorized())?;
     let (scheme, token) = value.split_once(' ').ok_or_else(unauthorized)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(unauthorized()) }
+}
+
+/// The one token among the subprotocols.
+fn offered(headers: &HeaderMap) -> Result<&str, Fault> {
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = offered.flat_map(|list| list.split(',')).filter_map(|one| one.trim().strip_prefix(TOKEN));
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) => Ok(token),
+        _ => Err(unauthorized()),
+    }
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Fault> {

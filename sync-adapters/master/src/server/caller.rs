@@ -1,5 +1,6 @@
 //! Who is asking, proved: which rows are theirs, and by which names they may call themselves.
 
+use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sync_core::two_way::{Access, Peer};
 use sync_core::{ErrorKind, Result, Value};
@@ -14,6 +15,7 @@ pub(super) struct Caller {
     client: String,
     branch: Option<String>,
     access: Access,
+    until: Option<DateTime<Utc>>,
 }
 
 /// Names that the hub keeps for peers over HTTP begin with it; a replica's own name never does.
@@ -24,7 +26,17 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 impl Caller {
     pub(super) fn new(subject: String, client: String, branch: Option<String>, access: Access) -> Self {
-        Self { subject, client, branch, access }
+        Self { subject, client, branch, access, until: None }
+    }
+
+    /// The same, proved until this moment.
+    pub(super) fn proved_until(self, moment: DateTime<Utc>) -> Self {
+        Self { until: Some(moment), ..self }
+    }
+
+    /// Until when it is proved who this is: when the token expires.
+    pub(super) fn until(&self) -> Option<DateTime<Utc>> {
+        self.until
     }
 
     pub(super) fn access(&self) -> &Access {
@@ -43,7 +55,8 @@ impl Caller {
         format!("{}{}/", self.client_prefix(), utf8_percent_encode(branch, &PLAIN))
     }
 
-    fn client_prefix(&self) -> String {
+    /// What the prefixes of all callers of this client begin with.
+    pub(super) fn client_prefix(&self) -> String {
         format!("{MARK}{}/", utf8_percent_encode(&self.client, &PLAIN))
     }
 

@@ -9,20 +9,24 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::Service;
 use super::fault::Fault;
-use super::{legacy, pull, push, resolve, stats};
+use super::{legacy, pull, push, resolve, rooms, stats};
 
 /// Two-way sync over HTTP: branches that work offline, and a master.
 #[derive(OpenApi)]
-#[openapi(paths(
-    push::batch_push,
-    pull::pull_changes,
-    resolve::resolve_conflict,
-    stats::stats,
-    legacy::upload::upload,
-    legacy::download::download,
-    legacy::acknowledge::acknowledge,
-    openapi,
-))]
+#[openapi(
+    components(schemas(crate::wire::Asked)),
+    paths(
+        push::batch_push,
+        pull::pull_changes,
+        resolve::resolve_conflict,
+        stats::stats,
+        rooms::join::join,
+        legacy::upload::upload,
+        legacy::download::download,
+        legacy::acknowledge::acknowledge,
+        openapi,
+    )
+)]
 struct Document;
 
 /// The document of all routes.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use sync_core::{Error, Result};
@@ -42,12 +44,25 @@ impl fmt::Debug for Keys {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Claims {
     pub(super) sub: String,
+    exp: f64,
     #[serde(default)]
     pub(super) client_id: Option<Id>,
     #[serde(default)]
     pub(super) branch_id: Option<Id>,
     #[serde(default)]
     pub(super) role: Option<String>,
+}
+
+impl Claims {
+    /// Until when the token is taken.
+    pub(super) fn until(&self) -> DateTime<Utc> {
+        let seconds =
+            Duration::try_from_secs_f64(self.exp).unwrap_or_default().saturating_add(Duration::from_secs(LEEWAY));
+        TimeDelta::from_std(seconds)
+            .ok()
+            .and_then(|since| DateTime::UNIX_EPOCH.checked_add_signed(since))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
 }
 
 /// An id, as text or as a number.

@@ -14,6 +14,7 @@ mod pull;
 mod push;
 mod quota;
 mod resolve;
+mod rooms;
 mod scope;
 mod stats;
 
@@ -32,7 +33,8 @@ pub use self::cursor::CursorKey;
 pub use self::keys::Keys;
 use self::legacy::Legacy;
 use self::policy::{Policy, Route, guarded, unguarded};
-use self::quota::Quotas;
+use self::quota::{Quotas, Strangers};
+pub use self::rooms::{RoomSettings, Rooms};
 use self::scope::Scope;
 use crate::wire::Codecs;
 
@@ -44,6 +46,7 @@ use crate::wire::Codecs;
 /// | `GET /api/sync/pull-changes` | the next page of changes |
 /// | `POST /api/sync/resolve-conflict` | decides what waits |
 /// | `GET /api/sync/stats` | what waits, and the limits |
+/// | `GET /api/sync/room` | with [`with_rooms`](Self::with_rooms): hints that there is something to pull, over WebSocket |
 /// | `GET /api/sync/openapi.json` | all of this as OpenAPI; open, since it holds nothing of anybody |
 ///
 /// Every other one asks for a token (`Authorization: Bearer`), and serves the rows of the client and branch that the token names.
@@ -58,6 +61,8 @@ pub struct Routes {
     branch_column: String,
     limits: Limits,
     per_minute: NonZeroU32,
+    strangers_per_minute: NonZeroU32,
+    rooms: Option<Rooms>,
     audit: Arc<dyn Audit>,
     legacy: Option<Legacy>,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Service {
     codecs: Codecs,
     limits: Limits,
     quotas: Quotas,
+    strangers: Strangers,
+    rooms: Option<Rooms>,
     audit: Arc<dyn Audit>,
     uploads: legacy::Uploads,
 }
@@ -108,6 +115,8 @@ impl Routes {
             branch_column: "branch_id".to_owned(),
             limits: Limits::default(),
             per_minute: NonZeroU32::new(600).unwrap_or(NonZeroU32::MIN),
+            strangers_per_minute: NonZeroU32::new(60).unwrap_or(NonZeroU32::MIN),
+            rooms: None,
             audit: Arc::new(TracingAudit),
             legacy: None,
         }
@@ -131,6 +140,22 @@ impl Routes {
     #[must_use]
     pub fn per_minute(mut self, requests: NonZeroU32) -> Self {
         self.per_minute = requests;
+        self
+    }
+
+    /// How many requests a minute each address has that come without a valid token; 60 without this. It needs to be told addresses:
+    /// serve the router with `into_make_service_with_connect_info::<SocketAddr>()`, or put a `ConnectInfo<SocketAddr>` into the request's
+    /// extensions behind a proxy, whose own address is everybody's. Without, nobody is counted.
+    #[must_use]
+    pub fn strangers_per_minute(mut self, requests: NonZeroU32) -> Self {
+        self.strangers_per_minute = requests;
+        self
+    }
+
+    /// `GET /api/sync/room` as well: a WebSocket on which branches hear that there is something to pull.
+    #[must_use]
+    pub fn with_rooms(mut self, rooms: Rooms) -> Self {
+        self.rooms = Some(rooms);
         self
     }
 
@@ -176,6 +201,9 @@ impl Routes {
                 },
             ),
         ];
+        if self.rooms.is_some() {
+            routes.push(Route::get("/api/sync/room", Policy::SocketToken(guarded(rooms::join::join))));
+        }
         routes.extend(legacy::routes(self.legacy, &scope)?);
         let codecs = Codecs::new(tables)?;
         let service = Arc::new(Service {
@@ -186,6 +214,8 @@ impl Routes {
             codecs,
             limits: self.limits,
             quotas: Quotas::per_minute(self.per_minute),
+            strangers: Strangers::per_minute(self.strangers_per_minute),
+            rooms: self.rooms,
             audit: self.audit,
             uploads: legacy::Uploads::default(),
         });

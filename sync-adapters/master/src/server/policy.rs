@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::{Method, StatusCode};
 
 use super::Service;
-use super::auth::authenticate;
+use super::auth::{Place, authenticate};
 use super::call::Call;
 use super::caller::Caller;
 use super::fault::Fault;
@@ -26,6 +26,8 @@ type Unguarded = Arc<dyn Fn(Arc<Service>) -> Answer + Send + Sync>;
 pub(super) enum Policy {
     /// Whoever has a token. The handler gets the caller, and only through it sees any row.
     Token(Guarded),
+    /// The same, where the token may also stand among the subprotocols of a WebSocket.
+    SocketToken(Guarded),
     /// Everybody, as this one caller, without a token.
     As { why: &'static str, caller: Caller, handler: Guarded },
     /// Everybody. The handler gets nothing of the request.
@@ -36,6 +38,7 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(_) => f.write_str("Token"),
+            Self::SocketToken(_) => f.write_str("SocketToken"),
             Self::As { why, caller, .. } => f.debug_struct("As").field("why", why).field("caller", caller).finish(),
             Self::Open { why, .. } => f.debug_struct("Open").field("why", why).finish(),
         }
@@ -90,17 +93,32 @@ impl Route {
 async fn serve(service: Arc<Service>, policy: Policy, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let answer = match policy {
-        Policy::Open { handler, .. } => handler(service).await,
-        Policy::Token(handler) => match authenticate(&service, &parts) {
-            Ok(caller) => admitted(service, caller, handler, Call { parts, body }).await,
+        Policy::Open { handler, .. } => match service.strangers.take(&parts) {
+            Ok(()) => handler(service).await,
             Err(fault) => Err(fault),
         },
+        Policy::Token(handler) => proved(service, Place::Header, handler, Call { parts, body }).await,
+        Policy::SocketToken(handler) => proved(service, Place::HeaderOrProtocol, handler, Call { parts, body }).await,
         Policy::As { caller, handler, .. } => admitted(service, caller, handler, Call { parts, body }).await,
     };
     answer.unwrap_or_else(IntoResponse::into_response)
 }
 
+async fn proved(service: Arc<Service>, place: Place, handler: Guarded, call: Call) -> Result<Response, Fault> {
+    match authenticate(&service, &call.parts, place) {
+        Ok(caller) => admitted(service, caller, handler, call).await,
+        // Who proves nothing is counted by address, whatever is wrong with the token.
+        Err(fault) => Err(service.strangers.take(&call.parts).err().unwrap_or(fault)),
+    }
+}
+
 async fn admitted(service: Arc<Service>, caller: Caller, handler: Guarded, call: Call) -> Result<Response, Fault> {
     service.quotas.take(caller.principal())?;
-    handler(service, caller, call).await
+    let may_write = call.parts.method == Method::POST;
+    let rooms = service.rooms.clone().filter(|_| may_write);
+    let answer = handler(service, caller, call).await;
+    if let Some(rooms) = rooms {
+        rooms.stir();
+    }
+    answer
 }

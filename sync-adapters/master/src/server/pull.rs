@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use sync_core::Result;
-use sync_core::two_way::{Page, Pull};
+use sync_core::two_way::{Page, Position, Pull};
 
 use super::Service;
 use super::call::Call;
@@ -96,6 +96,10 @@ fn told(service: &Service, caller: &Caller, page: &Page) -> Result<PageBody> {
             .collect::<Result<_>>()?,
         cursor: service.cursors.seal(&caller.tenant(), &page.next)?,
         more: page.more,
+        mark: match &page.next {
+            Position::Feed(head) => Some((*head).into()),
+            _ => None,
+        },
         load: page.load,
         loading: page.next.is_loading(),
         last_op: page.last_op,

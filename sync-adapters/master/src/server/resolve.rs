@@ -33,6 +33,9 @@ pub(super) async fn resolve_conflict(service: Arc<Service>, caller: Caller, call
     let waiting = found.ok_or_else(|| refuse(ErrorKind::Data, "not_waiting", "nothing waits under this id"))?;
     let decision = decision(waiting, body.decision, body.rows, &service.codecs)?;
     service.hub.decide(&waiting.id, decision, caller.access()).await?;
+    if let Some(rooms) = &service.rooms {
+        rooms.decided(&waiting.peer);
+    }
     Ok(Json(Resolved { id: body.id }).into_response())
 }
 

@@ -2,6 +2,7 @@
 
 mod codec;
 mod number;
+mod room;
 mod translate;
 mod value;
 
@@ -10,6 +11,10 @@ use sync_core::two_way::{Became, Hlc};
 use utoipa::ToSchema;
 
 pub(crate) use self::codec::{Codec, Codecs, Raw};
+pub(crate) use self::room::{
+    Asked, BAD_MESSAGE, Closing, FAILED, Mark, NO_PONG, PROTOCOL, STOPPING, TOKEN, TOKEN_EXPIRED, TOO_LARGE, TOO_MANY,
+    Told,
+};
 
 /// A batch of edits: groups, or edits that are one group.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -114,6 +119,9 @@ pub(crate) struct PageBody {
     pub(crate) changes: Vec<ChangeBody>,
     /// Where the next page begins. Opaque, and good for this caller alone.
     pub(crate) cursor: String,
+    /// How far this page reads, to be compared with what a room tells; none in a first load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<Mark>,
     /// Whether more is there already.
     pub(crate) more: bool,
     /// Whether these rows are part of a first load: what it does not name is gone.

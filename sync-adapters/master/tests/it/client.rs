@@ -22,17 +22,17 @@ use crate::support::*;
 
 /// A way to a server, which the test may cut.
 #[derive(Clone)]
-struct Way {
+pub(crate) struct Way {
     /// How many more pieces of answers come through; negative is all of them.
     pieces: Arc<AtomicI64>,
     /// How much of the piece at which it is cut comes through, bytes.
     bytes: Arc<AtomicUsize>,
-    asked: Arc<AtomicUsize>,
+    pub(crate) asked: Arc<AtomicUsize>,
     address: SocketAddr,
 }
 
 impl Way {
-    async fn to(router: Router) -> Self {
+    pub(crate) async fn to(router: Router) -> Self {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = server.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(server, router).await });
@@ -70,16 +70,16 @@ impl Way {
     }
 
     /// After so many more pieces of answers, only so much comes through.
-    fn cut(&self, pieces: i64, bytes: usize) {
+    pub(crate) fn cut(&self, pieces: i64, bytes: usize) {
         self.bytes.store(bytes, Ordering::SeqCst);
         self.pieces.store(pieces, Ordering::SeqCst);
     }
 
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.pieces.store(-1, Ordering::SeqCst);
     }
 
-    fn master(&self, tokens: impl Tokens + 'static) -> HttpMaster {
+    pub(crate) fn master(&self, tokens: impl Tokens + 'static) -> HttpMaster {
         HttpMaster::at(&format!("http://{}", self.address), &tables(), tokens).unwrap()
     }
 

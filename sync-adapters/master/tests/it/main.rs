@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod client;
+mod live;
+mod rooms;
 mod routes;
 mod slave;
 mod support;

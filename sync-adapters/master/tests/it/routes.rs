@@ -12,7 +12,7 @@ use sync_master::Limits;
 
 use crate::support::*;
 
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     ("post", "/api/sync/batch-push"),
     ("get", "/api/sync/pull-changes"),
     ("post", "/api/sync/resolve-conflict"),
@@ -20,11 +20,12 @@ const ROUTES: [(&str, &str); 7] = [
     ("post", "/api/sync/upload"),
     ("get", "/api/sync/download"),
     ("post", "/api/sync/acknowledge"),
+    ("get", "/api/sync/room"),
 ];
 
 #[tokio::test]
 async fn every_route_is_in_the_document_and_every_one_but_the_document_asks_for_a_token() {
-    let shop = Shop::with(sync_master::Routes::with_legacy).await;
+    let shop = Shop::with(|routes| routes.with_legacy().with_rooms(sync_master::Rooms::default())).await;
     let document = shop.ask(Request::get("/api/sync/openapi.json").body(Body::empty()).unwrap()).await.ok();
     let paths = document["paths"].as_object().unwrap();
     assert_eq!(paths.len(), ROUTES.len() + 1);

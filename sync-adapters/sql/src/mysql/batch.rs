@@ -16,38 +16,68 @@ const BINDS: usize = 65_535;
 /// The most bytes of one statement, though a server may take more: they are in memory twice.
 const BYTES: usize = 8 << 20;
 
+/// Rows in pieces that one statement carries.
+pub(crate) struct Pieces<'r> {
+    /// The next one is last.
+    waiting: Vec<&'r [usize]>,
+    /// Rows that are larger than what the server takes; they are in no piece.
+    pub(crate) too_large: Vec<usize>,
+}
+
+impl<'r> Iterator for Pieces<'r> {
+    type Item = &'r [usize];
+
+    fn next(&mut self) -> Option<&'r [usize]> {
+        self.waiting.pop()
+    }
+}
+
+impl<'r> Pieces<'r> {
+    /// Notes that the server has refused the piece that came last: its halves come next. If it is a single row, that one is
+    /// at fault.
+    pub(crate) fn refused(&mut self, piece: &'r [usize]) -> Option<usize> {
+        if let [row] = piece {
+            return Some(*row);
+        }
+        let (first, second) = piece.split_at(piece.len() / 2);
+        self.waiting.extend([second, first]);
+        None
+    }
+}
+
+/// Whether the server takes a row of so many values and bytes: beside them stand the frame of a packet and the types of the
+/// values.
+pub(crate) fn fits(server: Server, values: usize, size: usize) -> bool {
+    size + values * 4 + 1024 <= server.packet
+}
+
 /// The rows in pieces that one statement carries, each row with so many values and, by `size`, so many bytes.
-///
-/// # Errors
-/// The position of a row that is larger than what the server takes.
-pub(crate) fn pieces(
-    rows: &[usize],
-    values: usize,
-    server: Server,
-    size: impl Fn(usize) -> usize,
-) -> std::result::Result<Vec<&[usize]>, usize> {
+pub(crate) fn pieces(rows: &[usize], values: usize, server: Server, size: impl Fn(usize) -> usize) -> Pieces<'_> {
     // The text of the statement is a packet of its own: a mark and a comma for each value.
     let text = (server.packet / 2) / (values * 2 + 3);
     let most = (BINDS / values.max(1)).min(text).clamp(1, ROWS);
     let bytes = (server.packet - server.packet / 8).min(BYTES);
-    let mut pieces = Vec::new();
+    let mut pieces = Pieces { waiting: Vec::new(), too_large: Vec::new() };
     let (mut from, mut sum) = (0, 0);
     for (place, &row) in rows.iter().enumerate() {
         let size = size(row);
-        // The frame of a packet and the types of the values.
-        if size + values * 4 + 1024 > server.packet {
-            return Err(row);
-        }
-        if place > from && (place - from == most || sum + size > bytes) {
-            pieces.push(&rows[from..place]);
+        let fits = fits(server, values, size);
+        if place > from && (!fits || place - from == most || sum + size > bytes) {
+            pieces.waiting.push(&rows[from..place]);
             (from, sum) = (place, 0);
         }
-        sum += size;
+        if fits {
+            sum += size;
+        } else {
+            pieces.too_large.push(row);
+            from = place + 1;
+        }
     }
     if from < rows.len() {
-        pieces.push(&rows[from..]);
+        pieces.waiting.push(&rows[from..]);
     }
-    Ok(pieces)
+    pieces.waiting.reverse();
+    pieces
 }
 
 /// The error about a row that does not go through at all.
@@ -120,13 +150,36 @@ mod tests {
     fn rows_are_cut_by_number_by_values_and_by_bytes() {
         let rows: Vec<usize> = (0..2500).collect();
         let lengths = |values, size| {
-            pieces(&rows, values, SERVER, |_| size).map(|pieces| pieces.iter().map(|piece| piece.len()).collect())
+            let pieces = pieces(&rows, values, SERVER, |_| size);
+            (pieces.too_large.len(), pieces.map(<[usize]>::len).collect::<Vec<_>>())
         };
-        assert_eq!(lengths(3, 10), Ok(vec![1000, 1000, 500]));
-        assert_eq!(lengths(100, 10), Ok(vec![655, 655, 655, 535]));
-        assert_eq!(lengths(3, 900 << 10), Ok(vec![1; 2500]));
-        assert_eq!(lengths(3, 1 << 20), Err(0));
-        let small = pieces(&rows, 12, Server { packet: 16 << 10, ..SERVER }, |_| 10).map(|pieces| pieces[0].len());
-        assert_eq!(small, Ok(303), "the text of the statement has to fit as well");
+        assert_eq!(lengths(3, 10), (0, vec![1000, 1000, 500]));
+        assert_eq!(lengths(100, 10), (0, vec![655, 655, 655, 535]));
+        assert_eq!(lengths(3, 900 << 10), (0, vec![1; 2500]));
+        assert_eq!(lengths(3, 1 << 20), (2500, Vec::new()));
+        let small = pieces(&rows, 12, Server { packet: 16 << 10, ..SERVER }, |_| 10).next().map(<[usize]>::len);
+        assert_eq!(small, Some(303), "the text of the statement has to fit as well");
+    }
+
+    #[test]
+    fn a_row_that_does_not_go_through_is_left_out_and_no_other() {
+        let size = |row| if row % 4 == 3 { 2 << 20 } else { 10 };
+        let cut = pieces(&[0, 3, 7, 8, 9, 11], 3, SERVER, size);
+        assert_eq!(cut.too_large, [3, 7, 11]);
+        assert_eq!(cut.collect::<Vec<_>>(), [[0].as_slice(), &[8, 9]]);
+    }
+
+    #[test]
+    fn a_refused_piece_comes_again_in_halves_until_the_row_is_found() {
+        let rows: Vec<usize> = (0..7).collect();
+        let (mut cut, mut found, mut written) = (pieces(&rows, 3, SERVER, |_| 10), Vec::new(), Vec::new());
+        while let Some(piece) = cut.next() {
+            if piece.iter().any(|row| [2, 5].contains(row)) {
+                found.extend(cut.refused(piece));
+            } else {
+                written.extend(piece);
+            }
+        }
+        assert_eq!((found, written), (vec![2, 5], vec![0, 1, 3, 4, 6]), "in their order");
     }
 }

@@ -103,11 +103,12 @@ pub(crate) fn silent() -> Error {
 pub(crate) async fn set_up(connection: &mut MySqlConnection, access: Access) -> sqlx::Result<HashMap<String, String>> {
     let modes: &[&str] = if access == Access::Write { &MODES } else { &READING_MODES };
     // An answer that a setting of the server cut short would look like a whole one.
-    // A statement that waits for a table to be free gives up after a minute instead of a day.
+    // A statement that waits for a table to be free gives up after a minute instead of a day. A commit ends there, and begins
+    // nothing.
     let set = format!(
         "SET NAMES utf8mb4; SET SESSION sql_mode = '{}', time_zone = '+00:00', autocommit = 1, foreign_key_checks = 1, \
          unique_checks = 1, sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
-         lock_wait_timeout = 60",
+         sql_big_selects = 1, completion_type = 0, lock_wait_timeout = 60",
         modes.join(",")
     );
     // Keys are compared as a whole where they are sorted, and not by their first bytes.

@@ -11,8 +11,8 @@ use sync_core::state::StageName;
 use sync_core::{Error, ErrorKind, Key, Result, Value};
 
 use super::MySql;
-use super::batch::{self, ROWS, run};
-use super::column::{bind, compared, read};
+use super::batch::{self, run};
+use super::column::{bind, compared, read, size_of};
 use super::connection::Server;
 use super::error::failed;
 use super::query::{Plan, name};
@@ -213,7 +213,7 @@ impl Publishing<'_> {
         highest.in_turn(&self.publish.stream, before.at(0), incoming.at(0))
     }
 
-    /// Writes a piece, once more behind each row that is refused.
+    /// Writes a piece, but for the rows that are refused.
     async fn put(
         &self,
         connection: &mut MySqlConnection,
@@ -221,42 +221,27 @@ impl Publishing<'_> {
         changes: &Changes,
         refused: &mut Refused,
     ) -> Result<Tally> {
-        let mut kept: Vec<usize> =
-            (0..changes.len()).filter(|&row| !self.skip.contains(&changes.at(row).key(&self.plan.key))).collect();
-        loop {
-            let changes = changes.select(kept.iter().copied());
-            let writing = Writing {
-                plan: self.plan,
-                incoming: Incoming {
-                    stream: self.plan.stream,
-                    changes: &changes,
-                    rules: self.publish.rules(),
-                    expect: &[],
-                    step,
-                },
-                insert_first: false,
-                look: self.look,
-            };
-            run(connection, "SAVEPOINT piece".to_owned(), "no savepoint").await?;
-            let error = match writing.write(connection).await {
-                Ok(outcomes) => {
-                    run(connection, "RELEASE SAVEPOINT piece".to_owned(), "no savepoint").await?;
-                    return Ok(outcomes.into_iter().collect());
-                }
-                Err(error) => error,
-            };
-            let Some(at) = error.row().filter(|_| error.kind() == ErrorKind::Data) else { return Err(error) };
-            run(connection, "ROLLBACK TO SAVEPOINT piece".to_owned(), "no savepoint").await?;
+        let kept = (0..changes.len()).filter(|&row| !self.skip.contains(&changes.at(row).key(&self.plan.key)));
+        let changes = changes.select(kept);
+        let rules = self.publish.rules();
+        let incoming = Incoming { stream: self.plan.stream, changes: &changes, rules, expect: &[], step };
+        let writing = Writing { plan: self.plan, incoming, insert_first: false, look: self.look };
+        let mut found = Refused::default();
+        let outcomes = writing.write(connection, &mut found).await?;
+        for error in found.into_errors() {
+            let Some(at) = error.row() else { return Err(error) };
             // The letter holds the whole row, so that replaying it leaves the other columns alone.
-            let existing = look(connection, self.plan, &changes, &[at.row], step, Look::Free).await?.pop();
-            let existing = existing.flatten();
+            let existing = match self.plan.key_fits(&changes, at.row, step) {
+                Ok(()) => look(connection, self.plan, &changes, &[at.row], step, Look::Free).await?.pop().flatten(),
+                Err(_) => None,
+            };
             let row = changes.at(at.row).onto(existing.as_ref().map(|existing| existing.rows.row(0)));
             refused.add(error.with_staged_row(step, row));
-            if refused.is_full() {
-                refused.finish()?;
-            }
-            kept.remove(at.row);
         }
+        if refused.is_full() {
+            refused.finish()?;
+        }
+        Ok(outcomes.into_iter().collect())
     }
 
     /// Deletes or marks the rows in scope that the stage does not name, if they are not too many.
@@ -307,11 +292,12 @@ impl Publishing<'_> {
         };
         let head = format!("INSERT INTO {} ({}, op)", self.staged.stage, key(&self.publish.stream)?);
         let places = format!("({}, 0)", vec!["?"; self.plan.key.len()].join(","));
-        let most = (ROWS / self.plan.key.len().max(1)).max(1);
-        let sendable: Vec<&Key> = self.publish.spared.iter().filter(|key| bound(key).is_some()).collect();
-        for piece in sendable.chunks(most) {
+        let spared: Vec<&Key> = self.publish.spared.iter().filter(|key| bound(key).is_some()).collect();
+        let all: Vec<usize> = (0..spared.len()).collect();
+        let size = |key: usize| spared[key].values().iter().map(|value| size_of(value.as_ref())).sum();
+        for piece in batch::pieces(&all, self.plan.key.len(), self.plan.server, size) {
             let mut arguments = MySqlArguments::default();
-            for (field, value) in piece.iter().flat_map(|key| fields().zip(key.values())) {
+            for (field, value) in piece.iter().flat_map(|&key| fields().zip(spared[key].values())) {
                 bind(&mut arguments, value.as_ref(), field)?;
             }
             batch::execute(connection, batch::values(&head, &places, piece.len()), arguments, false)

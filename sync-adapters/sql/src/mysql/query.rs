@@ -1,10 +1,11 @@
 //! The SQL of a stream's table: the only place where statements for rows are put together.
 
 use sqlx::mysql::MySqlArguments;
-use sync_core::model::{Absent, Changes, Field, Row, StreamSpec};
+use sync_core::model::{Absent, Changes, Field, Kind, Row, StreamSpec};
 use sync_core::{Error, Key, Result};
 
-use super::column::{bind, compared, declared_types, of_key};
+use super::batch::{fits, too_large};
+use super::column::{bind, compared, declared_types, of_key, size_of};
 use super::connection::Server;
 use crate::ident::{list, quoted};
 
@@ -72,6 +73,28 @@ impl<'s> Plan<'s> {
     /// The key of a row, for maps.
     pub(crate) fn key_of(&self, row: Row<'_>) -> Key {
         Key::new(self.key.iter().map(|&column| of_key(row.at(column), self.field(column))))
+    }
+
+    /// About as many bytes as the key of a change takes on its way.
+    pub(crate) fn key_size(&self, changes: &Changes, row: usize) -> usize {
+        let values = changes.rows().row(row);
+        self.key.iter().map(|&column| size_of(values.at(column))).sum()
+    }
+
+    /// Sees that the key of a change can be looked for.
+    ///
+    /// # Errors
+    /// `Data` with the row's position when MySQL cannot hold its key exactly, or does not take it.
+    pub(crate) fn key_fits(&self, changes: &Changes, row: usize, step: usize) -> Result<()> {
+        if !fits(self.server, self.key.len(), self.key_size(changes, row)) {
+            return Err(too_large(self.server).at_row(step, row));
+        }
+        let may_be_odd = |column: &&usize| !matches!(self.field(**column).kind(), Kind::Int | Kind::UInt | Kind::Text);
+        let odd: Vec<usize> = self.key.iter().filter(may_be_odd).copied().collect();
+        if odd.is_empty() {
+            return Ok(());
+        }
+        self.bind(&mut MySqlArguments::default(), changes, row, &odd, step)
     }
 
     /// Binds these columns of a change.

@@ -1,5 +1,6 @@
 //! Which rows of a table a listing covers, as a condition.
 
+use chrono::NaiveDate;
 use sqlx::mysql::MySqlArguments;
 use sync_core::Result;
 use sync_core::model::{Kind, RowScope, StreamSpec};
@@ -7,7 +8,7 @@ use sync_core::model::{Kind, RowScope, StreamSpec};
 use super::column::{bind, compared};
 use super::connection::Server;
 use crate::ident::quoted;
-use crate::scope::{Comparison, comparisons};
+use crate::scope::{Comparison, Days, comparisons};
 
 /// A condition on rows of a table called `t`, and the values bound in it.
 #[derive(Debug)]
@@ -17,18 +18,28 @@ pub(crate) struct Condition<'s> {
 }
 
 impl<'s> Condition<'s> {
+    /// # Errors
+    /// `Config` when a bound cannot be compared with its column.
     pub(crate) fn of(stream: &'s StreamSpec, server: Server, rows: &'s RowScope) -> Result<Self> {
-        let mut sql = "TRUE".to_owned();
-        let compared_with = comparisons(stream, rows)?;
-        for Comparison { field, operator, .. } in &compared_with {
+        let mut condition = Self { sql: "TRUE".to_owned(), compared_with: Vec::new() };
+        for comparison in comparisons(stream, rows)? {
+            let Comparison { field, operator, value } = comparison;
+            let column = format!("t.{}", quoted(field.name())?);
+            if let Some(beyond) = comparison.beyond(DAYS, &column) {
+                condition.sql.push_str(&format!(" AND {beyond}"));
+                continue;
+            }
+            bind(&mut MySqlArguments::default(), value.as_ref(), field)
+                .map_err(|cause| comparison.refused(stream, cause))?;
             // Texts are told apart, and ordered, by their bytes, whatever the collation of their column.
             let exact = match field.kind() {
                 Kind::Text | Kind::Json => format!(" COLLATE {}", server.exact),
                 _ => String::new(),
             };
-            sql.push_str(&format!(" AND t.{}{exact} {operator} {}", quoted(field.name())?, bound(field.kind())));
+            condition.sql.push_str(&format!(" AND {column}{exact} {operator} {}", bound(field.kind())));
+            condition.compared_with.push(comparison);
         }
-        Ok(Self { sql, compared_with })
+        Ok(condition)
     }
 
     pub(crate) fn arguments(&self) -> Result<MySqlArguments> {
@@ -39,6 +50,12 @@ impl<'s> Condition<'s> {
         Ok(arguments)
     }
 }
+
+/// The days that a column can hold: those of the years 1 to 9999.
+pub(crate) const DAYS: Days = match (NaiveDate::from_yo_opt(1, 1), NaiveDate::from_yo_opt(9999, 365)) {
+    (Some(first), Some(last)) => (first, last),
+    _ => (NaiveDate::MIN, NaiveDate::MAX),
+};
 
 /// How a bound is written. It may be larger than the column's numbers, and a cast to these would make it the largest.
 fn bound(kind: Kind) -> String {

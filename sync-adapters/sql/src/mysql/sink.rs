@@ -20,6 +20,7 @@ use super::stage::Places;
 use super::write::{Writing, look};
 use super::{MySql, checkpoint, publish, rehearsal, schema, stage, table};
 use crate::classified::{Incoming, Look};
+use crate::refused::Refused;
 use crate::tables::{is_conflict, written};
 
 /// So many rows of a first write are looked for, to learn whether they are new.
@@ -217,7 +218,13 @@ impl MySql {
         if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
     }
 
-    async fn write(&self, connection: &mut MySqlConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
+    async fn write(
+        &self,
+        connection: &mut MySqlConnection,
+        step: usize,
+        write: &Write,
+        refused: &mut Refused,
+    ) -> Result<Vec<Outcome>> {
         if write.changes.is_empty() {
             return Ok(Vec::new());
         }
@@ -231,7 +238,7 @@ impl MySql {
         };
         let insert_first = self.are_probably_new(connection, &plan, &incoming).await?;
         let writing = Writing { plan: &plan, incoming, look: self.look(&write.stream), insert_first };
-        let outcomes = writing.write(connection).await?;
+        let outcomes = writing.write(connection, refused).await?;
         self.written.note(write.stream.name(), true);
         let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
         self.known.note(write.stream.name(), new * 2 < outcomes.len());
@@ -270,13 +277,18 @@ pub(crate) async fn take_steps(
     places: &mut Places,
 ) -> Result<WriteReport> {
     let mut report = WriteReport::default();
+    let mut refused = Refused::default();
     for (index, step) in steps.iter().enumerate() {
+        if matches!(step, Step::Publish(_)) || refused.is_full() {
+            // What is published depends on all rows before it.
+            refused.finish()?;
+        }
         let place = places.of(index).cloned();
         report.steps.push(match step {
-            Step::Write(write) => StepReport::Rows(sink.write(connection, index, write).await?),
+            Step::Write(write) => StepReport::Rows(sink.write(connection, index, write, &mut refused).await?),
             Step::Stage(stage) => {
                 let place = place.ok_or_else(|| Error::internal("a stage without a table"))?;
-                StepReport::Rows(stage::append(connection, sink.server(), index, stage, &place).await?)
+                StepReport::Rows(stage::append(connection, sink.server(), index, stage, &place, &mut refused).await?)
             }
             Step::Publish(publish) => publish::publish(connection, sink, index, publish, places, place).await?,
             Step::Discard { stage, stream } => {
@@ -285,5 +297,6 @@ pub(crate) async fn take_steps(
             other => return Err(Error::internal(format!("this sink does not know the step {other:?}"))),
         });
     }
+    refused.finish()?;
     Ok(report)
 }

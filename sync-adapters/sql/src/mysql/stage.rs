@@ -11,7 +11,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 use sync_core::model::{Op, Outcome, StreamSpec};
 use sync_core::sink::{Stage, Step};
 use sync_core::state::StageName;
-use sync_core::{Error, Result};
+use sync_core::{Error, ErrorKind, Result};
 
 use super::batch::{self, ROWS, pieces, run};
 use super::checkpoint::NO_SUCH_TABLE;
@@ -22,6 +22,7 @@ use super::pool::Session;
 use super::query::Plan;
 use crate::classified::changed_meanwhile;
 use crate::ident::quoted;
+use crate::refused::Refused;
 use crate::staged::{column, columns, id, key, named, plain_column};
 
 /// What the tables of stages are called; their entries are in a table of this name without the last underscore.
@@ -286,44 +287,72 @@ pub(crate) async fn append(
     step: usize,
     stage: &Stage,
     place: &Place,
+    refused: &mut Refused,
 ) -> Result<Vec<Outcome>> {
     let stream = &stage.stream;
     let plan = Plan::of(stream, server)?;
+    let mut rows = Vec::with_capacity(stage.changes.len());
     for (row, change) in stage.changes.iter().enumerate() {
-        if let Some(&key) = plan.key.iter().find(|&&key| change.row().at(key).is_null()) {
-            let empty = format!("column {:?} must not be empty", plan.field(key).name());
-            return Err(Error::data(empty).with("stream", stream.name()).at_row(step, row));
+        match plan.key.iter().find(|&&key| change.row().at(key).is_null()) {
+            None => rows.push(row),
+            Some(&key) => {
+                let empty = format!("column {:?} must not be empty", plan.field(key).name());
+                refused.add(Error::data(empty).with("stream", stream.name()).at_row(step, row));
+            }
         }
     }
     enter(connection, &plan, &id(&stage.stage, stream), place).await?;
     let all = plan.all();
-    let rows: Vec<usize> = (0..stage.changes.len()).collect();
     let size = |row: usize| stage.changes.rows().row(row).values().map(size_of).sum::<usize>() + 64;
-    let pieces = pieces(&rows, all.len() + 2, server, size)
-        .map_err(|row| batch::too_large(server).with("stream", stream.name()).at_row(step, row))?;
+    let mut pieces = pieces(&rows, all.len() + 2, server, size);
+    for &row in &pieces.too_large {
+        refused.add(batch::too_large(server).with("stream", stream.name()).at_row(step, row));
+    }
     let head = format!(
         "INSERT INTO {} (op, fields, {})",
         place.table()?,
         columns(stream.schema().fields().iter().map(sync_core::model::Field::name))?
     );
-    let places = format!("({})", vec!["?"; all.len() + 2].join(","));
-    for piece in pieces {
-        let mut arguments = MySqlArguments::default();
-        for &row in piece {
-            let change = stage.changes.at(row);
-            let fields = change.fields().map(|fields| named(stream, fields));
-            arguments
-                .add(i64::from(change.op() == Op::Delete))
-                .and_then(|()| arguments.add(fields))
-                .map_err(|_| Error::internal("the mark of a staged row cannot be sent"))?;
-            plan.bind(&mut arguments, &stage.changes, row, &all, step)?;
+    while let Some(piece) = pieces.next() {
+        match append_piece(connection, &plan, step, stage, piece, &head).await {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                if let Some(row) = pieces.refused(piece) {
+                    refused.add(error.at_row(step, row));
+                }
+            }
+            done => done?,
         }
-        let sql = batch::values(&head, &places, piece.len());
-        batch::execute(connection, sql, arguments, piece.len() == ROWS)
-            .await
-            .map_err(|cause| failed("the rows cannot be staged", cause).with("stream", stream.name()))?;
+        if refused.is_full() {
+            break;
+        }
     }
     Ok(vec![Outcome::Staged; stage.changes.len()])
+}
+
+async fn append_piece(
+    connection: &mut MySqlConnection,
+    plan: &Plan<'_>,
+    step: usize,
+    stage: &Stage,
+    rows: &[usize],
+    head: &str,
+) -> Result<()> {
+    let (stream, all) = (&stage.stream, plan.all());
+    let mut arguments = MySqlArguments::default();
+    for &row in rows {
+        let change = stage.changes.at(row);
+        let fields = change.fields().map(|fields| named(stream, fields));
+        arguments
+            .add(i64::from(change.op() == Op::Delete))
+            .and_then(|()| arguments.add(fields))
+            .map_err(|_| Error::internal("the mark of a staged row cannot be sent"))?;
+        plan.bind(&mut arguments, &stage.changes, row, &all, step)?;
+    }
+    let places = format!("({})", vec!["?"; all.len() + 2].join(","));
+    batch::execute(connection, batch::values(head, &places, rows.len()), arguments, rows.len() == ROWS)
+        .await
+        .map(drop)
+        .map_err(|cause| failed("the rows cannot be staged", cause).with("stream", stream.name()))
 }
 
 /// Writes the entry of a new stage, or sees that the one of an old stage is still there.

@@ -9,6 +9,7 @@ use super::error::failed;
 use super::write::Writing;
 use crate::classified::Incoming;
 use crate::ident::quoted;
+use crate::refused::Refused;
 
 /// From so many rows on, the temporary table costs less than as many statements.
 const MANY: usize = 12;
@@ -25,20 +26,31 @@ pub(crate) async fn update(
     columns: &[usize],
     clear_mark: bool,
     rows: &[usize],
+    refused: &mut Refused,
 ) -> Result<()> {
     let update = Update { writing, columns, clear_mark };
     if columns.is_empty() && update.mark().is_none() {
         return Ok(());
     }
+    let (rows, too_large): (Vec<usize>, Vec<usize>) = rows.iter().partition(|&&row| update.fits(row));
+    for row in too_large {
+        refused.add(batch::too_large(writing.plan.server).at_row(writing.incoming.step, row));
+    }
     if rows.len() >= MANY {
-        match update.joined(connection, rows).await {
+        match update.joined(connection, &rows).await {
             // The statement was undone as a whole; row by row the one at fault can be named.
             Err(error) if error.kind() == ErrorKind::Data => {}
             done => return done,
         }
     }
-    for &row in rows {
-        update.single(connection, row).await?;
+    for row in rows {
+        match update.single(connection, row).await {
+            Err(error) if error.kind() == ErrorKind::Data => refused.add(error.at_row(writing.incoming.step, row)),
+            done => done?,
+        }
+        if refused.is_full() {
+            break;
+        }
     }
     Ok(())
 }
@@ -72,18 +84,35 @@ impl Update<'_> {
         let mut arguments = MySqlArguments::default();
         plan.bind(&mut arguments, changes, row, self.columns, *step)?;
         plan.bind(&mut arguments, changes, row, &plan.key, *step)?;
-        batch::execute(connection, sql, arguments, true).await.map(drop).map_err(|cause| {
-            let error = failed(FAILED, cause).with("table", plan.stream.name());
-            if error.kind() == ErrorKind::Data { error.at_row(*step, row) } else { error }
-        })
+        batch::execute(connection, sql, arguments, true)
+            .await
+            .map(drop)
+            .map_err(|cause| failed(FAILED, cause).with("table", plan.stream.name()))
+    }
+
+    /// The columns that are sent: those of the key, and those that are set.
+    fn sent(&self) -> Vec<usize> {
+        let key = &self.writing.plan.key;
+        key.iter().chain(self.columns.iter().filter(|column| !key.contains(column))).copied().collect()
+    }
+
+    /// The bytes that a row takes, which is sent with its key twice where that is set as well.
+    fn size(&self, row: usize) -> usize {
+        let Writing { plan, incoming: Incoming { changes, .. }, .. } = self.writing;
+        let values = changes.rows().row(row);
+        plan.key_size(changes, row) + self.columns.iter().map(|&column| size_of(values.at(column))).sum::<usize>()
+    }
+
+    fn fits(&self, row: usize) -> bool {
+        let plan = self.writing.plan;
+        batch::fits(plan.server, plan.key.len() + self.columns.len(), self.size(row))
     }
 
     /// The rows go into a temporary table, whose columns are those of the target, and from there at once. Making and
     /// dropping a temporary table commits nothing.
     async fn joined(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
         let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = self.writing;
-        let sent: Vec<usize> =
-            plan.key.iter().chain(self.columns.iter().filter(|column| !plan.key.contains(column))).copied().collect();
+        let sent = self.sent();
         let drop = format!("DROP TEMPORARY TABLE IF EXISTS {SENT}");
         let columns = sent.iter().map(|&column| format!("c{column} {}", plan.types[column])).collect::<Vec<_>>();
         let key = plan.key.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
@@ -92,13 +121,10 @@ impl Update<'_> {
             columns.join(", ")
         );
         batch::run(connection, create, FAILED).await?;
-        let size = |row: usize| sent.iter().map(|&column| size_of(changes.rows().row(row).at(column))).sum();
-        let pieces = pieces(rows, sent.len(), plan.server, size)
-            .map_err(|row| batch::too_large(plan.server).at_row(*step, row))?;
         let names = sent.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
         let head = format!("INSERT INTO {SENT} ({names})");
         let places = format!("({})", vec!["?"; sent.len()].join(","));
-        for piece in pieces {
+        for piece in pieces(rows, sent.len(), plan.server, |row| self.size(row)) {
             let mut arguments = MySqlArguments::default();
             for &row in piece {
                 plan.bind(&mut arguments, changes, row, &sent, *step)?;
@@ -120,18 +146,27 @@ impl Update<'_> {
 }
 
 /// Deletes rows that are locked.
-pub(crate) async fn delete(connection: &mut MySqlConnection, writing: &Writing<'_>, rows: &[usize]) -> Result<()> {
-    for piece in rows.chunks(ROWS / 2) {
+pub(crate) async fn delete(
+    connection: &mut MySqlConnection,
+    writing: &Writing<'_>,
+    rows: &[usize],
+    refused: &mut Refused,
+) -> Result<()> {
+    let Writing { plan, incoming: Incoming { changes, step, .. }, .. } = writing;
+    // The condition of a row is longer than its marks.
+    let mut pieces = pieces(rows, plan.key.len() * 16, plan.server, |row| plan.key_size(changes, row));
+    while let Some(piece) = pieces.next() {
         match delete_piece(connection, writing, piece).await {
-            // Somebody refers to a row. The statement was undone as a whole; one by one the row can be named.
+            // Somebody refers to a row. The statement was undone as a whole; by halves the row can be named.
             Err(error) if error.kind() == ErrorKind::Data => {
-                for &row in piece {
-                    delete_piece(connection, writing, &[row]).await.map_err(|error| {
-                        if error.kind() == ErrorKind::Data { error.at_row(writing.incoming.step, row) } else { error }
-                    })?;
+                if let Some(row) = pieces.refused(piece) {
+                    refused.add(error.at_row(*step, row));
                 }
             }
             done => done?,
+        }
+        if refused.is_full() {
+            break;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is locked, looked at again, and
 //! written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
@@ -10,12 +10,13 @@ use sync_core::model::{Changes, Key, Op, Outcome, Rows};
 use sync_core::sink::WriteMode;
 use sync_core::{Error, ErrorKind, Result, Value};
 
-use super::batch::{self, ROWS, pieces};
+use super::batch::{self, Pieces, ROWS, pieces};
 use super::column::{read, size_of};
 use super::error::failed;
 use super::query::Plan;
 use super::update::{delete, update};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
+use crate::refused::Refused;
 
 /// A row as it stands in the table.
 #[derive(PartialEq)]
@@ -38,31 +39,52 @@ pub(crate) struct Writing<'w> {
 }
 
 impl Writing<'_> {
-    /// Writes the changes and says of each what became of it.
-    pub(crate) async fn write(&self, connection: &mut MySqlConnection) -> Result<Vec<Outcome>> {
-        self.incoming.refuse_unfit()?;
-        let all: Vec<usize> = (0..self.incoming.changes.len()).collect();
+    /// Writes the changes and says of each what became of it. What the table refuses is named, and left out as if it had not
+    /// been there: a statement that fails has had no effect. Who calls takes all of it back then.
+    pub(crate) async fn write(&self, connection: &mut MySqlConnection, refused: &mut Refused) -> Result<Vec<Outcome>> {
+        let mut outcomes = vec![None; self.incoming.changes.len()];
+        let open = self.sendable(refused);
         if self.incoming.rules.mode == WriteMode::Append {
-            self.insert(connection, &all).await?;
-            return Ok(vec![Outcome::Created; all.len()]);
+            self.insert(connection, &open, refused).await?;
+            return Ok(vec![Outcome::Created; outcomes.len()]);
         }
-        let mut outcomes = vec![None; all.len()];
         if self.insert_first && self.incoming.expect.is_empty() {
-            self.insert_new(connection, &mut outcomes).await?;
+            self.insert_new(connection, &open, &mut outcomes).await?;
         }
-        let mut open: Vec<usize> = all.into_iter().filter(|&row| outcomes[row].is_none()).collect();
+        let mut open: Vec<usize> = open.into_iter().filter(|&row| outcomes[row].is_none()).collect();
         if self.look == Look::Locked {
             open.sort_by_cached_key(|&row| self.plan.key_of(self.incoming.changes.rows().row(row)));
         }
-        self.settle(connection, &open, &mut outcomes).await?;
+        self.settle(connection, &open, &mut outcomes, refused).await?;
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
 
+    /// The changes without those that no table could hold, and those whose keys cannot be looked for.
+    fn sendable(&self, refused: &mut Refused) -> Vec<usize> {
+        let Incoming { changes, step, .. } = self.incoming;
+        let mut errors: BTreeMap<usize, Error> = BTreeMap::new();
+        let unfit = self.incoming.unfit().filter_map(|error| Some((error.row()?.row, error)));
+        errors.extend(unfit);
+        for row in 0..changes.len() {
+            if let Err(error) = self.plan.key_fits(changes, row, step) {
+                errors.entry(row).or_insert(error);
+            }
+        }
+        let open = (0..changes.len()).filter(|row| !errors.contains_key(row)).collect();
+        errors.into_values().for_each(|error| refused.add(error));
+        open
+    }
+
     /// Inserts piece by piece while all rows of a piece are new; a statement that fails has had no effect.
-    async fn insert_new(&self, connection: &mut MySqlConnection, outcomes: &mut [Option<Outcome>]) -> Result<()> {
-        let upserts: Vec<usize> =
-            (0..self.incoming.changes.len()).filter(|&row| self.incoming.changes.at(row).op() == Op::Upsert).collect();
-        for piece in self.pieces(&upserts)? {
+    async fn insert_new(
+        &self,
+        connection: &mut MySqlConnection,
+        open: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<()> {
+        let is_upsert = |row: &&usize| self.incoming.changes.at(**row).op() == Op::Upsert;
+        let upserts: Vec<usize> = open.iter().filter(is_upsert).copied().collect();
+        for piece in self.pieces(&upserts) {
             match self.insert_piece(connection, piece).await {
                 Ok(()) => piece.iter().for_each(|&row| outcomes[row] = Some(Outcome::Created)),
                 // A key is there already, or a row is refused, which matters only if it is to be written.
@@ -79,6 +101,7 @@ impl Writing<'_> {
         connection: &mut MySqlConnection,
         open: &[usize],
         outcomes: &mut [Option<Outcome>],
+        refused: &mut Refused,
     ) -> Result<()> {
         let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
         let rows = open
@@ -91,10 +114,10 @@ impl Writing<'_> {
             self.lock(connection, open, &standing, (0..open.len()).filter(touched).collect()).await?;
         }
         for ((columns, marked), rows) in updates {
-            update(connection, self, &columns, marked, &rows).await?;
+            update(connection, self, &columns, marked, &rows, refused).await?;
         }
-        delete(connection, self, &deletes).await?;
-        self.insert(connection, &inserts).await
+        delete(connection, self, &deletes, refused).await?;
+        self.insert(connection, &inserts, refused).await
     }
 
     /// Compare-and-set: rows that are about to be changed are locked, in the order of their keys, and must still be as
@@ -114,55 +137,45 @@ impl Writing<'_> {
         if same { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
 
-    /// Inserts rows. A piece that is refused is halved until the row at fault is found.
-    async fn insert(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
-        for piece in self.pieces(rows)? {
-            let Err(error) = self.insert_piece(connection, piece).await else { continue };
-            if error.kind() != ErrorKind::Data {
-                return Err(error);
-            }
-            let (mut suspects, mut error) = (piece, error);
-            while suspects.len() > 1 {
-                let (first, second) = suspects.split_at(suspects.len() / 2);
-                for half in [first, second] {
-                    match self.insert_piece(connection, half).await {
-                        Ok(()) => suspects = &[],
-                        Err(refused) if refused.kind() == ErrorKind::Data => {
-                            (suspects, error) = (half, refused);
-                            break;
-                        }
-                        Err(other) => return Err(other),
+    /// Inserts rows. A piece that is refused is halved until the rows at fault are found.
+    async fn insert(&self, connection: &mut MySqlConnection, rows: &[usize], refused: &mut Refused) -> Result<()> {
+        let mut pieces = self.pieces(rows);
+        for &row in &pieces.too_large {
+            refused.add(batch::too_large(self.plan.server).at_row(self.incoming.step, row));
+        }
+        while let Some(piece) = pieces.next() {
+            match self.insert_piece(connection, piece).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Data => {
+                    if let Some(row) = pieces.refused(piece) {
+                        refused.add(self.blame(connection, row, error).await?);
                     }
                 }
+                Err(error) => return Err(error),
             }
-            return Err(match suspects {
-                [row] => self.blame(connection, *row, error).await,
-                // Whoever was in the way has gone meanwhile. Rows behind the parts that were tried are still to come.
-                _ => changed_meanwhile(self.plan.stream),
-            });
+            if refused.is_full() {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// A row that cannot be inserted because its key has come meanwhile is tried again; any other is at fault itself.
-    async fn blame(&self, connection: &mut MySqlConnection, row: usize, error: Error) -> Error {
-        if self.incoming.rules.mode != WriteMode::Append {
-            match look(connection, self.plan, self.incoming.changes, &[row], self.incoming.step, Look::Free)
-                .await
-                .as_deref()
-            {
-                Ok([Some(_)]) => return changed_meanwhile(self.plan.stream),
-                Ok(_) => {}
-                Err(_) => return error,
+    /// A row that cannot be inserted is at fault itself, unless its key has come meanwhile: then the whole unit is tried
+    /// again.
+    async fn blame(&self, connection: &mut MySqlConnection, row: usize, error: Error) -> Result<Error> {
+        let Incoming { changes, rules, step, .. } = self.incoming;
+        if rules.mode != WriteMode::Append {
+            let standing = look(connection, self.plan, changes, &[row], step, Look::Free).await?;
+            if standing.iter().any(Option::is_some) {
+                return Err(changed_meanwhile(self.plan.stream));
             }
         }
-        error.at_row(self.incoming.step, row)
+        Ok(error.at_row(step, row))
     }
 
-    fn pieces<'r>(&self, rows: &'r [usize]) -> Result<Vec<&'r [usize]>> {
+    fn pieces<'r>(&self, rows: &'r [usize]) -> Pieces<'r> {
         let size = |row: usize| self.incoming.changes.rows().row(row).values().map(size_of).sum();
         pieces(rows, self.plan.stream.schema().width(), self.plan.server, size)
-            .map_err(|row| batch::too_large(self.plan.server).at_row(self.incoming.step, row))
     }
 
     async fn insert_piece(&self, connection: &mut MySqlConnection, rows: &[usize]) -> Result<()> {
@@ -191,8 +204,10 @@ pub(crate) async fn look(
     look: Look,
 ) -> Result<Vec<Option<Standing>>> {
     let mut standing: Vec<Option<Standing>> = std::iter::repeat_with(|| None).take(rows.len()).collect();
-    // Keys are short, so their number alone decides.
-    let most = (LOOKS / plan.key.len().max(1)).max(1);
+    // No more keys than go through if all were as long as the longest, which may be repeated.
+    let longest = rows.iter().map(|&row| plan.key_size(changes, row)).max().unwrap_or_default();
+    let room = plan.server.packet / 2 / longest.max(1);
+    let most = (LOOKS / plan.key.len().max(1)).min(room).max(1);
     for (piece, rows) in rows.chunks(most).enumerate() {
         let mut found = look_at_piece(connection, plan, changes, rows, step, look).await?;
         for (place, &row) in rows.iter().enumerate() {

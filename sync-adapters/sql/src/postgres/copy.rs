@@ -42,10 +42,12 @@ pub(crate) async fn quietly(connection: &mut PgConnection, statement: &'static s
     done.map(drop).map_err(|cause| failed("no savepoint", cause))
 }
 
-/// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and views have none of it.
+/// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
+/// hide rows take it.
 pub(crate) async fn takes(connection: &mut PgConnection, plan: &Plan<'_>) -> Result<bool> {
     let taken: Option<bool> = sqlx::query_scalar(
-        "SELECT relkind IN ('r', 'p') AND NOT relhasrules FROM pg_class WHERE oid = to_regclass($1)",
+        "SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(oid)
+         FROM pg_class WHERE oid = to_regclass($1)",
     )
     .bind(&plan.table)
     .fetch_optional(connection)

@@ -8,6 +8,7 @@ mod deferred;
 mod error;
 mod publish;
 mod query;
+mod relation;
 mod schema;
 mod scope;
 mod session;

@@ -7,6 +7,7 @@ use sync_core::{Error, ErrorKind, Result};
 use super::column::declared_type;
 use super::error::failed;
 use super::query::name;
+use super::relation;
 use crate::ident::{list, quoted};
 use crate::tables::Shape;
 
@@ -54,6 +55,7 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
         alone(connection).await?;
         return create(connection, stream).await;
     }
+    relation::check(connection, stream).await?;
     check_key(connection, stream, &columns).await?;
     let wanted = wanted(stream);
     let declared = |column: &Column| wanted.iter().any(|field| column.name == field.name());

@@ -11,7 +11,7 @@ use sync_core::{Error, ErrorKind, Result, Value};
 use super::column::{Column, read};
 use super::error::failed;
 use super::query::{Plan, arrays};
-use super::{copy, schema};
+use super::{copy, relation, schema};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::ident::quoted;
 
@@ -40,7 +40,7 @@ const LOOKS: usize = 4;
 impl Writing<'_> {
     /// Writes the changes and says of each what became of it.
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<Vec<Outcome>> {
-        self.incoming.refuse_unfit()?;
+        self.incoming.unfit().next().map_or(Ok(()), Err)?;
         let all: Vec<usize> = (0..self.incoming.changes.len()).collect();
         if self.incoming.rules.mode == WriteMode::Append {
             self.append(connection, &all).await?;
@@ -52,10 +52,7 @@ impl Writing<'_> {
             open = self.settle(connection, &open, &mut outcomes).await?;
         }
         if !open.is_empty() {
-            // Either somebody else adds and deletes these rows all the time, or nobody does.
-            let standing = self.look_at(connection, &open).await?;
-            let ignored = standing.iter().all(Option::is_none);
-            return Err(if ignored { self.ignored() } else { changed_meanwhile(self.plan.stream) });
+            return Err(self.not_inserted(connection, &open).await?);
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
     }
@@ -70,7 +67,7 @@ impl Writing<'_> {
         if open.is_empty() {
             return Ok(Vec::new());
         }
-        let standing = self.look_at(connection, open).await?;
+        let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
         let rows = open
             .iter()
             .zip(&standing)
@@ -85,12 +82,26 @@ impl Writing<'_> {
         Ok(if self.insert_new(connection, &inserts).await? { Vec::new() } else { inserts })
     }
 
-    async fn look_at(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<Vec<Option<Standing>>> {
-        look(connection, self.plan, self.incoming.changes, rows, self.incoming.step, self.look).await
-    }
-
-    fn ignored(&self) -> Error {
-        Error::data("a trigger of the table ignores the row").with("table", self.plan.stream.name())
+    /// Why rows do not come in whose keys are not there. Somebody else may add them and take them away again; if not, the
+    /// table itself keeps one out.
+    async fn not_inserted(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<Error> {
+        let Incoming { stream, changes, step, .. } = self.incoming;
+        let standing = look(connection, self.plan, changes, rows, step, self.look).await?;
+        for (&row, _) in rows.iter().zip(&standing).filter(|(_, standing)| standing.is_none()) {
+            let came_in = self.insert_new(connection, &[row]).await?;
+            let there = look(connection, self.plan, changes, &[row], step, self.look).await?;
+            if came_in || there.iter().any(Option::is_some) {
+                continue;
+            }
+            if relation::hides_rows(connection, stream).await? {
+                let what = "the table hides rows from the account (row-level security), one of which has a key of ours: let the account see all, by a policy or by ALTER ROLE … BYPASSRLS";
+                return Ok(Error::new(ErrorKind::Forbidden, what).with("table", stream.name()));
+            }
+            return Ok(Error::data("a trigger of the table ignores the row")
+                .with("table", stream.name())
+                .at_row(step, row));
+        }
+        Ok(changed_meanwhile(stream))
     }
 
     async fn append(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<()> {
@@ -227,14 +238,16 @@ impl Writing<'_> {
         if done == rows.len() as u64 {
             return Ok(());
         }
-        // One that is still as it was looked at, nobody has touched: a trigger did not let us either.
-        let standing = self.look_at(connection, rows).await?;
-        let untouched = |(row, standing): (&usize, &Option<Standing>)| {
-            standing.as_ref().is_some_and(|standing| seen.get(row) == Some(&standing.xmin))
-        };
-        Err(match rows.iter().zip(&standing).any(untouched) {
-            true => self.ignored(),
-            false => changed_meanwhile(self.plan.stream),
+        // A row that nobody else has touched either is kept as it is by the table itself.
+        let Incoming { stream, changes, step, .. } = self.incoming;
+        let now = look(connection, self.plan, changes, rows, step, Look::Free).await?;
+        let untouched = |(row, now): (&usize, &Option<Standing>)| seen.get(row) == now.as_ref().map(|now| &now.xmin);
+        let kept = rows.iter().zip(&now).find(|&(row, now)| untouched((row, now)));
+        Err(match kept {
+            Some((&row, _)) => Error::data("a trigger or a policy of the table ignores the change")
+                .with("table", stream.name())
+                .at_row(step, row),
+            None => changed_meanwhile(stream),
         })
     }
 }

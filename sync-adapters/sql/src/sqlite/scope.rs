@@ -22,7 +22,9 @@ pub(crate) fn condition(connection: &Connection, stream: &StreamSpec, rows: &Row
     let mut condition = Condition { sql: "TRUE".to_owned(), values: Vec::new() };
     if *rows != RowScope::All {
         let table = columns(connection, stream.name())?;
-        comparisons(stream, rows)?.into_iter().try_for_each(|comparison| condition.compare(&table, comparison))?;
+        comparisons(stream, rows)?.into_iter().try_for_each(|comparison| {
+            condition.compare(&table, comparison).map_err(|cause| comparison.refused(stream, cause))
+        })?;
     }
     Ok(condition)
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL as a target, looked at through `psql`: exact values, exact counts, and no write where nothing changed.
 
 mod copied;
+mod odd_tables;
 
 use std::sync::Arc;
 

@@ -108,6 +108,11 @@ impl Branch {
         }
     }
 
+    /// The replica that is kept in step.
+    pub fn replica(&self) -> &Arc<dyn Replica> {
+        &self.replica
+    }
+
     /// How many edits go into one push, about: a group is never cut.
     #[must_use]
     pub fn push_edits(mut self, edits: usize) -> Self {

@@ -343,3 +343,22 @@ pub(crate) fn fail_once(file: &StatusFile, pipeline: &str) {
         kind: None,
     });
 }
+
+#[test]
+fn a_sync_that_no_engine_tells_of_is_told_by_its_host() {
+    let world = World::new();
+    world.file.began();
+    assert_eq!(world.says().status, State::Running);
+    world.pass(1);
+    let error = sync_core::Error::unavailable("the master cannot be reached");
+    world.file.failed(&error, 3);
+    world.file.failed(&error, 4);
+    let says = world.says();
+    assert_eq!((&says.status, says.retry_count, says.pending_records), (&State::Failed, 2, 4));
+    assert!(says.last_error.unwrap().contains("cannot be reached") && says.last_synced_at.is_none());
+    world.file.began();
+    world.file.succeeded(1);
+    let says = world.says();
+    assert_eq!((&says.status, says.retry_count, says.pending_records), (&State::Success, 0, 1));
+    assert!(says.last_error.is_none() && says.last_synced_at == Some(says.updated_at));
+}

@@ -8,6 +8,7 @@ use super::parse;
 use super::table::Table;
 use crate::ident::quoted;
 use crate::mysql::column::decimal_text;
+use crate::mysql::scope::DAYS;
 use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the texts and bytes bound in it.
@@ -22,12 +23,12 @@ impl Condition {
     pub(super) fn of(stream: &StreamSpec, table: &Table, rows: &RowScope) -> Result<Self> {
         let mut condition = Self { sql: "TRUE".to_owned(), values: Vec::new() };
         for comparison in comparisons(stream, rows)? {
-            condition.compare(table, comparison).map_err(|error| error.with("stream", stream.name()))?;
+            condition.compare(stream, table, comparison).map_err(|error| error.with("stream", stream.name()))?;
         }
         Ok(condition)
     }
 
-    fn compare(&mut self, table: &Table, compared: Comparison<'_>) -> Result<()> {
+    fn compare(&mut self, stream: &StreamSpec, table: &Table, compared: Comparison<'_>) -> Result<()> {
         let Comparison { field, operator, value } = compared;
         let column = field.name();
         let wrong = |why: String| Err(Error::config(format!("the scope is over column {column:?}, {why}")));
@@ -35,43 +36,37 @@ impl Condition {
             return wrong("which the table does not have".to_owned());
         };
         let sql = format!("t.{}", quoted(column)?);
+        if let Some(beyond) = compared.beyond(DAYS, &sql) {
+            self.sql.push_str(&format!(" AND {beyond}"));
+            return Ok(());
+        }
         let exactly = |what: &str| format!("CONVERT({what} USING utf8mb4) COLLATE {}", table.exact);
         let (what, cast, value) = match (field.kind(), value) {
             (Kind::Bool, Value::Bool(v)) => (sql, "CAST(? AS SIGNED)".to_owned(), text(&u8::from(*v))),
             (Kind::Int, Value::Int(v)) => (sql, "CAST(? AS SIGNED)".to_owned(), text(v)),
             (Kind::UInt, Value::UInt(v)) => (sql, "CAST(? AS UNSIGNED)".to_owned(), text(v)),
             (Kind::Float, Value::Float(v)) => (sql, "CAST(? AS DOUBLE)".to_owned(), text(v)),
-            (Kind::Decimal { scale, .. }, value) => {
-                (sql, format!("CAST(? AS DECIMAL(65,{scale}))"), text(&decimal_text(value.as_ref(), field)?))
-            }
+            (Kind::Decimal { scale, .. }, value) => (
+                sql,
+                format!("CAST(? AS DECIMAL(65,{scale}))"),
+                text(&decimal_text(value.as_ref(), field).map_err(|cause| compared.refused(stream, cause))?),
+            ),
             (Kind::Bytes, Value::Bytes(_)) => (sql, "?".to_owned(), value.clone()),
             (Kind::Date, Value::Date(v)) => (sql, "CAST(? AS DATE)".to_owned(), text(&v.format("%Y-%m-%d"))),
-            (Kind::Timestamp, Value::Timestamp(v)) => match parse::written(*v) {
-                Some(at) => (sql, "CAST(? AS DATETIME(6))".to_owned(), text(&at)),
-                // No row lies outside of the years that the server has.
-                None => {
-                    let holds = operator == if v.micros() < 0 { ">=" } else { "<" };
-                    self.sql.push_str(&if holds { format!(" AND {sql} IS NOT NULL") } else { " AND FALSE".to_owned() });
-                    return Ok(());
-                }
-            },
+            (Kind::Timestamp, Value::Timestamp(v)) => {
+                let at = parse::written(*v).ok_or_else(|| Error::internal("a bound beyond the server's days"))?;
+                (sql, "CAST(? AS DATETIME(6))".to_owned(), text(&at))
+            }
             (Kind::Text, Value::Text(_)) => {
                 let written = match &there.form {
                     Form::Float { .. } => {
-                        return wrong(format!(
-                            "the scope is over column {column:?}, which is declared {:?} and read as text",
-                            there.declared
-                        ));
+                        return wrong(format!("which is declared {:?} and read as text", there.declared));
                     }
                     form => form.asked(&sql),
                 };
                 (exactly(&written), exactly("?"), value.clone())
             }
-            (kind, _) => {
-                return wrong(format!(
-                    "the scope is over column {column:?}, a {kind}, with a value that is not comparable with it"
-                ));
-            }
+            (kind, _) => return wrong(format!("a {kind}, with the bound {value}, which is not comparable with it")),
         };
         self.sql.push_str(&format!(" AND {what} {operator} {cast}"));
         self.values.push(value);

@@ -1,12 +1,13 @@
 //! Which rows of a table of somebody else are read, as a condition on it.
 
-use chrono::Datelike;
 use sync_core::model::{Kind, RowScope, StreamSpec};
-use sync_core::{Error, Result, Value};
+use sync_core::{Error, Result};
 
 use super::table::Table;
 use crate::ident::quoted;
 use crate::postgres::column::{declared_type, text_of};
+use crate::postgres::scope::DAYS;
+use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the values bound in it, as texts, from `$1`.
 #[derive(Debug)]
@@ -18,7 +19,9 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn of(stream: &StreamSpec, table: &Table, rows: &RowScope) -> Result<Self> {
         let mut condition = Self { sql: "TRUE".to_owned(), values: Vec::new() };
-        condition.narrow(stream, table, rows)?;
+        for comparison in comparisons(stream, rows)? {
+            condition.compare(stream, table, comparison)?;
+        }
         Ok(condition)
     }
 
@@ -28,59 +31,36 @@ impl Condition {
         format!("${}::text::{cast}", self.values.len())
     }
 
-    fn narrow(&mut self, stream: &StreamSpec, table: &Table, rows: &RowScope) -> Result<()> {
-        match rows {
-            RowScope::All => Ok(()),
-            RowScope::Range { column, from, until } => {
-                for (bound, comparison) in [(from, ">="), (until, "<")] {
-                    if let Some(bound) = bound {
-                        self.compare(stream, table, column, comparison, bound)?;
-                    }
-                }
-                Ok(())
-            }
-            RowScope::Equals { column, value } => self.compare(stream, table, column, "=", value),
-            RowScope::Both(one, other) => {
-                self.narrow(stream, table, one)?;
-                self.narrow(stream, table, other)
-            }
-            other => Err(Error::config(format!("this source does not know the scope {other:?}"))),
-        }
-    }
-
     /// Compares as the declared kind. Texts are in the order of their bytes, whatever the database's language.
-    fn compare(
-        &mut self,
-        stream: &StreamSpec,
-        table: &Table,
-        column: &str,
-        comparison: &str,
-        value: &Value,
-    ) -> Result<()> {
-        let Some((field, there)) = stream.schema().field(column).zip(table.column(column)) else {
-            return Err(Error::config(format!("the scope is over column {column:?}, which the stream does not have"))
-                .with("stream", stream.name()));
+    fn compare(&mut self, stream: &StreamSpec, table: &Table, comparison: Comparison<'_>) -> Result<()> {
+        let Comparison { field, operator, value } = comparison;
+        let Some(there) = table.column(field.name()) else {
+            let what = format!("the scope is over column {:?}, which the table does not have", field.name());
+            return Err(Error::config(what).with("stream", stream.name()));
         };
-        let what = match field.kind() {
+        let collated = match field.kind() {
             Kind::Text if there.is_text() => " COLLATE \"C\"",
             Kind::Text => "::text COLLATE \"C\"",
             Kind::Json => {
-                return Err(Error::config(format!("the scope is over column {column:?}, which holds JSON"))
-                    .with("stream", stream.name()));
+                let what = format!("the scope is over column {:?}, which holds JSON", field.name());
+                return Err(Error::config(what).with("stream", stream.name()));
             }
             _ => "",
         };
-        let bound = match value {
-            Value::Timestamp(at) => match at.to_datetime().map(|at| at.year()) {
-                Some(1..=9999) => at.to_string(),
-                Some(..=0) => "-infinity".to_owned(),
-                _ if at.micros() < 0 => "-infinity".to_owned(),
-                _ => "infinity".to_owned(),
-            },
-            value => text_of(value.as_ref(), field)?,
+        let column = format!("t.{}", quoted(field.name())?);
+        let holds = match comparison.beyond(DAYS, &column) {
+            Some(beyond) => beyond,
+            None => {
+                let text = text_of(value.as_ref(), field).map_err(|cause| comparison.refused(stream, cause))?;
+                // A bound may be larger than the column's numbers.
+                let cast = match field.kind() {
+                    Kind::UInt | Kind::Decimal { .. } => "numeric".to_owned(),
+                    kind => declared_type(kind),
+                };
+                format!("{column}{collated} {operator} {}", self.bound(text, &cast))
+            }
         };
-        let bound = self.bound(bound, &declared_type(field.kind()));
-        self.sql.push_str(&format!(" AND t.{}{what} {comparison} {bound}", quoted(column)?));
+        self.sql.push_str(&format!(" AND {holds}"));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Rows that are listed, as a whole or by a range: what is gone is found, and bounds compare as the declared kind.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sync_core::model::{Outcome, RowScope};
 use sync_core::{RunOptions, StreamSpec, Value};
 
@@ -13,6 +13,7 @@ on_every_database!(
     a_backfill_of_a_range_of_decimals_compares_numbers
     a_range_of_texts_is_in_the_order_of_their_bytes
     a_range_beyond_every_year_is_no_error
+    a_range_of_days_ends_where_it_says_in_every_year
 );
 
 fn range(column: &str, from: impl Into<Value>, until: impl Into<Value>) -> RowScope {
@@ -80,4 +81,18 @@ async fn a_range_beyond_every_year_is_no_error<T: There>() {
     let all = range("made", DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
     let report = world.run(RunOptions::backfill("all", all)).await;
     assert_eq!(report.ledger().count(Outcome::Created), 1, "{report}");
+}
+
+async fn a_range_of_days_ends_where_it_says_in_every_year<T: There>() {
+    let create = "CREATE TABLE orders (id int PRIMARY KEY, made date);
+        INSERT INTO orders VALUES (1, '2026-01-01'), (2, '9999-12-31'), (3, NULL), (4, '0001-01-01');";
+    let world = World::<T>::new(create, &[StreamSpec::new("orders").key(["id"]).date("made")]).await;
+    let day = |year, month, day| Value::Date(NaiveDate::from_ymd_opt(year, month, day).unwrap());
+    let ahead = range("made", day(2026, 1, 1), day(12_000, 1, 1));
+    let report = world.attempt(RunOptions::backfill("ahead", ahead)).await;
+    match report.scopes.iter().find_map(|scope| scope.error.as_ref()) {
+        // Where days are texts, their order is another one beyond these years.
+        Some(error) => assert!(error.to_string().contains("\"made\" < +12000-01-01"), "{error}"),
+        None => assert_eq!(world.rows("id"), ["1", "2"], "{report}"),
+    }
 }

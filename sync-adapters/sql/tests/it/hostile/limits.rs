@@ -1,6 +1,7 @@
 //! What stands in a table that no stream could have sent, and bounds that no column could hold.
 
-use sync_core::model::{Outcome, RowScope};
+use chrono::NaiveDate;
+use sync_core::model::{Outcome, RowScope, Timestamp};
 use sync_core::{ErrorKind, Key, StreamSpec, Value};
 
 use super::place::{Place, Target};
@@ -49,6 +50,66 @@ async fn a_bound_beyond_the_numbers_of_a_column_is_no_number_of_the_column() {
         // A listing of what costs more than a thousand says nothing of what costs less.
         assert_eq!(target.replace(&stream, &rows[1..], range(Some("1000"), None)).await.unwrap(), 0);
         assert_eq!(target.sink.count(&stream, &RowScope::All).await.unwrap(), Some(2), "{:?}", target.place);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_beyond_the_days_of_a_database_covers_all_rows_or_none() {
+    let time = |year, (month, day)| {
+        let day = NaiveDate::from_ymd_opt(year, month, day).unwrap();
+        (Value::Timestamp(day.and_hms_opt(0, 0, 0).unwrap().and_utc().into()), Value::Date(day))
+    };
+    let ends = (Value::Timestamp(Timestamp::from_micros(i64::MIN)), Value::Date(NaiveDate::MIN));
+    let far = (Value::Timestamp(Timestamp::from_micros(i64::MAX)), Value::Date(NaiveDate::MAX));
+    for target in Target::all().await {
+        let stream = StreamSpec::new("days").key(["id"]).timestamp("at").date("day");
+        target.sink.prepare(&stream).await.unwrap();
+        let row = |id: i64, (at, day): (Value, Value)| vec![id.into(), at, day];
+        let rows = [row(1, time(1, (1, 1))), row(2, time(9999, (12, 31))), row(3, (Value::Null, Value::Null))];
+        target.write(&stream, &rows).await.unwrap();
+        let (late, early) = (time(10_000, (1, 1)), time(0, (12, 31)));
+        for (from, until, expected) in [
+            (None, Some(&late), 2),
+            (None, Some(&far), 2),
+            (None, Some(&early), 0),
+            (None, Some(&ends), 0),
+            (Some(&late), None, 0),
+            (Some(&far), None, 0),
+            (Some(&early), None, 2),
+            (Some(&ends), Some(&far), 2),
+            (Some(&time(2026, (1, 1))), Some(&late), 1),
+        ] {
+            for column in ["at", "day"] {
+                let of = |bound: &(Value, Value)| if column == "at" { bound.0.clone() } else { bound.1.clone() };
+                let scope = RowScope::Range { column: column.into(), from: from.map(of), until: until.map(of) };
+                let found = target.sink.count(&stream, &scope).await;
+                // In SQLite days are texts, whose order is another one beyond these years.
+                if let (Place::Sqlite(_), "day", Err(error)) = (&target.place, column, &found) {
+                    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+                    assert!(error.to_string().contains("\"day\""), "{error}");
+                    continue;
+                }
+                assert_eq!(found.unwrap(), Some(expected), "{:?}: {scope:?}", target.place);
+            }
+        }
+        let all = RowScope::Range { column: "at".into(), from: Some(early.0.clone()), until: Some(late.0.clone()) };
+        assert_eq!(target.replace(&stream, &rows[..1], all).await.unwrap(), 1, "{:?}: the other one", target.place);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_no_column_can_be_compared_with_is_named_by_the_error() {
+    for target in Target::all().await {
+        let stream = StreamSpec::new("prices").key(["id"]).decimal("price", 5, 2);
+        target.sink.prepare(&stream).await.unwrap();
+        let bound = Some(Value::Decimal("9.005".parse().unwrap()));
+        let scope = RowScope::Range { column: "price".into(), from: bound, until: None };
+        let Err(error) = target.sink.count(&stream, &scope).await else {
+            assert!(matches!(target.place, Place::Sqlite(_)), "decimals are compared as numbers there");
+            continue;
+        };
+        assert_eq!(error.kind(), ErrorKind::Config, "{:?}: {error}", target.place);
+        assert!(error.to_string().contains("\"price\" >= 9.005"), "{error}");
     }
 }
 

@@ -140,3 +140,23 @@ async fn a_range_is_read_and_what_is_gone_is_found_by_a_reconcile() {
     let half = world.sql("SELECT count(*) FROM orders WHERE code::text >= '8'").await;
     assert_eq!(report.ledger().fetched.to_string(), half, "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_far_years_ends_where_it_says() {
+    let create = "CREATE TABLE orders (id int PRIMARY KEY, at timestamptz, day date);
+        INSERT INTO orders VALUES (1, '2026-01-01Z', '2026-01-01'), (2, '0044-03-15 12:00Z BC', '0044-03-15 BC'), (3, '12026-01-01Z', '12026-01-01'),
+            (4, '15000-01-01Z', '15000-01-01'), (5, '4000-01-01Z BC', '4000-01-01 BC')";
+    let world = World::new(create, &[StreamSpec::new("orders").key(["id"]).timestamp("at").date("day")]).await;
+    let day = |year| chrono::NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
+    for (from, until, rows) in
+        [(-100, 12_500, 3), (-3000, 1, 1), (12_000, 14_000, 1), (-200_000, -3000, 1), (14_000, 200_000, 1)]
+    {
+        let at = |year| sync_core::Value::from(day(year).and_hms_opt(0, 0, 0).unwrap().and_utc());
+        let of =
+            |column: &str, from, until| RowScope::Range { column: column.into(), from: Some(from), until: Some(until) };
+        for scope in [of("at", at(from), at(until)), of("day", day(from).into(), day(until).into())] {
+            let report = world.attempt(RunOptions::backfill("far", scope.clone())).await;
+            assert_eq!(report.ledger().fetched, rows, "{scope:?}: {report}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The master: a database, and the routes that slaves are brought in step by.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use master_slave::tables::tables;
+use master_slave::token::Secret;
+use master_slave::{Result, stock};
+use sync_core::two_way::Hub;
+use sync_core::{Clock, SystemClock};
+use sync_master::Routes;
+use sync_sql::SqliteReplica;
+use tokio::net::TcpListener;
+
+/// The master: has the rows of all slaves, and brings them in step.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Where its database and its secret are
+    #[arg(long, env = "MASTER_FOLDER", default_value = "master", global = true)]
+    folder: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve slaves, on this machine alone, until Ctrl-C
+    Serve {
+        /// 0 is any free port
+        #[arg(long, env = "PORT", default_value_t = 8000)]
+        port: u16,
+    },
+    /// Print a token for a slave, good for thirty days
+    Token { slave: String },
+    /// Receive goods
+    Receive { item: String, quantity: i64 },
+    /// Show the stock
+    Show,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    std::fs::create_dir_all(&args.folder)?;
+    let secret = Secret::in_file(&args.folder.join("master.secret"))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let database = SqliteReplica::open(args.folder.join("master.db"), "master", tables()?, Arc::clone(&clock)).await?;
+    let done = match args.command {
+        Command::Serve { port } => serve(Hub::new(database.clone(), clock), &secret, port).await,
+        Command::Token { slave } => {
+            println!("{}", secret.token(&slave)?);
+            Ok(())
+        }
+        Command::Receive { item, quantity } => stock::receive(&database, &item, quantity).await,
+        Command::Show => {
+            print!("{}", stock::show(&database).await?);
+            Ok(())
+        }
+    };
+    database.close().await;
+    done
+}
+
+/// The routes of slaves that know one timestamp are there as well: `upload`, `download`, `acknowledge`.
+async fn serve(hub: Hub, secret: &Secret, port: u16) -> Result<()> {
+    let router = Routes::new(hub, secret.keys()?, secret.cursors()?).with_legacy().router()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|error| format!("port {port} is not to be had ({error}): name another, or 0 for any free one"))?;
+    println!("Master is running on http://localhost:{}", listener.local_addr()?.port());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    Ok(axum::serve(listener, service).with_graceful_shutdown(stop).await?)
+}

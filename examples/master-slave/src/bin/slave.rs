@@ -1,0 +1,138 @@
+//! A slave: works on its own database, and is brought in step with the master when it is run, as by cron.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use master_slave::slave::{Became, Run, Slave};
+use master_slave::{Result, stock};
+use secrecy::SecretString;
+
+/// A slave: works on its own database, also while the master cannot be reached.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Where its database and its sync_status.json are
+    #[arg(long, env = "SLAVE_FOLDER", default_value = "slave", global = true)]
+    folder: PathBuf,
+
+    /// Its name; no two slaves share one
+    #[arg(long, env = "SLAVE_NAME", default_value = "slave", global = true)]
+    name: String,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send what was written here, and take over what was written elsewhere
+    Run {
+        /// Only say what would be sent: nobody is asked, nothing changes
+        #[arg(long)]
+        dry_run: bool,
+
+        /// Although it is not due, or switched off
+        #[arg(long)]
+        force: bool,
+
+        /// Where the master is
+        #[arg(long, env = "MASTER_URL", default_value = "http://localhost:8000")]
+        master_url: String,
+
+        /// What the master is asked with; it prints one when it starts
+        #[arg(long, env = "SYNC_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true)]
+        token: String,
+
+        /// Whether a run does anything
+        #[arg(long, env = "SYNC_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
+        enabled: bool,
+
+        /// How many minutes after a success the next run is due
+        #[arg(long, env = "SYNC_INTERVAL", value_name = "MINUTES", default_value_t = 5)]
+        interval: u32,
+    },
+    /// Say what sync_status.json says
+    Status,
+    /// Begin again: the next run loads everything; what is not sent yet stays
+    Reset,
+    /// Sell something
+    Sell { item: String, quantity: i64 },
+    /// Correct the stock
+    Adjust {
+        item: String,
+        #[arg(allow_negative_numbers = true)]
+        by: i64,
+        reason: String,
+    },
+    /// Show the stock
+    Show,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let slave = Slave::open(&args.folder, &args.name).await?;
+    let done = obey(&slave, args.command).await;
+    slave.database.close().await;
+    done
+}
+
+async fn obey(slave: &Slave, command: Command) -> Result<()> {
+    match command {
+        Command::Run { enabled: false, force: false, .. } => println!("sync is switched off (SYNC_ENABLED=false)"),
+        Command::Run { dry_run: true, .. } => return dry_run(slave).await,
+        Command::Run { force, master_url, token, interval, .. } => {
+            let token = SecretString::from(token);
+            let interval = Duration::from_secs(u64::from(interval) * 60);
+            match slave.run(&Run { master: master_url, token, interval, force }).await? {
+                Became::InStep(synced) => {
+                    println!(
+                        "sync: sent {}, received {}, met {}, waiting {}",
+                        synced.sent, synced.received, synced.met, synced.waiting
+                    );
+                }
+                Became::NotDue(left) => {
+                    println!("sync: not due for {} seconds (--force runs it now)", left.num_seconds().max(1))
+                }
+                _ => println!("sync: another run is under way"),
+            }
+        }
+        Command::Status => match slave.status()? {
+            Some(status) => println!("{status}"),
+            None => println!("status         never run"),
+        },
+        Command::Reset => {
+            slave.reset().await?;
+            println!("the next run loads everything; what is not sent yet stays");
+        }
+        Command::Sell { item, quantity } => stock::sell(&slave.database, slave.name(), &item, quantity).await?,
+        Command::Adjust { item, by, reason } => stock::adjust(&slave.database, &item, by, &reason).await?,
+        Command::Show => print!("{}", stock::show(&slave.database).await?),
+    }
+    Ok(())
+}
+
+async fn dry_run(slave: &Slave) -> Result<()> {
+    let would = slave.would_do().await?;
+    let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
+    for edit in &would.edits {
+        *tables.entry(&edit.table).or_default() += 1;
+    }
+    println!("a run would send {}{}", would.edits.len(), if would.loads { ", and load everything" } else { "" });
+    for (table, edits) in tables {
+        println!("  {table}: {edits}");
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What a slave does when it is run: once, and everything is in the status file.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use secrecy::SecretString;
+use sync_core::two_way::{Branch, Edit, Synced};
+use sync_core::{Clock, ErrorKind, SystemClock};
+use sync_master::HttpMaster;
+use sync_sql::SqliteReplica;
+use sync_store_file::{StatusFile, SyncStatus};
+
+use crate::Result;
+use crate::tables::tables;
+
+/// The slave's database, and its link with the master.
+#[derive(Debug)]
+pub struct Slave {
+    /// The database.
+    pub database: SqliteReplica,
+    name: String,
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is wanted of one run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Where the master is.
+    pub master: String,
+    /// What it is asked with.
+    pub token: SecretString,
+    /// How long after a success the next run is due.
+    pub interval: Duration,
+    /// Whether it is run although it is not due.
+    pub force: bool,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Became {
+    /// It is in step, as far as nothing waits for a person.
+    InStep(Synced),
+    /// It was in step not long ago.
+    NotDue(TimeDelta),
+    /// Another run is under way.
+    UnderWay,
+}
+
+/// What a run would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WouldDo {
+    /// The edits it would send.
+    pub edits: Vec<Edit>,
+    /// Whether it would load everything.
+    pub loads: bool,
+}
+
+impl Slave {
+    /// The slave of this name, whose database and status lie in this folder.
+    ///
+    /// # Errors
+    /// When they cannot be opened or made.
+    pub async fn open(folder: &Path, name: &str) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let database = SqliteReplica::open(folder.join("slave.db"), name, tables()?, Arc::clone(&clock)).await?;
+        Ok(Self { database, name: name.to_owned(), folder: folder.to_owned(), clock })
+    }
+
+    /// Sends what was written here, and takes over what was written elsewhere.
+    ///
+    /// # Errors
+    /// Why it is not in step: the next run tries again, and the status file counts.
+    pub async fn run(&self, run: &Run) -> Result<Became> {
+        let lock = File::create(self.folder.join("slave.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Became::UnderWay),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        if let Some(left) = self.not_due(run)? {
+            return Ok(Became::NotDue(left));
+        }
+        let status = StatusFile::open(&self.folder, Arc::clone(&self.clock))?;
+        status.began();
+        let branch = self.branch(&run.master, run.token.clone())?;
+        let synced = match branch.sync().await {
+            Ok(synced) => match &synced.refused {
+                None => Ok(synced),
+                Some(why) => Err(sync_core::Error::new(
+                    ErrorKind::Forbidden,
+                    format!("the master refuses what was written here: {why}"),
+                )),
+            },
+            Err(error) => Err(error),
+        };
+        let queue = branch.queue().await?;
+        let pending = queue.depth + queue.waiting;
+        match &synced {
+            Ok(_) => status.succeeded(pending),
+            Err(error) => status.failed(error, pending),
+        }
+        status.flush()?;
+        Ok(Became::InStep(synced?))
+    }
+
+    /// How long it is not due yet.
+    fn not_due(&self, run: &Run) -> Result<Option<TimeDelta>> {
+        // A status file that cannot be read is begun anew by the run.
+        let synced = self.status().ok().flatten().and_then(|status| status.last_synced_at);
+        let Some(synced) = synced.filter(|_| !run.force) else { return Ok(None) };
+        let left = synced + TimeDelta::from_std(run.interval)? - Utc::now();
+        // A clock that was put back must not hold it up for longer than the interval.
+        Ok(Some(left)
+            .filter(|left| *left > TimeDelta::zero() && *left <= TimeDelta::from_std(run.interval).unwrap_or_default()))
+    }
+
+    /// What a run would do. It asks nobody, and changes nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn would_do(&self) -> Result<WouldDo> {
+        let branch = self.branch("http://localhost", SecretString::from(""))?;
+        let edits = branch.unanswered(0, usize::MAX >> 1).await?;
+        Ok(WouldDo { edits, loads: branch.link().await?.position.is_none() })
+    }
+
+    /// What the status file says; `None` before the first run.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn status(&self) -> Result<Option<SyncStatus>> {
+        Ok(SyncStatus::read(self.folder.join("sync_status.json"))?)
+    }
+
+    /// Begins again: the status as before the first run, and the next run loads everything. What was written here and is not sent
+    /// yet stays, and is sent.
+    ///
+    /// # Errors
+    /// When the file or the database cannot be written.
+    pub async fn reset(&self) -> Result<()> {
+        self.branch("http://localhost", SecretString::from(""))?.start_over().await?;
+        Ok(StatusFile::open(&self.folder, Arc::clone(&self.clock))?.reset()?)
+    }
+
+    /// The name under which the master knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn branch(&self, master: &str, token: SecretString) -> Result<Branch> {
+        let master = HttpMaster::at(master, &tables()?, token)?;
+        Ok(Branch::new(self.database.clone(), master, Arc::clone(&self.clock)))
+    }
+}

@@ -1,0 +1,183 @@
+//! A master and two slaves, as programs: what one writes the others have, whatever was switched off meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+
+struct Place(tempfile::TempDir);
+
+/// A master that serves, until it is dropped.
+struct Serving {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn master(&self, arguments: &[&str]) -> String {
+        let output = program(env!("CARGO_BIN_EXE_master"), &self.path("master"), arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn serve(&self) -> Serving {
+        let mut command = program(env!("CARGO_BIN_EXE_master"), &self.path("master"), &["serve", "--port", "0"]);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let line = BufReader::new(process.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let url = line.strip_prefix("Master is running on ").unwrap().to_owned();
+        Serving { process, url }
+    }
+
+    fn slave(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = program(env!("CARGO_BIN_EXE_slave"), &self.path(name), arguments);
+        command.args(["--name", name]);
+        command
+    }
+
+    fn run(&self, name: &str, url: &str, arguments: &[&str]) -> Output {
+        let token = self.master(&["token", name]);
+        let mut command = self.slave(name, &["run"]);
+        command.args(arguments).env("MASTER_URL", url).env("SYNC_TOKEN", token.trim()).output().unwrap()
+    }
+
+    fn status(&self, name: &str) -> Json {
+        serde_json::from_slice(&std::fs::read(self.path(name).join("sync_status.json")).unwrap()).unwrap()
+    }
+}
+
+fn program(binary: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(arguments).arg("--folder").arg(folder);
+    for name in
+        ["MASTER_URL", "SYNC_TOKEN", "SYNC_ENABLED", "SYNC_INTERVAL", "SLAVE_NAME", "SLAVE_FOLDER", "MASTER_FOLDER"]
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn said(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_two_slaves_take_from_one_stock_is_taken_twice_and_all_end_equal() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    for slave in ["north", "south"] {
+        assert!(said(place.run(slave, &serving.url, &[])).contains("received 1"));
+    }
+    // Nobody is reached meanwhile.
+    let url = serving.url.clone();
+    drop(serving);
+    said(place.slave("north", &["sell", "nails", "30"]).output().unwrap());
+    said(place.slave("south", &["sell", "nails", "20"]).output().unwrap());
+    said(place.slave("south", &["adjust", "nails", "-5", "bent"]).output().unwrap());
+    for failures in 1..=2 {
+        assert!(!place.run("south", &url, &["--force"]).status.success());
+        let status = place.status("south");
+        assert_eq!((&status["status"], &status["retry_count"]), (&json!("failed"), &json!(failures)));
+        assert_eq!(status["pending_records"], 4, "two stocks, a transaction, an adjustment");
+        assert!(status["last_error"].as_str().unwrap().starts_with("unavailable"), "{status}");
+    }
+    let serving = place.serve();
+    // A failed run is due at once; one that succeeded is not.
+    assert!(said(place.run("north", &serving.url, &[])).contains("not due"));
+    for slave in ["north", "south", "north"] {
+        said(place.run(slave, &serving.url, &["--force"]));
+    }
+    let shown = place.master(&["show"]);
+    assert!(shown.contains("45\n2 transactions\n1 inventory_adjustments"), "{shown}");
+    for slave in ["north", "south"] {
+        assert_eq!(said(place.slave(slave, &["show"]).output().unwrap()), shown, "{slave}");
+        let status = place.status(slave);
+        assert_eq!(
+            (&status["status"], &status["pending_records"], &status["retry_count"]),
+            (&json!("success"), &json!(0), &json!(0))
+        );
+        assert!(status["last_synced_at"].is_string() && status["last_error"].is_null(), "{status}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_sent_and_changes_nothing() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    said(place.run("north", &serving.url, &[]));
+    said(place.slave("north", &["sell", "nails", "30"]).output().unwrap());
+    let (status, shown) = (place.status("north"), place.master(&["show"]));
+    let would =
+        said(place.slave("north", &["run", "--dry-run", "--master-url", "http://localhost:1"]).output().unwrap());
+    assert_eq!(would, "a run would send 2\n  inventories: 1\n  transactions: 1\n");
+    assert_eq!((place.status("north"), place.master(&["show"])), (status, shown));
+}
+
+#[test]
+fn it_is_switched_off_reset_and_told_where_the_master_is() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    let status = || said(place.slave("north", &["status"]).output().unwrap());
+    assert!(status().contains("never run"));
+    let off = place.slave("north", &["run"]).env("SYNC_ENABLED", "false").output().unwrap();
+    assert!(said(off).contains("switched off") && status().contains("never run"));
+    // What is said on the command line is stronger than the environment.
+    let elsewhere = place.run("north", "http://localhost:1", &["--master-url", &serving.url]);
+    assert!(said(elsewhere).contains("received 1"));
+    assert!(status().contains("success"));
+    said(place.slave("north", &["sell", "nails", "1"]).output().unwrap());
+    said(place.slave("north", &["reset"]).output().unwrap());
+    assert_eq!(place.status("north")["status"], "idle");
+    assert!(status().contains("never"), "{}", status());
+    // Not due is forgotten, and what was not sent is sent.
+    assert!(said(place.run("north", &serving.url, &[])).contains("sent 2"));
+    assert!(place.master(&["show"]).contains("99"));
+    // A stranger's token is refused, and the reason is where people look.
+    let stranger =
+        place.slave("north", &["run", "--force", "--token", "x"]).env("MASTER_URL", &serving.url).output().unwrap();
+    assert!(!stranger.status.success());
+    assert!(place.status("north")["last_error"].as_str().unwrap().starts_with("unauthorized"));
+}
+
+#[test]
+fn a_slave_of_old_is_served_over_its_own_routes() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    let token = place.master(&["token", "old"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let download = runtime.block_on(async {
+        let client = reqwest::Client::new();
+        let record = json!({"records": [{"table": "inventory_adjustments", "action": "create", "id": "a1",
+            "data": {"item": "nails", "difference": -1, "reason": "lost"}}]});
+        let upload = client.post(format!("{}/api/sync/upload", serving.url)).bearer_auth(token.trim());
+        let upload = upload.header("content-type", "application/json").body(record.to_string()).send().await.unwrap();
+        assert_eq!(upload.status(), 200);
+        let download = client.get(format!("{}/api/sync/download", serving.url)).bearer_auth(token.trim());
+        download.send().await.unwrap().text().await.unwrap()
+    });
+    let download: Json = serde_json::from_str(&download).unwrap();
+    assert_eq!(download["records"].as_array().unwrap().len(), 2);
+    said(place.run("north", &serving.url, &[]));
+    assert!(said(place.slave("north", &["show"]).output().unwrap()).contains("1 inventory_adjustments"));
+}
