@@ -15,6 +15,7 @@ async fn a_target_that_is_gone_is_refused_until_a_full_run_brings_everything_aga
         let report = world.run(world.pipeline(script.clone()), options).await;
         let error = report.completed().unwrap_err();
         assert_eq!(error.kind(), sync_core::ErrorKind::Schema, "{error}");
+        assert!(error.remedy().contains("full"), "{}", error.remedy());
         let text = error.to_string();
         assert!(text.contains("the target is gone") && text.contains("orders") && text.contains("full"), "{text}");
     }
