@@ -136,8 +136,7 @@ const ANY_NOTES: &str =
     "ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT);
     INSERT INTO orders SELECT * FROM o; DROP TABLE o";
 
-/// Two states of one row were refused: the later one is the truth, whichever letter is read first. (Half of all pairs
-/// would be read in the wrong order.)
+/// Two states of one row were refused: the later one is the truth, although the earlier letter is read first.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_letters_of_one_row_without_a_version_the_later_one_stays() {
     let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
