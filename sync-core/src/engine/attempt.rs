@@ -9,6 +9,7 @@ use super::options::RunOptions;
 use super::pipeline::Pipeline;
 use super::report::ScopeReport;
 use super::scope_run::{Books, Ending, Home, ScopeRun};
+use super::targets::Known;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use super::{Inner, lease_keeper};
 use crate::event::Event;
@@ -24,7 +25,7 @@ pub(super) async fn run_scope(
     run: &RunId,
     scope: Scope,
     feed: Feed,
-    parts: usize,
+    known: Known,
 ) -> ScopeReport {
     let turn = inner.turn(&lease_name(&scope));
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
@@ -35,7 +36,7 @@ pub(super) async fn run_scope(
             turn = turn.lock() => turn,
             () = options.cancel.cancelled() => return Ok(Ending::Cancelled),
         };
-        attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await
+        attempt_scope(inner, pipeline, options, run, &scope, feed, known, started, &mut books).await
     };
     let ended = in_turn.await;
     let (mut status, mut error) = match ended {
@@ -87,7 +88,7 @@ async fn attempt_scope(
     run: &RunId,
     scope: &Scope,
     feed: Feed,
-    parts: usize,
+    known: Known,
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
@@ -114,7 +115,7 @@ async fn attempt_scope(
         (Some(lease), checkpoint)
     };
     let mut scope_run =
-        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, parts, lease.clone(), home, checkpoint);
+        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);
     if scope_run.checkpoint.cursor.is_none() {
         // Read from the beginning, no row is late, whatever an earlier reading has shown.
         scope_run.frontier_before = None;

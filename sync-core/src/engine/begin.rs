@@ -75,21 +75,30 @@ impl ScopeRun<'_> {
     /// A target that is gone, although rows were brought into it, must not be followed by an empty one: they would be
     /// lost unseen. A full run brings them again, and what is read as a whole by every run comes again anyway.
     async fn check_targets(&self) -> Result<()> {
-        if self.checkpoint.cursor.is_none() || self.options.mode == Mode::Full {
+        if self.options.mode == Mode::Full {
+            return Ok(());
+        }
+        if let Some(gone) = &self.known.gone {
+            return Err(self.gone(gone));
+        }
+        if self.known.looked || self.checkpoint.cursor.is_none() {
             return Ok(());
         }
         for stream in self.feed.streams().iter().filter(|stream| stream.writes() != Disposition::Snapshot) {
             if !with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.exists(stream)).await? {
-                return Err(Error::new(
-                    ErrorKind::Schema,
-                    "the target is gone, although rows were brought into it: run it full once, and everything comes again",
-                )
-                .with_remedy("run once with the option `full`, or bring the target back as it was")
-                .with("stream", stream.name())
-                .with("target", self.pipeline.sink.name()));
+                return Err(self.gone(stream.name()));
             }
         }
         Ok(())
+    }
+
+    fn gone(&self, stream: &str) -> Error {
+        let what =
+            "the target is gone, although rows were brought into it: run it full once, and everything comes again";
+        Error::new(ErrorKind::Schema, what)
+            .with_remedy("run once with the option `full`, or bring the target back as it was")
+            .with("stream", stream)
+            .with("target", self.pipeline.sink.name())
     }
 
     /// How far the changes have come that a reconcile compares with.

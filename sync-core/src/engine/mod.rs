@@ -29,6 +29,7 @@ mod resolve;
 mod run;
 mod scope_run;
 mod settle;
+mod targets;
 mod unfilled;
 mod unit;
 mod waiting;

@@ -10,6 +10,7 @@ use super::attempt::{in_time, run_scope};
 use super::options::{Mode, RunOptions};
 use super::pipeline::Pipeline;
 use super::report::{Report, ScopeReport};
+use super::targets;
 use super::unfilled::Unfilled;
 use super::waiting::{Errand, with_retries};
 use crate::event::Event;
@@ -40,11 +41,14 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
             }
             let listed = with_retries(inner, listing(pipeline, &run), || pipeline.source.partitions(&feed));
             let partitions = in_time(inner, &options, listed).await?;
-            let parts = partitions.len();
-            let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
-                let scope = scope_of(pipeline, &feed, partition, &options.mode);
+            let scopes_of_feed: Vec<Scope> =
+                partitions.into_iter().map(|partition| scope_of(pipeline, &feed, partition, &options.mode)).collect();
+            let known = targets::look(inner, pipeline, &options, &run, &feed, &scopes_of_feed).await?;
+            let mut at_once = futures::stream::iter(scopes_of_feed.into_iter().map(|scope| {
                 let span = tracing::info_span!("partition", %scope);
-                Box::pin(run_scope(inner, pipeline, &options, &run, scope, feed.clone(), parts).instrument(span))
+                Box::pin(
+                    run_scope(inner, pipeline, &options, &run, scope, feed.clone(), known.clone()).instrument(span),
+                )
             }))
             .buffered(inner.settings.partitions_at_once);
             while let Some(report) = at_once.next().await {

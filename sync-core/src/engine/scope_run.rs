@@ -15,6 +15,7 @@ use super::pipeline::Pipeline;
 use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
+use super::targets::Known;
 use super::unfilled::{Unfilled, Watch};
 use super::unit::Gathered;
 use crate::event::Event;
@@ -51,8 +52,7 @@ pub(super) struct ScopeRun<'a> {
     pub(super) run: &'a RunId,
     pub(super) scope: Scope,
     pub(super) feed: Feed,
-    /// How many partitions the feed has.
-    pub(super) parts: usize,
+    pub(super) known: Known,
     /// `None` on a dry run, which must leave no trace.
     pub(super) lease: Option<Lease>,
     pub(super) home: Home,
@@ -107,7 +107,7 @@ impl<'a> ScopeRun<'a> {
         run: &'a RunId,
         scope: Scope,
         feed: Feed,
-        parts: usize,
+        known: Known,
         lease: Option<Lease>,
         home: Home,
         checkpoint: Checkpoint,
@@ -122,7 +122,7 @@ impl<'a> ScopeRun<'a> {
             run,
             scope,
             feed,
-            parts,
+            known,
             lease,
             home,
             checkpoint,

@@ -8,6 +8,7 @@ mod deferred;
 mod error;
 mod publish;
 mod query;
+mod replica;
 mod relation;
 mod schema;
 mod scope;
@@ -27,6 +28,7 @@ use sync_core::Result;
 use sync_core::address::POSTGRES;
 
 use error::failed;
+pub use replica::PostgresReplica;
 use session::Sessions;
 pub use source::PostgresSource;
 
