@@ -5,7 +5,6 @@
 
 mod ledger;
 mod oracles;
-mod postgres;
 mod shop;
 mod sqlite;
 mod wire;
