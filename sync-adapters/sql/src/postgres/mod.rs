@@ -4,6 +4,7 @@
 mod checkpoint;
 mod column;
 mod copy;
+mod deferred;
 mod error;
 mod publish;
 mod query;
