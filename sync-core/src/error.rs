@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What kind of thing went wrong. [`ErrorKind::remedy`] says what an operator should do about it.
+/// What kind of thing went wrong. [`Error::remedy`] says what an operator should do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -49,7 +49,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// What an operator should do about an error of this kind.
+    /// What an operator should do about an error of this kind, where nothing more is known: see [`Error::remedy`].
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Config => "correct the configuration that the message names, then run again",
@@ -60,7 +60,9 @@ impl ErrorKind {
             Self::Unavailable => {
                 "check that the other side is up and reachable; the next run continues where this one stopped"
             }
-            Self::Malformed => "look at the sample in the message; the source does not answer as declared",
+            Self::Malformed => {
+                "compare what the source answers with its declaration, as the message says, and correct one of the two"
+            }
             Self::Data => "look at the dead letters, correct the rows or the declaration, and replay them",
             Self::Conflict => "run again; another writer changed the same rows meanwhile",
             Self::Fenced => {
@@ -122,6 +124,7 @@ struct Inner {
     kind: ErrorKind,
     retry: Retry,
     ambiguous: bool,
+    remedy: Option<&'static str>,
     message: Cow<'static, str>,
     context: Vec<(&'static str, String)>,
     fenced_by: Option<FencingToken>,
@@ -148,6 +151,7 @@ impl Error {
                 kind,
                 retry: Retry::Never,
                 ambiguous: false,
+                remedy: None,
                 message: message.into(),
                 context: Vec::new(),
                 fenced_by: None,
@@ -178,7 +182,8 @@ impl Error {
             Io::NotFound | Io::PermissionDenied | Io::NotADirectory | Io::IsADirectory | Io::ReadOnlyFilesystem => {
                 Self::config(message)
             }
-            _ => Self::unavailable(message),
+            Io::StorageFull | Io::QuotaExceeded => Self::unavailable(message).with_remedy(Self::NO_ROOM),
+            _ => Self::unavailable(message).with_remedy(Self::FILE),
         };
         error.caused_by(cause)
     }
@@ -203,6 +208,26 @@ impl Error {
         let mut error = Self::new(ErrorKind::Fenced, message);
         error.inner.fenced_by = Some(by);
         error
+    }
+
+    /// What to do about a file that cannot be read or written for now.
+    const FILE: &str =
+        "see what keeps the file from being used, as the message says; the next run continues where this one stopped";
+
+    const NO_ROOM: &str = "free space where the file lies; the next run continues where this one stopped";
+
+    /// What to do about a database file that another program has locked.
+    pub const FILE_LOCKED: &str =
+        "another program has the file locked: let it finish, or end it; the next run continues where this one stopped";
+
+    /// What to do about a database file that may not be opened or written.
+    pub const FILE_FORBIDDEN: &str = "let this account read and write the file and the folder that it lies in";
+
+    /// Says what an operator should do, where that is not what [`ErrorKind::remedy`] says of all errors of this kind.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: &'static str) -> Self {
+        self.inner.remedy = Some(remedy);
+        self
     }
 
     /// Says whether the same call may succeed later.
@@ -271,6 +296,11 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
+    }
+
+    /// What an operator should do about it.
+    pub fn remedy(&self) -> &'static str {
+        self.inner.remedy.unwrap_or(self.inner.kind.remedy())
     }
 
     /// Whether the same call may succeed later.
@@ -344,7 +374,7 @@ impl fmt::Debug for Error {
         if self.inner.ambiguous {
             f.write_str(", ambiguous")?;
         }
-        write!(f, "): {self}; remedy: {}", self.inner.kind.remedy())
+        write!(f, "): {self}; remedy: {}", self.remedy())
     }
 }
 
@@ -369,5 +399,13 @@ mod tests {
         assert_eq!(said(io::ErrorKind::NotFound), (ErrorKind::Config, Retry::Never));
         assert_eq!(said(io::ErrorKind::PermissionDenied), (ErrorKind::Config, Retry::Never));
         assert_eq!(said(io::ErrorKind::StorageFull), (ErrorKind::Unavailable, Retry::Backoff));
+    }
+
+    #[test]
+    fn nobody_is_sent_to_another_side_for_a_file_of_this_machine() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Interrupted, io::ErrorKind::TimedOut] {
+            let remedy = Error::file("cannot write the file", io::Error::from(kind)).remedy();
+            assert!(!remedy.contains("other side") && remedy.contains("file"), "{kind:?}: {remedy}");
+        }
     }
 }

@@ -62,17 +62,34 @@ pub enum Event {
     },
     /// Something failed and is tried again.
     Retrying {
-        /// The run.
-        run: RunId,
-        /// The scope.
-        scope: Scope,
-        /// What failed: `read`, `write`, `lease`.
+        /// The run; `None` where dead letters are replayed or dropped.
+        run: Option<RunId>,
+        /// The scope; `None` for what is asked before there is one, such as the feeds of the source.
+        scope: Option<Scope>,
+        /// What failed: `list` (feeds and partitions), `lease`, `position`, `target` (making it ready, or looking at it),
+        /// `read`, `write`, `letters`, or `record` (positions, dead letters and the run log).
         doing: &'static str,
+        /// Who was asked: the name of the source or the sink, or `state store`.
+        on: String,
         /// What went wrong.
         error: String,
         /// The pause before the next try.
         #[serde(rename = "wait_seconds", serialize_with = "seconds")]
         wait: Duration,
+    },
+    /// A call takes long: this is told after a few seconds, and again from time to time until the call ends.
+    Waiting {
+        /// The run; `None` where dead letters are replayed or dropped.
+        run: Option<RunId>,
+        /// The scope; `None` for what is asked before there is one.
+        scope: Option<Scope>,
+        /// What is being done, in the words of [`Event::Retrying`].
+        doing: &'static str,
+        /// Who is waited for: the name of the source or the sink, or `state store`.
+        on: String,
+        /// For how long already.
+        #[serde(rename = "waited_seconds", serialize_with = "seconds")]
+        waited: Duration,
     },
     /// Rows of a unit are not accepted, and are being told from the others. It is told once more whenever some are found,
     /// since that may take as long as writing the unit again.
@@ -138,6 +155,18 @@ pub enum Event {
         /// What kind of error that is.
         #[serde(serialize_with = "kind_name")]
         kind: Option<ErrorKind>,
+    },
+    /// The source was read from its beginning to its end, and no row had a value for these columns: see
+    /// [`Report::unfilled`](crate::Report::unfilled).
+    Unfilled {
+        /// The run.
+        run: RunId,
+        /// The stream.
+        stream: String,
+        /// The columns.
+        columns: Vec<String>,
+        /// How many rows came.
+        rows: u64,
     },
     /// A run ended. Every run that began ends with this, unless it is dropped on the way.
     RunFinished {

@@ -214,3 +214,20 @@ async fn what_a_trigger_leaves_behind_a_refused_row_costs_no_other_row() {
         assert!(calls <= 6, "{first_load:?}: {calls} calls");
     }
 }
+
+/// A bad row that is met by the changes and then by a listing, in two lanes, is one letter; so is a record that cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_that_changes_and_a_reconcile_both_meet_is_one_letter() {
+    let world = World::prepared(NO_BAD_VERSIONS).await;
+    let source = MemorySource::of([StreamSpec::clone(&versioned())]);
+    (1..=60).for_each(|id| source.upsert("orders", row(id, 1, if id == 7 { "bad" } else { "fine" })));
+    source.spoil("orders", &Key::new([9_i64]), "unreadable");
+    let pipeline = || world.pipeline(source.clone());
+    let first = world.run(pipeline(), RunOptions::incremental()).await;
+    assert_eq!((first.status, count(&first, Outcome::Rejected)), (RunStatus::Completed, 2), "{first}");
+    let second = world.run(pipeline(), RunOptions::reconcile()).await;
+    assert_eq!((second.status, count(&second, Outcome::Rejected)), (RunStatus::Completed, 2), "{second}");
+    let mut letters = world.letters(pipeline()).await;
+    letters.sort();
+    assert_eq!(letters, ["7", "9"]);
+}

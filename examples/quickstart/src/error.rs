@@ -27,7 +27,7 @@ impl Error {
 
     /// An error of the engine, which knows the remedy.
     pub(crate) fn of_sync(text: impl Into<String>, cause: sync_core::Error) -> Self {
-        Self { text: text.into(), remedy: Some(cause.kind().remedy()), cause: Some(Box::new(cause)) }
+        Self { text: text.into(), remedy: Some(cause.remedy()), cause: Some(Box::new(cause)) }
     }
 }
 

@@ -3,11 +3,13 @@
 //! Read on in this order: `run` is what a host writes. The rest is the other side: `sample` and `folder` hold what the
 //! source serves, `mutate` changes some of it, and `api` serves it.
 
+mod alone;
 mod alter;
 mod api;
 mod args;
 mod error;
 mod folder;
+mod kinds;
 mod mutate;
 mod place;
 mod random;
@@ -24,6 +26,7 @@ use sync_core::Report;
 use sync_core::model::Outcome;
 use sync_core::state::RunStatus;
 
+use alone::Alone;
 use api::Api;
 use args::Args;
 use error::Result;
@@ -52,11 +55,14 @@ async fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<RunStatus> {
     place::check(&args.db)?;
+    let _alone = Alone::with(&args.db)?;
     let data = source(args)?;
     let api = Api::serve(&data).await?;
     println!("{} → {}", data.name, args.db.display());
+    let mut changed = Vec::new();
     if args.data.is_some() {
         show_tables(&data);
+        changed = kinds::changed(&args.db, &data).await;
     }
     let report = run::run(args, &data, &api).await?;
     if report.status == RunStatus::Completed {
@@ -64,11 +70,12 @@ async fn run(args: &Args) -> Result<RunStatus> {
     } else {
         eprintln!("\n{report}");
     }
+    changed.iter().for_each(|line| println!("{line}"));
     if report.status == RunStatus::Completed && moved(&report) == 0 {
         println!("nothing new came; rows deleted at the source are not looked for here (`RunOptions::reconcile` does)");
     }
     if args.json {
-        println!("{}", run::to_json(&report));
+        println!("{}", run::to_json(&report, &changed));
     }
     Ok(report.status)
 }

@@ -12,9 +12,16 @@ const HEADER: &[u8] = b"SQLite format 3\0";
 /// Refuses a path that cannot become a database, with the remedy.
 ///
 /// # Errors
-/// Its folder is missing, it is a folder itself, or it is a file that is no database, or cannot be read.
+/// It names no file at all, its folder is missing, it is a folder itself, or it is a file that is no database, or cannot be read.
 pub(crate) fn check(db: &Path) -> Result<()> {
     let named = db.display();
+    let text = db.to_string_lossy();
+    if text.is_empty() || text == ":memory:" || text.starts_with("file:") {
+        return Err(Error::new(format!(
+            "--db takes the path of a file, and {text:?} is none: rows that are kept in memory would be gone when this \
+             program ends; for a trial, name a file in a temporary folder"
+        )));
+    }
     let folder = db.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         let folder = folder.display();
@@ -59,6 +66,14 @@ mod tests {
         let database = rusqlite::Connection::open(at("real.db")).expect("a database for the test");
         database.execute_batch("CREATE TABLE t (id)").expect("a table for the test");
         assert!(check(&at("real.db")).is_ok());
+    }
+
+    #[test]
+    fn a_database_in_memory_is_refused_since_nothing_of_it_would_be_kept() {
+        for name in [":memory:", "file::memory:", "file::memory:?cache=shared", "file:shop.db?mode=memory", ""] {
+            let refused = check(Path::new(name)).expect_err("refused").to_string();
+            assert!(refused.contains("would be gone") && refused.contains("name a file"), "{name}: {refused}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One run: from the API into the database, with a progress bar meanwhile and a report afterwards.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
@@ -25,6 +26,11 @@ const PAGE: u64 = 1000;
 /// How long a run that was told to stop may take to reach a boundary.
 const STOPPING: Duration = Duration::from_secs(5);
 
+/// How long the files are waited for in silence when they are opened.
+const SILENCE: Duration = Duration::from_secs(3);
+
+const DATABASE_LOCKED: &str = "waiting for the database: locked by another program";
+
 /// How long the files are waited for at the end.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -36,10 +42,9 @@ pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report
         source = source.stream(&table.spec(), endpoint(table));
     }
     let source = source.build().map_err(failed)?;
-    let sink = Sqlite::open(&args.db).await.map_err(failed)?;
-    let store = SqlStore::open_sqlite(&args.db).await.map_err(failed)?;
-
     let progress = Progress::new(data.tables.iter().map(|table| table.rows.len() as u64).sum());
+    let sink = progress.while_opening(Sqlite::open(&args.db)).await.map_err(failed)?;
+    let store = progress.while_opening(SqlStore::open_sqlite(&args.db)).await.map_err(failed)?;
     let engine = Engine::builder(store.clone())
         .owner("quickstart")
         .listener(progress.clone())
@@ -104,6 +109,25 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar: Arc::new(bar) }
     }
+
+    /// The engine tells of waits of its own; the files are opened before there is one.
+    async fn while_opening<T>(&self, opening: impl Future<Output = T>) -> T {
+        let mut opening = pin!(opening);
+        let began = Instant::now();
+        loop {
+            match tokio::time::timeout(SILENCE, &mut opening).await {
+                Ok(opened) => return opened,
+                Err(_) => self.waits(format!("{DATABASE_LOCKED} ({} s)", began.elapsed().as_secs())),
+            }
+        }
+    }
+
+    fn waits(&self, what: String) {
+        if self.bar.is_hidden() {
+            eprintln!("{what}");
+        }
+        self.bar.set_message(what);
+    }
 }
 
 impl Listener for Progress {
@@ -116,6 +140,14 @@ impl Listener for Progress {
                 HumanCount(*rows),
                 HumanCount(*found)
             )),
+            Event::Waiting { doing, on, waited, .. } => {
+                let what = match *doing {
+                    "read" | "list" => format!("waiting for the {on}"),
+                    "write" => "waiting for the database: it is slow, or locked by another program".to_owned(),
+                    _ => DATABASE_LOCKED.to_owned(),
+                };
+                self.waits(format!("{what} ({} s)", waited.as_secs()));
+            }
             Event::Applied { scope, .. } => self.bar.set_message(scope.feed.clone()),
             Event::Fetched { rows, .. } => self.bar.inc(*rows),
             Event::Retrying { error, wait, .. } => {
@@ -128,7 +160,7 @@ impl Listener for Progress {
 }
 
 /// The report as one JSON object on one line: the sums of all streams under the ledger's names, then the rest.
-pub(crate) fn to_json(report: &Report) -> String {
+pub(crate) fn to_json(report: &Report, changed: &[String]) -> String {
     let mut object = counts(&report.ledger());
     let streams: Map<String, Value> =
         report.scopes.iter().map(|scope| (scope.scope.feed.clone(), counts(&scope.ledger).into())).collect();
@@ -141,6 +173,7 @@ pub(crate) fn to_json(report: &Report) -> String {
     object.insert("seconds".into(), json!(report.elapsed.as_secs_f64()));
     object.insert("rows_per_second".into(), report.rows_per_second().into());
     object.insert("errors".into(), errors.into());
+    object.insert("changed_columns".into(), changed.into());
     Value::from(object).to_string()
 }
 

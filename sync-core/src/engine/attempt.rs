@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::select;
 
-use super::claim::{claim, lease_name, read_checkpoint, with_retries};
+use super::claim::{claim, lease_name, read_checkpoint};
 use super::options::RunOptions;
 use super::pipeline::Pipeline;
 use super::report::ScopeReport;
 use super::scope_run::{Books, Ending, Home, ScopeRun};
+use super::targets::Known;
+use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use super::{Inner, lease_keeper};
 use crate::event::Event;
 use crate::model::{Feed, Lane, Scope};
@@ -23,7 +25,7 @@ pub(super) async fn run_scope(
     run: &RunId,
     scope: Scope,
     feed: Feed,
-    parts: usize,
+    known: Known,
 ) -> ScopeReport {
     let turn = inner.turn(&lease_name(&scope));
     let (began, started) = (inner.clock.elapsed(), inner.clock.now());
@@ -34,7 +36,7 @@ pub(super) async fn run_scope(
             turn = turn.lock() => turn,
             () = options.cancel.cancelled() => return Ok(Ending::Cancelled),
         };
-        attempt_scope(inner, pipeline, options, run, &scope, feed, parts, started, &mut books).await
+        attempt_scope(inner, pipeline, options, run, &scope, feed, known, started, &mut books).await
     };
     let ended = in_turn.await;
     let (mut status, mut error) = match ended {
@@ -56,6 +58,7 @@ pub(super) async fn run_scope(
         late: books.late,
         lateness: books.lateness,
         missed: books.missed,
+        unfilled: books.unfilled,
         elapsed: inner.clock.elapsed().saturating_sub(began),
         error,
         scope,
@@ -85,13 +88,14 @@ async fn attempt_scope(
     run: &RunId,
     scope: &Scope,
     feed: Feed,
-    parts: usize,
+    known: Known,
     started: chrono::DateTime<chrono::Utc>,
     books: &mut Books,
 ) -> Result<Ending> {
     let held = held_scope(scope);
+    let asking = Errand { run: Some(run), scope: Some(scope), doing: "position", on: STATE_STORE };
     if !options.force
-        && let Some(until) = in_time(inner, options, with_retries(inner, || inner.store.hold(&held))).await?
+        && let Some(until) = in_time(inner, options, with_retries(inner, asking, || inner.store.hold(&held))).await?
         && until > inner.clock.now()
         // A longer one was asked for under another clock.
         && until <= inner.clock.now() + LONGEST_HOLD
@@ -105,13 +109,13 @@ async fn attempt_scope(
     }
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     let (lease, checkpoint) = if options.dry_run {
-        (None, in_time(inner, options, read_checkpoint(inner, pipeline, scope, home)).await?)
+        (None, in_time(inner, options, read_checkpoint(inner, pipeline, Some(run), scope, home)).await?)
     } else {
-        let (lease, checkpoint) = in_time(inner, options, claim(inner, pipeline, scope, home)).await?;
+        let (lease, checkpoint) = in_time(inner, options, claim(inner, pipeline, Some(run), scope, home)).await?;
         (Some(lease), checkpoint)
     };
     let mut scope_run =
-        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, parts, lease.clone(), home, checkpoint);
+        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);
     if scope_run.checkpoint.cursor.is_none() {
         // Read from the beginning, no row is late, whatever an earlier reading has shown.
         scope_run.frontier_before = None;
@@ -152,7 +156,7 @@ async fn attempt_scope(
         }
         if let Some(lease) = &lease
             && !fenced
-            && let Err(error) = inner.store.release(lease).await
+            && let Err(error) = watched(inner, scope_run.at_store("lease"), inner.store.release(lease)).await
         {
             tracing::warn!(%error, "the lease could not be given back; it expires by itself");
         }
@@ -204,7 +208,8 @@ async fn unfinished(inner: &Inner, run: &RunId, scope: &Scope, options: &RunOpti
         return Ok(Vec::new());
     }
     let query = RunQuery { pipeline: Some(scope.pipeline.clone()), limit: 20, ..RunQuery::default() };
-    let recent = in_time(inner, options, with_retries(inner, || inner.store.runs(&query))).await?;
+    let asking = Errand { run: Some(run), scope: Some(scope), doing: "record", on: STATE_STORE };
+    let recent = in_time(inner, options, with_retries(inner, asking, || inner.store.runs(&query))).await?;
     let dead = |record: &RunRecord| record.status == RunStatus::Running && record.scope == *scope && record.run != *run;
     let close = |record: RunRecord| {
         let error = Some("the process ended before the run did".to_owned());

@@ -1,9 +1,10 @@
 //! How a run of a scope begins: the target is made ready, and the request says what to read and from where.
 
-use super::claim::with_retries;
 use super::options::Mode;
 use super::pipeline::FirstLoad;
 use super::scope_run::{Home, ScopeRun};
+use super::unfilled::Watch;
+use super::waiting::{watched, with_retries};
 use crate::model::{Disposition, Lane, RowScope, Scope};
 use crate::source::{ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
@@ -15,10 +16,11 @@ impl ScopeRun<'_> {
         let mut empty = self.checkpoint.cursor.is_none();
         if !self.options.dry_run {
             for stream in self.feed.streams() {
-                let prepared = with_retries(self.inner, || self.pipeline.sink.prepare(stream)).await;
+                let prepared =
+                    with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
                 prepared.map_err(|error| error.with("stream", stream.name()))?;
-                empty = empty
-                    && with_retries(self.inner, || self.pipeline.sink.count(stream, &RowScope::All)).await? == Some(0);
+                let counting = || self.pipeline.sink.count(stream, &RowScope::All);
+                empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
             }
         }
         let afresh = match self.options.mode {
@@ -43,6 +45,8 @@ impl ScopeRun<'_> {
             },
         );
         request.first_load = empty;
+        let whole = request.from.is_none() && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
+        self.unfilled = whole.then(|| Watch::over(&self.feed));
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run
@@ -71,20 +75,30 @@ impl ScopeRun<'_> {
     /// A target that is gone, although rows were brought into it, must not be followed by an empty one: they would be
     /// lost unseen. A full run brings them again, and what is read as a whole by every run comes again anyway.
     async fn check_targets(&self) -> Result<()> {
-        if self.checkpoint.cursor.is_none() || self.options.mode == Mode::Full {
+        if self.options.mode == Mode::Full {
+            return Ok(());
+        }
+        if let Some(gone) = &self.known.gone {
+            return Err(self.gone(gone));
+        }
+        if self.known.looked || self.checkpoint.cursor.is_none() {
             return Ok(());
         }
         for stream in self.feed.streams().iter().filter(|stream| stream.writes() != Disposition::Snapshot) {
-            if !with_retries(self.inner, || self.pipeline.sink.exists(stream)).await? {
-                return Err(Error::new(
-                    ErrorKind::Schema,
-                    "the target is gone, although rows were brought into it: run it full once, and everything comes again",
-                )
-                .with("stream", stream.name())
-                .with("target", self.pipeline.sink.name()));
+            if !with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.exists(stream)).await? {
+                return Err(self.gone(stream.name()));
             }
         }
         Ok(())
+    }
+
+    fn gone(&self, stream: &str) -> Error {
+        let what =
+            "the target is gone, although rows were brought into it: run it full once, and everything comes again";
+        Error::new(ErrorKind::Schema, what)
+            .with_remedy("run once with the option `full`, or bring the target back as it was")
+            .with("stream", stream)
+            .with("target", self.pipeline.sink.name())
     }
 
     /// How far the changes have come that a reconcile compares with.
@@ -94,8 +108,8 @@ impl ScopeRun<'_> {
     async fn look_at_the_changes(&mut self) -> Result<()> {
         let live = Scope { lane: Lane::Live, ..self.scope.clone() };
         let standing = match self.home {
-            Home::Sink => self.pipeline.sink.checkpoint(&live).await?,
-            Home::Store => self.inner.store.checkpoint(&live).await?,
+            Home::Sink => watched(self.inner, self.at_sink("position"), self.pipeline.sink.checkpoint(&live)).await?,
+            Home::Store => watched(self.inner, self.at_store("position"), self.inner.store.checkpoint(&live)).await?,
         };
         let Some(standing) = standing else { return Ok(()) };
         self.frontier_before = standing.frontier.map(|frontier| frontier.at);

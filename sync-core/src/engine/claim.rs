@@ -4,10 +4,10 @@ use super::Inner;
 use super::pipeline::Pipeline;
 use super::scope_run::Home;
 use super::settle::floor_after;
+use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use crate::Result;
 use crate::model::{Lane, Scope};
-use crate::retry::Verdict;
-use crate::state::{Checkpoint, FencingToken, Lease};
+use crate::state::{Checkpoint, FencingToken, Lease, RunId};
 
 /// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
 /// would take the newcomers for deleted.
@@ -19,24 +19,28 @@ pub(super) fn lease_name(scope: &Scope) -> String {
 pub(super) async fn claim(
     inner: &Inner,
     pipeline: &Pipeline,
+    run: Option<&RunId>,
     scope: &Scope,
     home: Home,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
+    let (leasing, opening) =
+        (errand(pipeline, run, scope, "lease", Home::Store), errand(pipeline, run, scope, "position", home));
     // A store that lost its memory gives tokens again that it gave before. The token must be higher than any that the sink
     // has seen, or a holder from before could not be told from us.
     let mut floor = FencingToken::default();
     if home == Home::Sink
-        && let Err(error) = with_retries(inner, || pipeline.sink.open(scope, floor)).await
+        && let Err(error) = with_retries(inner, opening, || pipeline.sink.open(scope, floor)).await
     {
         floor = floor_after(&error, floor).ok_or(error)?;
     }
     loop {
         let lease =
-            with_retries(inner, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor)).await?;
+            with_retries(inner, leasing, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor))
+                .await?;
         let opened = match home {
-            Home::Sink => with_retries(inner, || pipeline.sink.open(scope, lease.token)).await,
-            Home::Store => with_retries(inner, || inner.store.checkpoint(scope)).await,
+            Home::Sink => with_retries(inner, opening, || pipeline.sink.open(scope, lease.token)).await,
+            Home::Store => with_retries(inner, opening, || inner.store.checkpoint(scope)).await,
         };
         match opened {
             Ok(checkpoint) => return Ok((lease, checkpoint.unwrap_or_default())),
@@ -46,7 +50,7 @@ pub(super) async fn claim(
             }
             Err(error) => {
                 // The first error tells more than one of giving back.
-                let _ = inner.store.release(&lease).await;
+                let _ = watched(inner, leasing, inner.store.release(&lease)).await;
                 return Err(error);
             }
         }
@@ -56,30 +60,31 @@ pub(super) async fn claim(
 pub(super) async fn read_checkpoint(
     inner: &Inner,
     pipeline: &Pipeline,
+    run: Option<&RunId>,
     scope: &Scope,
     home: Home,
 ) -> Result<Checkpoint> {
-    let checkpoint = match home {
-        Home::Sink => pipeline.sink.checkpoint(scope).await?,
-        Home::Store => inner.store.checkpoint(scope).await?,
+    let reading = async {
+        match home {
+            Home::Sink => pipeline.sink.checkpoint(scope).await,
+            Home::Store => inner.store.checkpoint(scope).await,
+        }
     };
+    let checkpoint = watched(inner, errand(pipeline, run, scope, "position", home), reading).await?;
     Ok(checkpoint.unwrap_or_default())
 }
 
-/// Calls until it succeeds, or the policy says no.
-pub(super) async fn with_retries<T, F: Future<Output = Result<T>>>(
-    inner: &Inner,
-    mut call: impl FnMut() -> F,
-) -> Result<T> {
-    let mut attempts = inner.settings.retry.start(inner.clock.elapsed());
-    loop {
-        let error = match call().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        match attempts.next(&error, inner.clock.elapsed(), inner.clock.random()) {
-            Verdict::Wait(wait) => inner.clock.sleep(wait).await,
-            Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error),
-        }
-    }
+/// Something that is asked where the position of this scope is kept.
+fn errand<'a>(
+    pipeline: &'a Pipeline,
+    run: Option<&'a RunId>,
+    scope: &'a Scope,
+    doing: &'static str,
+    home: Home,
+) -> Errand<'a> {
+    let on = match home {
+        Home::Sink => pipeline.sink.name(),
+        Home::Store => STATE_STORE,
+    };
+    Errand { run, scope: Some(scope), doing, on }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::Inner;
-use super::claim::with_retries;
 use super::pipeline::Pipeline;
+use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use crate::Result;
 use crate::model::{Lane, Partition, Scope};
 use crate::state::{Entry, FencingToken, LetterId, LetterQuery};
@@ -24,13 +24,14 @@ pub(super) async fn discard(inner: &Inner, pipeline: &Pipeline, letters: &[Lette
     let turn = inner.turn(&name);
     let _turn = turn.lock().await;
     let acquire = || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, FencingToken::default());
-    let lease = with_retries(inner, acquire).await?;
+    let errand = |doing| Errand { run: None, scope: Some(&scope), doing, on: STATE_STORE };
+    let lease = with_retries(inner, errand("lease"), acquire).await?;
     let dropped = async {
         let wanted: HashSet<&LetterId> = letters.iter().collect();
         let mut query = LetterQuery { pipeline: Some(pipeline.name.clone()), limit: PAGE, ..LetterQuery::default() };
         let mut dropped = 0;
         while dropped < wanted.len() {
-            let page = with_retries(inner, || inner.store.dead_letters(&query)).await?;
+            let page = with_retries(inner, errand("letters"), || inner.store.dead_letters(&query)).await?;
             let Some(last) = page.last() else { break };
             query.after = Some(last.id.clone());
             let found: Vec<Entry> = page
@@ -39,13 +40,13 @@ pub(super) async fn discard(inner: &Inner, pipeline: &Pipeline, letters: &[Lette
                 .map(|letter| Entry::Resolved(letter.id))
                 .collect();
             if !found.is_empty() {
-                with_retries(inner, || inner.store.record(&lease, &found)).await?;
+                with_retries(inner, errand("record"), || inner.store.record(&lease, &found)).await?;
                 dropped += found.len();
             }
         }
         Ok(dropped as u64)
     }
     .await;
-    let released = inner.store.release(&lease).await;
+    let released = watched(inner, errand("lease"), inner.store.release(&lease)).await;
     dropped.and_then(|dropped| released.map(|()| dropped))
 }

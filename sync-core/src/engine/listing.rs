@@ -17,7 +17,7 @@ impl ScopeRun<'_> {
             self.discard_stage().await?;
         }
         if self.infers_deletes() {
-            if self.parts > 1 && !rows.is_part() {
+            if self.known.parts > 1 && !rows.is_part() {
                 // It would remove what the other partitions have brought.
                 return Err(Error::config("the listing of one partition speaks for the rows of all: name the column that tells their rows apart, so that only its own rows can be taken for gone")
                     .with("scope", &self.scope)

@@ -29,7 +29,10 @@ mod resolve;
 mod run;
 mod scope_run;
 mod settle;
+mod targets;
+mod unfilled;
 mod unit;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +50,7 @@ pub use pipeline::{FirstLoad, Pipeline};
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;
 pub use report::{Report, ScopeReport};
+pub use unfilled::Unfilled;
 
 /// Runs pipelines. Cheap to clone; all clones are one engine.
 #[derive(Debug, Clone)]

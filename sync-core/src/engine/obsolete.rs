@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::scope_run::ScopeRun;
+use super::waiting::watched;
 use crate::Result;
 use crate::model::{Key, Op};
 use crate::sink::Step;
@@ -58,7 +59,8 @@ impl ScopeRun<'_> {
             };
             let mut known = LettersByKey::new();
             while known.len() < MOST {
-                let page = self.inner.store.dead_letters(&query).await?;
+                let reading = self.inner.store.dead_letters(&query);
+                let page = watched(self.inner, self.at_store("letters"), reading).await?;
                 page.iter().for_each(|letter| note(&mut known, letter));
                 let Some(last) = page.last() else { break };
                 query.after = Some(last.id.clone());

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::breaker::Strain;
-use super::claim::with_retries;
 use super::flags::Flags;
 use super::scope_run::ScopeRun;
+use super::waiting::with_retries;
 use crate::event::Event;
 use crate::model::{Change, Changes, Key, Op, Outcome, Reject, Rows, Scope, StreamSpec, Tally, Value};
 use crate::sink::{Intent, Step, WriteUnit};
@@ -69,10 +69,10 @@ impl ScopeRun<'_> {
     }
 
     async fn try_out(&mut self, steps: &[Step]) -> Result<()> {
-        let resolved = with_retries(self.inner, || self.resolve(steps)).await?;
+        let resolved = with_retries(self.inner, self.at_sink("write"), || self.resolve(steps)).await?;
         let steps = resolved.steps.as_deref().unwrap_or(steps);
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
-        let tried = with_retries(self.inner, || self.pipeline.sink.apply(&unit)).await;
+        let tried = with_retries(self.inner, self.at_sink("write"), || self.pipeline.sink.apply(&unit)).await;
         tried.map(drop).map_err(|error| resolved.place(error))
     }
 
@@ -110,11 +110,11 @@ impl ScopeRun<'_> {
         let mut waiting = vec![(0, row_count(&steps))];
         while let Some((from, until)) = waiting.pop() {
             let part = stretch(&steps, from, until);
-            let resolved = with_retries(self.inner, || self.resolve(&part)).await?;
+            let resolved = with_retries(self.inner, self.at_sink("write"), || self.resolve(&part)).await?;
             self.bury(resolved.parked).await?;
             let part = resolved.steps.unwrap_or(part);
             let unit = WriteUnit { scope: &self.scope, steps: &part, advance: None, intent: Intent::Commit };
-            match self.pipeline.sink.apply(&unit).await {
+            match self.apply(&unit).await {
                 Ok(report) => {
                     tally += report.tally();
                     tally += resolved.decided;
@@ -224,7 +224,7 @@ impl ScopeRun<'_> {
         let keyless = key.is_none();
         let mut letter = self.rejected(stream, key, body_of(stream, &change), error);
         if keyless {
-            letter.id = letter.id.nth(self.checkpoint.seq, POISON + place);
+            letter.id = letter.id.nth(&self.scope, self.checkpoint.seq, POISON + place);
         }
         Ok(letter)
     }
@@ -244,7 +244,7 @@ pub(super) fn letters_of_rejects(scope: &Scope, rejects: &[Reject], seq: u64, at
         let (stream, key) = (reject.stream.name(), reject.key.clone());
         let mut letter = letter(scope, stream, key, LetterKind::Rejected, reject.reason.clone(), body, at);
         if reject.stream.key_columns().is_empty() {
-            letter.id = letter.id.nth(seq, position);
+            letter.id = letter.id.nth(scope, seq, position);
         }
         letter
     };

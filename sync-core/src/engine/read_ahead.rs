@@ -10,6 +10,7 @@ use tracing::Instrument;
 use super::Inner;
 use super::pipeline::Pipeline;
 use super::prepare::{Prepared, prepare};
+use super::waiting::{Errand, watched};
 use crate::event::Event;
 use crate::model::{Boundary, Scope};
 use crate::retry::Verdict;
@@ -103,13 +104,7 @@ impl Reader {
             }
             match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
                 Verdict::Wait(wait) => {
-                    self.inner.tell(&Event::Retrying {
-                        run: self.run.clone(),
-                        scope: self.scope.clone(),
-                        doing: "read",
-                        error: error.to_string(),
-                        wait,
-                    });
+                    self.inner.tell(&self.errand().retrying(&error, wait));
                     self.hand_over(Fetched::Rewind).await;
                     self.inner.clock.sleep(wait).await;
                 }
@@ -126,7 +121,7 @@ impl Reader {
     async fn read_once(&self, request: &mut ReadRequest, attempts: &mut crate::retry::Attempts) -> Result<Fetched> {
         let mut batches = self.pipeline.source.read(request.clone());
         let mut inside = false;
-        while let Some(batch) = batches.next().await {
+        while let Some(batch) = watched(&self.inner, self.errand(), batches.next()).await {
             let batch = batch?;
             inside = batch.boundary == Boundary::Inside;
             match &batch.boundary {
@@ -160,6 +155,10 @@ impl Reader {
                 .with("source", self.pipeline.source.name()));
         }
         Ok(Fetched::End)
+    }
+
+    fn errand(&self) -> Errand<'_> {
+        Errand { run: Some(&self.run), scope: Some(&self.scope), doing: "read", on: self.pipeline.source.name() }
     }
 
     async fn hand_over(&self, fetched: Fetched) {

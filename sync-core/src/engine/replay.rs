@@ -6,13 +6,14 @@ use super::Inner;
 use super::claim::claim;
 use super::pipeline::Pipeline;
 use super::scope_run::Home;
+use super::waiting::{Errand, STATE_STORE, watched};
 use crate::ledger::Ledger;
 use crate::model::{
     Changes, Cursor, Disposition, Field, FieldSet, Lane, Mark, Op, Outcome, Partition, Rows, Scope, StreamSpec, Value,
     ValueRef,
 };
 use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
-use crate::state::{Advance, Checkpoint, DeadLetter, Entry, LetterBody, LetterKind, LetterQuery};
+use crate::state::{Advance, Checkpoint, DeadLetter, Entry, Lease, LetterBody, LetterKind, LetterQuery};
 use crate::{Error, ErrorKind, Result};
 
 /// The version of the replay's own position: the letter it wrote last.
@@ -26,8 +27,12 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         .with("sink", pipeline.sink.name())
         .with("pipeline", &pipeline.name));
     }
-    let streams: Vec<Arc<StreamSpec>> =
-        pipeline.source.feeds().await?.iter().flat_map(|feed| feed.streams().to_vec()).collect();
+    let asking = Errand { run: None, scope: None, doing: "list", on: pipeline.source.name() };
+    let streams: Vec<Arc<StreamSpec>> = watched(inner, asking, pipeline.source.feeds())
+        .await?
+        .iter()
+        .flat_map(|feed| feed.streams().to_vec())
+        .collect();
     let scope = Scope {
         pipeline: pipeline.name.clone(),
         feed: "dead letters".to_owned(),
@@ -35,7 +40,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         lane: Lane::Replay,
     };
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-    let (lease, mut checkpoint) = claim(inner, pipeline, &scope, home).await?;
+    let (lease, mut checkpoint) = claim(inner, pipeline, None, &scope, home).await?;
     let mut ledger = Ledger::default();
     let mut query =
         LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
@@ -43,9 +48,11 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     // A letter that was written by a replay which died before it could say so.
     let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
     let mut hopeless = None;
+    let at_store = |doing| Errand { run: None, scope: Some(&scope), doing, on: STATE_STORE };
+    let at_sink = Errand { on: pipeline.sink.name(), ..at_store("write") };
     let outcome = async {
         loop {
-            let letters = inner.store.dead_letters(&query).await?;
+            let letters = watched(inner, at_store("letters"), inner.store.dead_letters(&query)).await?;
             let Some(last) = letters.last() else { return Ok(()) };
             query.after = Some(last.id.clone());
             for letter in &letters {
@@ -55,7 +62,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                 ledger.fetched += 1;
                 if written.as_deref() == Some(letter.id.as_str()) {
                     ledger.outcomes.add(Outcome::Unchanged, 1);
-                    inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
+                    resolved(inner, at_store("record"), &lease, letter).await?;
                     continue;
                 }
                 let next = Checkpoint {
@@ -65,10 +72,10 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                 };
                 let advance =
                     (home == Home::Sink).then_some(Advance { token: lease.token, expected: checkpoint.seq, next });
-                match write(pipeline, &scope, &streams, letter, advance.as_ref()).await {
+                match watched(inner, at_sink, write(pipeline, &scope, &streams, letter, advance.as_ref())).await {
                     Ok(tried) => {
                         ledger.outcomes.add(tried.outcome, 1);
-                        inner.store.record(&lease, &[Entry::Resolved(letter.id.clone())]).await?;
+                        resolved(inner, at_store("record"), &lease, letter).await?;
                         checkpoint.seq += u64::from(tried.written);
                     }
                     Err(error)
@@ -85,7 +92,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         }
     }
     .await;
-    let released = inner.store.release(&lease).await;
+    let released = watched(inner, at_store("lease"), inner.store.release(&lease)).await;
     // Where none could even be read, that is what the caller must know.
     match hopeless {
         Some(error) if ledger.outcomes.count(Outcome::Rejected) == ledger.fetched => {
@@ -93,6 +100,11 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         }
         _ => outcome.and(released).map(|()| ledger),
     }
+}
+
+/// Says that a letter was dealt with.
+async fn resolved(inner: &Inner, errand: Errand<'_>, lease: &Lease, letter: &DeadLetter) -> Result<()> {
+    watched(inner, errand, inner.store.record(lease, &[Entry::Resolved(letter.id.clone())])).await
 }
 
 /// What became of a letter, and whether the sink was asked to write it.

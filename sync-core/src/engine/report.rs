@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::unfilled::Unfilled;
 use crate::ledger::Ledger;
 use crate::model::Scope;
 use crate::state::{RunId, RunStatus};
@@ -50,6 +51,9 @@ pub struct ScopeReport {
     /// Rows that a reconcile had to write though the changes up to their version had been followed, at least so many: they
     /// came later than the source had said, or were changed at the target. For versions that are times.
     pub missed: u64,
+    /// Columns that no row had a value for, where this scope was read from its beginning to its end. See
+    /// [`Report::unfilled`].
+    pub unfilled: Vec<Unfilled>,
     /// How long it took, seconds.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
@@ -71,6 +75,32 @@ impl Report {
     /// Requests made in all scopes.
     pub fn requests(&self) -> u64 {
         self.scopes.iter().map(|scope| scope.requests).sum()
+    }
+
+    /// Columns that no row had a value for in any scope of their feed, where that was read from its beginning to its end:
+    /// they may well be empty at the source, but most often the name or the place of such a column is wrong.
+    pub fn unfilled(&self) -> Vec<Unfilled> {
+        let mut found: Vec<Unfilled> = Vec::new();
+        for scope in self.scopes.iter().filter(|scope| scope.ledger.fetched > 0) {
+            let peers =
+                || self.scopes.iter().filter(|peer| peer.scope.feed == scope.scope.feed && peer.ledger.fetched > 0);
+            for unfilled in &scope.unfilled {
+                if found.iter().any(|known| known.stream == unfilled.stream) {
+                    continue;
+                }
+                let same =
+                    |peer: &ScopeReport| peer.unfilled.iter().find(|other| other.stream == unfilled.stream).cloned();
+                let all: Option<Vec<Unfilled>> = peers().map(same).collect();
+                let all = all.unwrap_or_default();
+                let mut columns = unfilled.columns.clone();
+                columns.retain(|column| !all.is_empty() && all.iter().all(|peer| peer.columns.contains(column)));
+                if !columns.is_empty() {
+                    let rows = all.iter().map(|peer| peer.rows).sum();
+                    found.push(Unfilled { stream: unfilled.stream.clone(), columns, rows });
+                }
+            }
+        }
+        found
     }
 
     /// How many rows were fetched a second, over the whole run.

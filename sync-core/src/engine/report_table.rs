@@ -52,7 +52,17 @@ impl fmt::Display for Report {
         if self.dry_run {
             write!(f, "\ndry run: nothing was written")?;
         }
-        self.scopes.iter().try_for_each(|scope| self.write_remarks(f, scope))
+        self.scopes.iter().try_for_each(|scope| self.write_remarks(f, scope))?;
+        for unfilled in self.unfilled() {
+            let columns = unfilled.columns.join(", ");
+            write!(
+                f,
+                "\n{}: none of {} has a value for {columns}; if the source has one, its name or place is declared wrong",
+                unfilled.stream,
+                counted(unfilled.rows, "row")
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -67,7 +77,7 @@ impl Report {
     fn write_remarks(&self, f: &mut fmt::Formatter<'_>, scope: &ScopeReport) -> fmt::Result {
         let name = self.name_of(scope);
         if let Some(error) = &scope.error {
-            write!(f, "\n{name}: {error}\n  what to do: {}", error.kind().remedy())?;
+            write!(f, "\n{name}: {error}\n  what to do: {}", error.remedy())?;
         }
         let withheld = scope.ledger.count(Outcome::Withheld);
         if withheld > 0 {
@@ -233,6 +243,7 @@ mod tests {
             late: 0,
             lateness: Duration::ZERO,
             missed: 0,
+            unfilled: Vec::new(),
             elapsed: Duration::from_millis(250),
             error: None,
         }

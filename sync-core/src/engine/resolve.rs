@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::poison::{body_of, letter, rows_of};
 use super::scope_run::ScopeRun;
+use super::waiting::watched;
 use crate::conflict::{Conflict, Resolution};
 use crate::detect::{Difference, Verdict};
 use crate::error::RowAt;
@@ -98,7 +99,8 @@ impl ScopeRun<'_> {
         let stream = &write.stream;
         let columns = stream.key_indices();
         let keys: Vec<Key> = write.changes.iter().map(|change| change.key(&columns)).collect();
-        let stored = match self.pipeline.sink.stored(stream, &keys).await {
+        let looking = self.pipeline.sink.stored(stream, &keys);
+        let stored = match watched(self.inner, self.at_sink("write"), looking).await {
             // A rehearsal may come before there is a table.
             Err(error) if self.options.dry_run && error.kind() == ErrorKind::Schema => vec![None; keys.len()],
             stored => stored?,

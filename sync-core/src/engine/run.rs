@@ -7,10 +7,12 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::attempt::{in_time, run_scope};
-use super::claim::with_retries;
 use super::options::{Mode, RunOptions};
 use super::pipeline::Pipeline;
 use super::report::{Report, ScopeReport};
+use super::targets;
+use super::unfilled::Unfilled;
+use super::waiting::{Errand, with_retries};
 use crate::event::Event;
 use crate::model::{Feed, Lane, Partition, Scope};
 use crate::source::Listing;
@@ -27,7 +29,7 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
     inner.tell(&Event::RunStarted { run: run.clone(), pipeline: pipeline.name.clone(), dry_run });
     let mut scopes = Vec::new();
     let ended = async {
-        for feed in in_time(inner, &options, feeds(inner, pipeline)).await? {
+        for feed in in_time(inner, &options, feeds(inner, pipeline, &run)).await? {
             if options.mode == Mode::Reconcile
                 && let Some(keyless) = feed.streams().iter().find(|stream| stream.key_columns().is_empty())
             {
@@ -37,13 +39,16 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
                 .with("stream", keyless.name())
                 .with("pipeline", &pipeline.name));
             }
-            let listed = with_retries(inner, || pipeline.source.partitions(&feed));
+            let listed = with_retries(inner, listing(pipeline, &run), || pipeline.source.partitions(&feed));
             let partitions = in_time(inner, &options, listed).await?;
-            let parts = partitions.len();
-            let mut at_once = futures::stream::iter(partitions.into_iter().map(|partition| {
-                let scope = scope_of(pipeline, &feed, partition, &options.mode);
+            let scopes_of_feed: Vec<Scope> =
+                partitions.into_iter().map(|partition| scope_of(pipeline, &feed, partition, &options.mode)).collect();
+            let known = targets::look(inner, pipeline, &options, &run, &feed, &scopes_of_feed).await?;
+            let mut at_once = futures::stream::iter(scopes_of_feed.into_iter().map(|scope| {
                 let span = tracing::info_span!("partition", %scope);
-                Box::pin(run_scope(inner, pipeline, &options, &run, scope, feed.clone(), parts).instrument(span))
+                Box::pin(
+                    run_scope(inner, pipeline, &options, &run, scope, feed.clone(), known.clone()).instrument(span),
+                )
             }))
             .buffered(inner.settings.partitions_at_once);
             while let Some(report) = at_once.next().await {
@@ -73,6 +78,9 @@ pub(super) async fn run(inner: &Arc<Inner>, pipeline: &Arc<Pipeline>, options: R
         Ok(()) => report.scopes.iter().filter(|scope| scope.status == status).find_map(|scope| scope.error.as_ref()),
         Err(error) => Some(error),
     };
+    for Unfilled { stream, columns, rows } in report.unfilled() {
+        inner.tell(&Event::Unfilled { run: run.clone(), stream, columns, rows });
+    }
     inner.tell(&Event::RunFinished {
         run,
         pipeline: report.pipeline.clone(),
@@ -109,8 +117,8 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
 }
 
 /// The feeds of the run, narrowed to the streams the pipeline names.
-async fn feeds(inner: &Inner, pipeline: &Pipeline) -> Result<Vec<Feed>> {
-    let offered = with_retries(inner, || pipeline.source.feeds()).await?;
+async fn feeds(inner: &Inner, pipeline: &Pipeline, run: &RunId) -> Result<Vec<Feed>> {
+    let offered = with_retries(inner, listing(pipeline, run), || pipeline.source.feeds()).await?;
     let mut feeds = Vec::new();
     for feed in offered {
         let wanted: Vec<_> = feed
@@ -147,6 +155,11 @@ async fn feeds(inner: &Inner, pipeline: &Pipeline) -> Result<Vec<Feed>> {
     let place = |feed: &Feed| pipeline.streams.iter().position(|stream| feed.stream(stream.name()).is_some());
     feeds.sort_by_key(place);
     Ok(feeds)
+}
+
+/// The source is asked what it offers: there is no scope yet.
+fn listing<'a>(pipeline: &'a Pipeline, run: &'a RunId) -> Errand<'a> {
+    Errand { run: Some(run), scope: None, doing: "list", on: pipeline.source.name() }
 }
 
 fn scope_of(pipeline: &Pipeline, feed: &Feed, partition: Partition, mode: &Mode) -> Scope {

@@ -15,6 +15,8 @@ use super::pipeline::Pipeline;
 use super::planted::Bug;
 use super::poison;
 use super::read_ahead::{Fetched, ReadAhead};
+use super::targets::Known;
+use super::unfilled::{Unfilled, Watch};
 use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
@@ -50,8 +52,7 @@ pub(super) struct ScopeRun<'a> {
     pub(super) run: &'a RunId,
     pub(super) scope: Scope,
     pub(super) feed: Feed,
-    /// How many partitions the feed has.
-    pub(super) parts: usize,
+    pub(super) known: Known,
     /// `None` on a dry run, which must leave no trace.
     pub(super) lease: Option<Lease>,
     pub(super) home: Home,
@@ -77,6 +78,8 @@ pub(super) struct ScopeRun<'a> {
     /// Up to where the changes that came before this run were complete: those of the live lane, for a reconcile.
     pub(super) frontier_before: Option<Timestamp>,
     pub(super) may_sort: bool,
+    /// Columns without a value so far, where everything is read from the beginning.
+    pub(super) unfilled: Option<Watch>,
 }
 
 /// What one run of one scope counts.
@@ -92,6 +95,7 @@ pub(super) struct Books {
     /// Staged rows of a reconcile that may have changed since the last run of changes.
     pub(super) recent: u64,
     pub(super) missed: u64,
+    pub(super) unfilled: Vec<Unfilled>,
 }
 
 impl<'a> ScopeRun<'a> {
@@ -103,7 +107,7 @@ impl<'a> ScopeRun<'a> {
         run: &'a RunId,
         scope: Scope,
         feed: Feed,
-        parts: usize,
+        known: Known,
         lease: Option<Lease>,
         home: Home,
         checkpoint: Checkpoint,
@@ -118,7 +122,7 @@ impl<'a> ScopeRun<'a> {
             run,
             scope,
             feed,
-            parts,
+            known,
             lease,
             home,
             checkpoint,
@@ -134,6 +138,7 @@ impl<'a> ScopeRun<'a> {
             letters: None,
             frontier_before,
             may_sort: false,
+            unfilled: None,
         }
     }
 
@@ -174,6 +179,9 @@ impl<'a> ScopeRun<'a> {
                     self.books.wire_bytes += batch.wire_bytes;
                     self.books.requests += batch.requests;
                     let boundary = batch.boundary.clone();
+                    if let Some(unfilled) = &mut self.unfilled {
+                        batch.writes.iter().for_each(|(stream, changes)| unfilled.note(stream, changes));
+                    }
                     open.add(*batch, permit);
                     match boundary {
                         Boundary::Inside => open.release(),
@@ -213,6 +221,7 @@ impl<'a> ScopeRun<'a> {
                 Fetched::End => {
                     self.flush(closed).await?;
                     self.finish().await?;
+                    self.books.unfilled = self.unfilled.take().map(|watch| watch.found()).unwrap_or_default();
                     return Ok(Ending::Done);
                 }
             }

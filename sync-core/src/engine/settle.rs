@@ -6,10 +6,11 @@ use super::flags::Flags;
 use super::planted::Bug;
 
 use super::scope_run::{Home, ScopeRun};
+use super::waiting::{watched, with_retries};
 use crate::event::Event;
 use crate::model::Tally;
 use crate::retry::Verdict;
-use crate::sink::{Intent, Step, StepReport, WriteUnit};
+use crate::sink::{Intent, Step, StepReport, WriteReport, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, FencingToken};
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -92,13 +93,7 @@ impl ScopeRun<'_> {
             let error = if error.kind() == ErrorKind::Conflict { error.with_retry(Retry::Backoff) } else { error };
             match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
                 Verdict::Wait(wait) => {
-                    self.inner.tell(&Event::Retrying {
-                        run: self.run.clone(),
-                        scope: self.scope.clone(),
-                        doing: "write",
-                        error: error.to_string(),
-                        wait,
-                    });
+                    self.inner.tell(&self.at_sink("write").retrying(&error, wait));
                     self.inner.clock.sleep(wait).await;
                 }
                 Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error.with("scope", &self.scope)),
@@ -138,9 +133,14 @@ impl ScopeRun<'_> {
         Ok(written)
     }
 
+    /// Gives the sink a unit; whoever waits long for it is told so.
+    pub(super) async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        watched(self.inner, self.at_sink("write"), self.pipeline.sink.apply(unit)).await
+    }
+
     async fn rehearse(&self, steps: &[Step]) -> Result<Written> {
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Rehearse };
-        let report = self.pipeline.sink.apply(&unit).await?;
+        let report = self.apply(&unit).await?;
         Ok(Written { tally: report.tally(), reports: Some(report.steps) })
     }
 
@@ -175,7 +175,7 @@ impl ScopeRun<'_> {
     async fn commit_together(&self, steps: &[Step], advance: &Advance) -> Result<Written> {
         let unit = WriteUnit { scope: &self.scope, steps, advance: Some(advance), intent: Intent::Commit };
         self.at_the_sink.fetch_add(1, Ordering::Relaxed);
-        let applied = self.pipeline.sink.apply(&unit).await;
+        let applied = self.apply(&unit).await;
         self.at_the_sink.fetch_add(1, Ordering::Relaxed);
         let error = match applied {
             Ok(report) => return Ok(Written { tally: report.tally(), reports: Some(report.steps) }),
@@ -186,8 +186,9 @@ impl ScopeRun<'_> {
             return Err(error);
         }
         // The reply was lost: the checkpoint tells whether the unit was applied, and what became of its rows.
+        let opening = self.pipeline.sink.open(&self.scope, advance.token);
         let stored =
-            self.pipeline.sink.open(&self.scope, advance.token).await.map_err(|unknown| unknown.ambiguous())?;
+            watched(self.inner, self.at_sink("position"), opening).await.map_err(|unknown| unknown.ambiguous())?;
         match stored {
             Some(stored) if stored.seq == advance.next.seq => Ok(Written { tally: stored.tally, reports: None }),
             Some(stored) if stored.seq > advance.next.seq => {
@@ -204,7 +205,7 @@ impl ScopeRun<'_> {
             return Ok(Written { tally: Tally::new(), reports: Some(Vec::new()) });
         }
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Commit };
-        match self.pipeline.sink.apply(&unit).await {
+        match self.apply(&unit).await {
             Ok(report) => Ok(Written { tally: report.tally(), reports: Some(report.steps) }),
             Err(error) if error.is_ambiguous() && !self.pipeline.sink.capabilities().idempotent => {
                 let lost = "rows may have been written, and this sink would double them if they were written again";
@@ -219,7 +220,8 @@ impl ScopeRun<'_> {
     async fn save_checkpoint(&self, advance: &Advance) -> Result<()> {
         let entry = Entry::Checkpoint { scope: self.scope.clone(), advance: advance.clone() };
         let Err(error) = self.record(&[entry]).await else { return Ok(()) };
-        let stored = self.inner.store.checkpoint(&self.scope).await?;
+        let reading = self.inner.store.checkpoint(&self.scope);
+        let stored = watched(self.inner, self.at_store("position"), reading).await?;
         if stored.is_some_and(|stored| stored.seq == advance.next.seq) { Ok(()) } else { Err(error) }
     }
 
@@ -231,7 +233,7 @@ impl ScopeRun<'_> {
         }
         self.checkpoint = advance.next;
         let unit = WriteUnit { scope: &self.scope, steps, advance: None, intent: Intent::Commit };
-        let report = self.pipeline.sink.apply(&unit).await?;
+        let report = self.apply(&unit).await?;
         Ok(Written { tally: report.tally(), reports: Some(report.steps) })
     }
 
@@ -257,14 +259,7 @@ impl ScopeRun<'_> {
     /// Writes entries to the store, trying again as the policy allows: entries have ids, so repeating does no harm.
     pub(super) async fn record(&self, entries: &[Entry]) -> Result<()> {
         let Some(lease) = &self.lease else { return Ok(()) };
-        let mut attempts = self.inner.settings.retry.start(self.inner.clock.elapsed());
-        loop {
-            let Err(error) = self.inner.store.record(lease, entries).await else { return Ok(()) };
-            match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
-                Verdict::Wait(wait) => self.inner.clock.sleep(wait).await,
-                Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error),
-            }
-        }
+        with_retries(self.inner, self.at_store("record"), || self.inner.store.record(lease, entries)).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Op, Scope, Value};
+use crate::model::{Key, Lane, Op, Scope, Value};
 
 /// Why a row is among the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,7 +72,8 @@ mod record {
     }
 }
 
-/// The same for the same scope, stream, key and body: a row that fails again does not stand there twice.
+/// The same for the same stream, key and body of one partition: a row that fails again does not stand there twice, nor does
+/// one that is met by changes and by a listing, in two lanes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LetterId(String);
@@ -85,7 +86,7 @@ impl LetterId {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        part(scope.id().as_bytes());
+        part(Scope { lane: Lane::Live, ..scope.clone() }.id().as_bytes());
         part(stream.as_bytes());
         let mut bytes = Vec::new();
         for value in key.into_iter().flat_map(Key::values) {
@@ -107,10 +108,11 @@ impl LetterId {
         Self(hasher.finalize().to_hex().chars().take(32).collect())
     }
 
-    /// The id of one of several letters that are all the same: of rows without a key, in the unit of this sequence.
+    /// The id of one of several letters that are all the same: of rows without a key, in the unit of this sequence, which
+    /// each lane counts for itself.
     #[must_use]
-    pub fn nth(&self, seq: u64, position: usize) -> Self {
-        let hash = blake3::hash(format!("{self} {seq} {position}").as_bytes());
+    pub fn nth(&self, scope: &Scope, seq: u64, position: usize) -> Self {
+        let hash = blake3::hash(format!("{self} {} {seq} {position}", scope.id()).as_bytes());
         Self(hash.to_hex().chars().take(32).collect())
     }
 

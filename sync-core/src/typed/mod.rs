@@ -30,6 +30,7 @@
 
 mod cell;
 mod fault;
+mod misspelt;
 mod page;
 mod pages;
 mod read;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::model::{Rows, StreamSpec};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 pub use page::{Page, changes, revive};
 pub use pages::{pages, pages_inclusive};
@@ -48,7 +49,8 @@ pub use pages::{pages, pages_inclusive};
 /// Rows of a stream from structs or maps. Columns an item does not have are empty; what is no column is left out.
 ///
 /// # Errors
-/// `Data` where an item does not fit the declaration; the message names the column, never the value.
+/// `Data` where an item does not fit the declaration; the message names the column, never the value. `Schema` where no item
+/// names a column, and one names something so much like it that one of the two is misspelt.
 pub fn rows<T: Serialize>(stream: &StreamSpec, items: &[T]) -> Result<Rows> {
     let schema = Arc::clone(stream.schema());
     let mut rows = Rows::with_capacity(Arc::clone(&schema), items.len(), 0);
@@ -58,7 +60,10 @@ pub fn rows<T: Serialize>(stream: &StreamSpec, items: &[T]) -> Result<Rows> {
             .add(item, &mut rows)
             .map_err(|fault| Error::data(fault.to_string()).with("stream", stream.name()).with("item", at))?;
     }
-    Ok(rows)
+    match writer.misspelt() {
+        Some(fault) => Err(Error::new(ErrorKind::Schema, fault.to_string()).with("stream", stream.name())),
+        None => Ok(rows),
+    }
 }
 
 #[cfg(test)]

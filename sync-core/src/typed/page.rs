@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::row;
 use crate::model::{Changes, Key, Reject, Rows, Schema, StreamSpec};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What a page of a source has brought: what [`pages`](crate::pages) and [`pages_inclusive`](crate::pages_inclusive) take.
 /// Changes alone are such a page, too.
@@ -16,11 +16,28 @@ pub struct Page {
     pub changes: Changes,
     /// Records that could not be read as rows: they go to the dead letters.
     pub rejects: Vec<Reject>,
+    /// What is wrong with the declaration, as far as the items show.
+    misspelt: Option<String>,
+}
+
+impl Page {
+    /// The page, unless its items show that a column is misspelt: no item names it, and one names something so much like it
+    /// that it must be meant. The column would be empty in every row. [`pages`](crate::pages) and
+    /// [`pages_inclusive`](crate::pages_inclusive) ask this; a source that hands pages over by itself should, too.
+    ///
+    /// # Errors
+    /// `Schema`, naming both.
+    pub fn checked(self, stream: &StreamSpec) -> Result<Self> {
+        match self.misspelt {
+            Some(what) => Err(Error::new(ErrorKind::Schema, what).with("stream", stream.name())),
+            None => Ok(self),
+        }
+    }
 }
 
 impl From<Changes> for Page {
     fn from(changes: Changes) -> Self {
-        Self { changes, rejects: Vec::new() }
+        Self { changes, rejects: Vec::new(), misspelt: None }
     }
 }
 
@@ -49,7 +66,8 @@ pub fn changes<T: Serialize>(stream: &Arc<StreamSpec>, items: &[T]) -> Page {
             rejects.push(Reject { stream: Arc::clone(stream), key, body, reason: fault.to_string() });
         }
     }
-    Page { changes: Changes::upserts(rows), rejects }
+    let misspelt = writer.misspelt().map(|fault| fault.to_string());
+    Page { changes: Changes::upserts(rows), rejects, misspelt }
 }
 
 /// Reads again a record that [`changes`] has rejected, with the declaration as it is now: what

@@ -241,11 +241,13 @@ where
             return Ok(self.listing.then(|| Batch::marker(end)));
         };
         if asked.is_some_and(|asked| Cursor::new(FORMAT, &at).is_ok_and(|at| at == asked)) {
-            return Err(Error::new(ErrorKind::Limit, self.form.endless).with("stream", self.stream.name()));
+            let endless = Error::new(ErrorKind::Limit, self.form.endless);
+            let remedy = "correct the pages that the source hands over, as the message says, and run again";
+            return Err(endless.with_remedy(remedy).with("stream", self.stream.name()));
         }
         let boundary = if self.listing { Boundary::Inside } else { Boundary::Resume((self.form.save)(&at)?) };
         self.state = State::Page(Some(at));
-        let Page { changes, rejects } = page;
+        let Page { changes, rejects, .. } = page.checked(&self.stream)?;
         Ok(Some(Batch { rejects, ..Batch::of(&self.stream, changes, boundary) }))
     }
 

@@ -4,6 +4,7 @@ use serde::ser::{Error as _, Impossible, Serialize, SerializeMap, SerializeStruc
 
 use super::cell::Cell;
 use super::fault::Fault;
+use super::misspelt::Names;
 use crate::model::{FieldSet, Kind, RowWriter, Rows, Schema, ValueRef};
 
 /// Writes items of one type, one after the other.
@@ -11,11 +12,12 @@ pub(super) struct Items<'s> {
     schema: &'s Schema,
     /// The fields of the last struct in order, and the columns they are. Items of one type have the same fields.
     layout: Vec<(&'static str, Option<usize>)>,
+    names: Names,
 }
 
 impl<'s> Items<'s> {
     pub(super) fn new(schema: &'s Schema) -> Self {
-        Self { schema, layout: Vec::new() }
+        Self { schema, layout: Vec::new(), names: Names::default() }
     }
 
     pub(super) fn add<T: Serialize>(&mut self, item: &T, rows: &mut Rows) -> Result<(), Fault> {
@@ -29,6 +31,11 @@ impl<'s> Items<'s> {
         Ok(())
     }
 
+    /// What is wrong with the name of a column, as far as these items show.
+    pub(super) fn misspelt(&self) -> Option<Fault> {
+        self.names.misspelt(self.schema)
+    }
+
     /// The column of the field at this place of a struct.
     fn column(&mut self, place: usize, name: &'static str) -> Option<usize> {
         if let Some((last, column)) = self.layout.get(place)
@@ -37,6 +44,7 @@ impl<'s> Items<'s> {
             return *column;
         }
         let column = self.schema.index(name);
+        self.names.field(name, column);
         self.layout.truncate(place);
         self.layout.push((name, column));
         column
@@ -191,6 +199,13 @@ impl SerializeStruct for Members<'_, '_, '_> {
         column.map_or(Ok(()), |column| self.write(column, value))
     }
 
+    /// A field that is left out of this item is one of the struct's all the same.
+    fn skip_field(&mut self, name: &'static str) -> Result<(), Fault> {
+        self.item.items.column(self.place, name);
+        self.place += 1;
+        Ok(())
+    }
+
     fn end(self) -> Result<FieldSet, Fault> {
         Ok(self.filled)
     }
@@ -201,7 +216,7 @@ impl SerializeMap for Members<'_, '_, '_> {
     type Error = Fault;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, name: &T) -> Result<(), Fault> {
-        self.next = name.serialize(Name(self.item.items.schema))?;
+        self.next = name.serialize(Name(self.item.items))?;
         Ok(())
     }
 
@@ -215,7 +230,7 @@ impl SerializeMap for Members<'_, '_, '_> {
 }
 
 /// The name of a map's member: the column it is, if any.
-struct Name<'s>(&'s Schema);
+struct Name<'i, 's>(&'i mut Items<'s>);
 
 const NOT_A_NAME: &str = "the names of a map's members must be text";
 
@@ -235,7 +250,7 @@ macro_rules! no_nested_name {
     )+};
 }
 
-impl Serializer for Name<'_> {
+impl Serializer for Name<'_, '_> {
     type Ok = Option<usize>;
     type Error = Fault;
     type SerializeSeq = Impossible<Option<usize>, Fault>;
@@ -276,7 +291,9 @@ impl Serializer for Name<'_> {
     }
 
     fn serialize_str(self, name: &str) -> Result<Option<usize>, Fault> {
-        Ok(self.0.index(name))
+        let column = self.0.schema.index(name);
+        self.0.names.member(name, column);
+        Ok(column)
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<Option<usize>, Fault> {

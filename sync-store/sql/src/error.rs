@@ -14,11 +14,14 @@ pub(crate) struct Meaning {
     retry: Retry,
     /// Somebody else was faster, and nothing has happened: the whole call can be made again at once.
     collision: bool,
+    /// What to do, where that is not what the kind says.
+    remedy: Option<&'static str>,
 }
 
 impl Meaning {
     /// The database, or the way to it, is down or too slow for the moment.
-    pub(crate) const UNAVAILABLE: Self = Self { kind: ErrorKind::Unavailable, retry: Retry::Backoff, collision: false };
+    pub(crate) const UNAVAILABLE: Self =
+        Self { kind: ErrorKind::Unavailable, retry: Retry::Backoff, collision: false, remedy: None };
 
     /// Somebody else was faster: a deadlock, a lock, a key that another has inserted meanwhile.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -26,7 +29,13 @@ impl Meaning {
 
     /// It will fail again in the same way.
     pub(crate) const fn fatal(kind: ErrorKind) -> Self {
-        Self { kind, retry: Retry::Never, collision: false }
+        Self { kind, retry: Retry::Never, collision: false, remedy: None }
+    }
+
+    /// The same, with what to do about it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn with_remedy(self, remedy: &'static str) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     fn of(cause: &sqlx::Error) -> Self {
@@ -64,7 +73,7 @@ impl Meaning {
 
 /// The error of a statement or a connection.
 pub(crate) fn from_sql(what: &'static str, cause: sqlx::Error) -> Error {
-    let Meaning { kind, retry, collision } = Meaning::of(&cause);
+    let Meaning { kind, retry, collision, remedy } = Meaning::of(&cause);
     let text = match &cause {
         // A server's details repeat values of the row: its message alone is kept.
         sqlx::Error::Database(error) => match error.code() {
@@ -77,7 +86,11 @@ pub(crate) fn from_sql(what: &'static str, cause: sqlx::Error) -> Error {
         }
         other => other.to_string(),
     };
-    Error::new(kind, what).with_retry(retry).caused_by(Said { text, collision })
+    let error = Error::new(kind, what).with_retry(retry).caused_by(Said { text, collision });
+    match remedy {
+        Some(remedy) => error.with_remedy(remedy),
+        None => error,
+    }
 }
 
 /// The error of a COMMIT. Unless the database says that it was undone, it may have happened.

@@ -83,13 +83,28 @@ impl Report {
     /// Passes when no check is broken, and none of these was left out: for what must not go unproven.
     ///
     /// # Panics
-    /// With the whole report, when one is broken or left out, or the suite has no check of that name.
+    /// With the whole report, when one is broken or left out; with the names that are nearest, when the suite has no check of
+    /// that name.
     #[track_caller]
     pub fn assert_held<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         self.assert();
+        let names: Vec<&str> = names.into_iter().collect();
+        for name in &names {
+            let known = self.checks.iter().any(|check| check.name == *name);
+            assert!(known, "{} has no check {name:?}; there are {}", self.subject, self.nearest(name).join(", "));
+        }
         let held = self.held();
         let missing: Vec<&str> = names.into_iter().filter(|name| !held.contains(name)).collect();
         assert!(missing.is_empty(), "these checks were not held: {missing:?}\n{self}");
+    }
+
+    /// The names of checks that are most like this one.
+    fn nearest(&self, name: &str) -> Vec<&'static str> {
+        let mut names = self.named(|_| true);
+        let unlike = |other: &&'static str| (strsim::sorensen_dice(name, other) * -1000.0) as i64;
+        names.sort_by_key(unlike);
+        names.truncate(3);
+        names
     }
 
     /// Passes when no check is broken, and none was left out: for an adapter that claims everything.

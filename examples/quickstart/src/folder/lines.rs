@@ -108,8 +108,9 @@ struct Object(Vec<(String, Cell)>);
 
 fn object(line: &[u8]) -> std::result::Result<Object, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
+    // Of a value that is wrong from its first character, the parser says column 0.
     let object: Object = serde_json::from_str(text)
-        .map_err(|error| format!("not one JSON object: {} (column {})", bare(&error), error.column()))?;
+        .map_err(|error| format!("not one JSON object: {} (column {})", bare(&error), error.column().max(1)))?;
     for (name, cell) in &object.0 {
         sound(cell).map_err(|why| format!("column {name:?}: {why}"))?;
     }
@@ -206,6 +207,10 @@ mod tests {
             ("{\"a\":1}\n[1]\n", ".jsonl:2: not one JSON object: invalid type: sequence, expected a JSON object"),
             ("{\n\"a\":1}\n", ".jsonl:1: not one JSON object: EOF while parsing an object"),
             ("{\"a\":1} {\"a\":2}\n", ".jsonl:1: not one JSON object: trailing characters (column 9)"),
+            (
+                "[1,2]\n",
+                ".jsonl:1: not one JSON object: invalid type: sequence, expected a JSON object on a line of its own (column 1)",
+            ),
             ("id,name\n1,x\n", ".jsonl:1: not one JSON object: expected value (column 1)"),
             ("{\"a\":1,\"a\":2}\n", ".jsonl:1: not one JSON object: column \"a\" stands twice"),
             ("{\"a\":NaN}\n", ".jsonl:1: not one JSON object: expected value"),

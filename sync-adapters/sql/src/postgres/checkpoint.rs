@@ -1,6 +1,6 @@
 //! The checkpoints a sink keeps beside its rows, fenced by token and sequence.
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection, Row as _};
 use sync_core::Result;
 use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
@@ -17,55 +17,87 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS _sync_checkpoint (
     updated_at timestamptz NOT NULL DEFAULT now()
 )";
 
-/// Claims a scope: from now on lower tokens are refused.
+/// Claims a scope: from now on lower tokens are refused. One statement does it, which commits by itself; the lowest token, by
+/// which the engine asks for the newest one, claims nothing, and only looks.
 pub(crate) async fn claim(
     connection: &mut PgConnection,
     scope: &Scope,
     token: FencingToken,
 ) -> Result<Option<Checkpoint>> {
     let claimed = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
-    if !exists(connection).await? {
-        schema::alone(connection).await?;
-        sqlx::query(CREATE).execute(&mut *connection).await.map_err(claimed)?;
+    if token == FencingToken::default() {
+        return match newest(connection, scope).await {
+            Ok(Some((newest, _))) if newest > token => Err(fenced(newest, scope)),
+            Ok(found) => found.map_or(Ok(None), |(_, kept)| from_claim(&kept, scope)),
+            Err(cause) if is_missing(&cause) => Ok(None),
+            Err(cause) => Err(claimed(cause)),
+        };
     }
-    // The row is there and locked before anybody decides by it.
-    sqlx::query("INSERT INTO _sync_checkpoint (scope, token, seq, checkpoint) VALUES ($1, 0, 0, $2) ON CONFLICT (scope) DO NOTHING")
-        .bind(scope.id())
-        .bind(to_json(&Checkpoint::default())?)
-        .execute(&mut *connection)
-        .await
-        .map_err(claimed)?;
-    let row = sqlx::query("SELECT token, checkpoint FROM _sync_checkpoint WHERE scope = $1 FOR UPDATE")
-        .bind(scope.id())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(claimed)?;
-    let newest = FencingToken(row.try_get::<i64, _>(0).map_err(claimed)?.cast_unsigned());
-    if newest > token {
-        return Err(fenced(newest, scope));
+    let kept = match upsert(connection, scope, token).await? {
+        Err(cause) if is_missing(&cause) => {
+            create(connection).await?;
+            upsert(connection, scope, token).await?
+        }
+        done => done,
+    };
+    match kept.map_err(claimed)? {
+        Some(kept) => from_claim(&kept, scope),
+        None => {
+            let newest = newest(connection, scope).await.map_err(claimed)?;
+            Err(fenced(newest.map_or(token, |(newest, _)| newest), scope))
+        }
     }
-    let checkpoint = from_json(&row.try_get::<String, _>(1).map_err(claimed)?, scope)?;
-    sqlx::query("UPDATE _sync_checkpoint SET token = $2 WHERE scope = $1")
+}
+
+/// Nothing comes back where the scope has a higher token.
+async fn upsert(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    token: FencingToken,
+) -> Result<sqlx::Result<Option<String>>> {
+    let kept = sqlx::query_scalar(
+        "INSERT INTO _sync_checkpoint AS c (scope, token, seq, checkpoint) VALUES ($1, $2, 0, $3)
+         ON CONFLICT (scope) DO UPDATE SET token = excluded.token WHERE c.token <= excluded.token RETURNING checkpoint",
+    )
+    .bind(scope.id())
+    .bind(token.0.cast_signed())
+    .bind(to_json(&Checkpoint::default())?)
+    .fetch_optional(connection);
+    Ok(kept.await)
+}
+
+async fn newest(connection: &mut PgConnection, scope: &Scope) -> sqlx::Result<Option<(FencingToken, String)>> {
+    let row = sqlx::query("SELECT token, checkpoint FROM _sync_checkpoint WHERE scope = $1")
         .bind(scope.id())
-        .bind(token.0.cast_signed())
-        .execute(&mut *connection)
-        .await
-        .map_err(claimed)?;
-    Ok((checkpoint != Checkpoint::default()).then_some(checkpoint))
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| Ok((FencingToken(row.try_get::<i64, _>(0)?.cast_unsigned()), row.try_get(1)?))).transpose()
+}
+
+fn from_claim(kept: &str, scope: &Scope) -> Result<Option<Checkpoint>> {
+    Ok(Some(from_json(kept, scope)?).filter(|checkpoint| *checkpoint != Checkpoint::default()))
+}
+
+/// Whether there is no table of checkpoints yet.
+fn is_missing(cause: &sqlx::Error) -> bool {
+    cause.as_database_error().is_some_and(|said| said.code().as_deref() == Some("42P01"))
+}
+
+async fn create(connection: &mut PgConnection) -> Result<()> {
+    let failed = |cause| failed("the table of checkpoints cannot be created", cause);
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    schema::alone(&mut transaction).await?;
+    sqlx::query(CREATE).execute(&mut *transaction).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
 }
 
 /// The checkpoint of a scope, without claiming it.
 pub(crate) async fn look(connection: &mut PgConnection, scope: &Scope) -> Result<Option<Checkpoint>> {
-    if !exists(connection).await? {
-        return Ok(None);
+    match newest(connection, scope).await {
+        Ok(found) => found.map(|(_, kept)| from_json(&kept, scope)).transpose(),
+        Err(cause) if is_missing(&cause) => Ok(None),
+        Err(cause) => Err(failed("the checkpoint cannot be read", cause).with("scope", scope)),
     }
-    let unread = |cause| failed("the checkpoint cannot be read", cause).with("scope", scope);
-    let kept: Option<String> = sqlx::query_scalar("SELECT checkpoint FROM _sync_checkpoint WHERE scope = $1")
-        .bind(scope.id())
-        .fetch_optional(connection)
-        .await
-        .map_err(unread)?;
-    kept.map(|kept| from_json(&kept, scope)).transpose()
 }
 
 /// Moves the checkpoint one step, with what became of the unit's rows. Fails, so that the whole unit is rolled back, when
@@ -92,18 +124,7 @@ pub(crate) async fn advance(
     if moved.rows_affected() == 1 {
         return Ok(());
     }
-    let newest: Option<i64> = sqlx::query_scalar("SELECT token FROM _sync_checkpoint WHERE scope = $1")
-        .bind(scope.id())
-        .fetch_optional(connection)
-        .await
-        .map_err(failed)?;
-    let newest = FencingToken(newest.unwrap_or_default().cast_unsigned());
+    let newest = newest(connection, scope).await.map_err(failed)?;
+    let newest = newest.map_or(FencingToken::default(), |(newest, _)| newest);
     Err(fenced(newest, scope).with("token", advance.token).with("expected", advance.expected))
-}
-
-async fn exists(connection: &mut PgConnection) -> Result<bool> {
-    sqlx::query_scalar("SELECT to_regclass('_sync_checkpoint') IS NOT NULL")
-        .fetch_one(connection)
-        .await
-        .map_err(|cause| failed("the checkpoints cannot be looked for", cause))
 }

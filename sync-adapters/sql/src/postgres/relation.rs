@@ -7,31 +7,37 @@ use sync_core::{Error, ErrorKind, Result};
 use super::error::failed;
 use super::query::name;
 
-/// Refuses what takes no rows, or has no key by which they are told apart, and a table whose rules make other statements of
-/// ours.
+/// The columns of each of its unique keys, in the order of their names. Refuses what takes no rows, or has no key by which they
+/// are told apart, and a table whose rules make other statements of ours.
 ///
 /// # Errors
 /// `Schema`, with what to do about it.
-pub(crate) async fn check(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+pub(crate) async fn keys(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Vec<Vec<String>>> {
     let unread = |cause| failed("the table cannot be looked at", cause).with("table", stream.name());
     // In `ev_type`, 2 is an update, 3 an insert, and 4 a delete.
     let found = sqlx::query(
         "SELECT c.relkind::text,
                 (SELECT min(r.rulename::text) FROM pg_rewrite r WHERE c.relhasrules AND r.ev_class = c.oid
-                   AND (r.ev_type IN ('2', '3') OR r.ev_type = '4' AND r.is_instead))
-         FROM pg_class c WHERE c.oid = to_regclass($1)",
+                   AND (r.ev_type IN ('2', '3') OR r.ev_type = '4' AND r.is_instead)),
+                (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a
+                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey))
+         FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indimmediate
+         WHERE c.oid = to_regclass($1)",
     )
     .bind(name(stream.name())?)
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await
     .map_err(unread)?;
-    let Some(found) = found else { return Ok(()) };
-    let (kind, rule): (String, Option<String>) = (found.try_get(0).map_err(unread)?, found.try_get(1).map_err(unread)?);
+    let Some(first) = found.first() else { return Ok(Vec::new()) };
+    let (kind, rule): (String, Option<String>) = (first.try_get(0).map_err(unread)?, first.try_get(1).map_err(unread)?);
+    let keys = found.iter().filter_map(|row| row.try_get::<Option<Vec<String>>, _>(2).transpose());
+    let keys = keys.collect::<sqlx::Result<Vec<_>>>().map_err(unread)?;
     let is_keyed = !stream.key_columns().is_empty();
     let what = match (kind.as_str(), rule) {
-        ("r" | "p", None) => return Ok(()),
+        ("r" | "p", None) => return Ok(keys),
         // What is only appended needs no key, and a view may know what to do with it.
-        ("v" | "f", None) if !is_keyed => return Ok(()),
+        ("v" | "f", None) if !is_keyed => return Ok(keys),
         ("r" | "p" | "v" | "f", Some(rule)) => format!(
             "the target has the rule {rule:?}, which makes other statements of ours, so that nobody can tell what became of a row: DROP RULE it, and use a trigger instead"
         ),

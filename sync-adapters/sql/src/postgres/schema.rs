@@ -30,11 +30,51 @@ pub(crate) async fn exists(connection: &mut PgConnection, stream: &StreamSpec) -
         .map_err(|cause| failed("the table cannot be looked for", cause).with("table", stream.name()))
 }
 
+/// What a table lacks.
+enum Need {
+    /// The whole table.
+    Create,
+    /// Changes of columns, each with the name of its column. There may be none.
+    Alter(Vec<(String, String)>),
+}
+
 /// Creates the table, or adds and widens the columns that need it.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
 pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+    let columns = columns(connection, stream).await?;
+    match needs(connection, stream, &columns).await? {
+        Need::Create => {
+            alone(connection).await?;
+            create(connection, stream).await
+        }
+        Need::Alter(changes) => {
+            for (column, change) in changes {
+                alone(connection).await?;
+                let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
+                run(connection, alter, "the table cannot be changed")
+                    .await
+                    .map_err(|error| error.with("column", column))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The types of the stream's columns as its table has them, where nothing need be done about it.
+///
+/// # Errors
+/// As those of [`prepare`].
+pub(crate) async fn standing(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Option<Shape>> {
+    let columns = columns(connection, stream).await?;
+    match needs(connection, stream, &columns).await? {
+        Need::Alter(changes) if changes.is_empty() => Ok(Some(shape_of(columns, stream))),
+        _ => Ok(None),
+    }
+}
+
+async fn needs(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Column]) -> Result<Need> {
     if stream.name().starts_with("_sync_") {
         return Err(Error::config(
             "names that begin with \"_sync_\" are reserved for tables of the sink: rename the stream",
@@ -50,13 +90,10 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
         ))
         .with("stream", stream.name()));
     }
-    let columns = columns(connection, stream).await?;
     if columns.is_empty() {
-        alone(connection).await?;
-        return create(connection, stream).await;
+        return Ok(Need::Create);
     }
-    relation::check(connection, stream).await?;
-    check_key(connection, stream, &columns).await?;
+    check_key(stream, columns, &relation::keys(connection, stream).await?)?;
     let wanted = wanted(stream);
     let declared = |column: &Column| wanted.iter().any(|field| column.name == field.name());
     if let Some(column) = columns.iter().find(|column| column.required && !column.computed && !declared(column)) {
@@ -68,27 +105,25 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
             ),
         ));
     }
+    let mut changes = Vec::new();
     for field in &wanted {
         let change = match columns.iter().find(|column| column.name == field.name()) {
             None => Some(format!("ADD COLUMN {} {}", name(field.name())?, declared_type(field.kind()))),
             Some(column) => widen(stream, field, column)?,
         };
-        if let Some(change) = change {
-            alone(connection).await?;
-            let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
-            run(connection, alter, "the table cannot be changed")
-                .await
-                .map_err(|error| error.with("column", field.name()))?;
-        }
+        changes.extend(change.map(|change| (field.name().to_owned(), change)));
     }
-    Ok(())
+    Ok(Need::Alter(changes))
 }
 
 /// The types of the stream's columns as its table has them; none where there is no table.
 pub(crate) async fn shape(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Shape> {
-    let columns = columns(connection, stream).await?;
+    Ok(shape_of(columns(connection, stream).await?, stream))
+}
+
+fn shape_of(columns: Vec<Column>, stream: &StreamSpec) -> Shape {
     let declared = |column: &Column| stream.schema().index(&column.name).is_some();
-    Ok(columns.into_iter().filter(declared).map(|column| (column.name, column.declared)).collect())
+    columns.into_iter().filter(declared).map(|column| (column.name, column.declared)).collect()
 }
 
 /// Changes of tables go one after the other: two that create one table at once would fail.
@@ -154,20 +189,10 @@ async fn columns(connection: &mut PgConnection, stream: &StreamSpec) -> Result<V
 }
 
 /// Refuses a table whose key is another one, or takes different keys for the same.
-async fn check_key(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Column]) -> Result<()> {
+fn check_key(stream: &StreamSpec, columns: &[Column], keys: &[Vec<String>]) -> Result<()> {
     if stream.key_columns().is_empty() {
         return Ok(());
     }
-    let keys: Vec<Vec<String>> = sqlx::query_scalar(
-        "SELECT (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a
-                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey))
-         FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid
-           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indimmediate",
-    )
-    .bind(name(stream.name())?)
-    .fetch_all(connection)
-    .await
-    .map_err(|cause| failed("the table's keys cannot be looked at", cause).with("table", stream.name()))?;
     let mut wanted = stream.key_columns().to_vec();
     wanted.sort();
     if !keys.contains(&wanted) {

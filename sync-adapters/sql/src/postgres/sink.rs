@@ -72,10 +72,12 @@ impl Sink for Postgres {
 
     async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
         let mut session = self.sessions.session().await?;
-        let mut transaction = begin(&mut session).await?;
-        let claimed = checkpoint::claim(&mut transaction, scope, token).await;
-        let claimed = ended(transaction, claimed).await;
-        kept(session, claimed)
+        let claimed = checkpoint::claim(&mut session, scope, token).await;
+        // Each run asks with the lowest token first, and is told the newest one as an error.
+        if claimed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Fenced) {
+            session.keep();
+        }
+        claimed
     }
 
     async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
@@ -87,14 +89,25 @@ impl Sink for Postgres {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         let mut session = self.sessions.session().await?;
-        let mut transaction = begin(&mut session).await?;
-        let prepared = async {
-            schema::prepare(&mut transaction, stream).await.map_err(|error| error.with("database", &self.name))?;
-            schema::shape(&mut transaction, stream).await
+        let named = |error: Error| error.with("database", &self.name);
+        // Mostly there is nothing to change, and nothing to commit.
+        let shape = match schema::standing(&mut session, stream).await.map_err(named)? {
+            Some(shape) => {
+                session.keep();
+                shape
+            }
+            None => {
+                let mut transaction = begin(&mut session).await?;
+                let prepared = async {
+                    schema::prepare(&mut transaction, stream).await.map_err(named)?;
+                    schema::shape(&mut transaction, stream).await
+                };
+                let prepared = prepared.await;
+                let prepared = ended(transaction, prepared).await;
+                kept(session, prepared)?
+            }
         };
-        let prepared = prepared.await;
-        let prepared = ended(transaction, prepared).await;
-        self.shapes.note(stream, kept(session, prepared)?);
+        self.shapes.note(stream, shape);
         Ok(())
     }
 

@@ -31,5 +31,34 @@ pub(crate) fn failed(what: &'static str, cause: rusqlite::Error) -> Error {
         }
         _ => (ErrorKind::Internal, Retry::Never),
     };
-    Error::new(kind, what).with_retry(retry).caused_by(cause)
+    let error = Error::new(kind, what).with_retry(retry);
+    let error = match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => error.with_remedy(Error::FILE_LOCKED),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => error.with_remedy(
+            "see whether the disk that the file lies on is sound; the next run continues where this one stopped",
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            error.with_remedy(Error::FILE_FORBIDDEN)
+        }
+        Some(ErrorCode::DiskFull) => error.with_remedy("free space on the disk that the file lies on, then run again"),
+        _ => error,
+    };
+    error.caused_by(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_this_machine_has_remedies_of_this_machine() {
+        let remedy = |code| failed("it failed", rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).remedy();
+        assert!(remedy(ffi::SQLITE_BUSY).contains("another program has the file locked"));
+        assert!(remedy(ffi::SQLITE_CANTOPEN).contains("the folder that it lies in"));
+        for code in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY, ffi::SQLITE_FULL] {
+            assert!(!remedy(code).contains("other side") && !remedy(code).contains("the right that"), "{code}");
+        }
+    }
 }

@@ -173,7 +173,8 @@ pub(super) fn check_version(connection: &Connection, stream: &StreamSpec) -> Res
         .map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name()))?;
     if without > 0 {
         return refused(format!(
-            "{without} rows have no {:?} and would never be found: fill it, or declare the stream without a version",
+            "{} no {:?} and would never be found: fill it, or declare the stream without a version",
+            if without == 1 { "1 row has".to_owned() } else { format!("{without} rows have") },
             version.name()
         ));
     }

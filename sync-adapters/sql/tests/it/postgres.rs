@@ -2,6 +2,7 @@
 
 mod copied;
 mod odd_tables;
+mod statements;
 
 use std::sync::Arc;
 

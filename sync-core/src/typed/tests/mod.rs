@@ -1,5 +1,6 @@
 //! Types of a host's own, there and back.
 
+mod misspelt;
 mod paging;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool, Transaction};
-use sync_core::ErrorKind;
+use sync_core::{Error, ErrorKind};
 
 use crate::error::Meaning;
 
@@ -66,9 +66,11 @@ impl File {
 pub(crate) fn meaning(code: &str) -> Meaning {
     match code.parse::<i32>().unwrap_or_default() & 0xFF {
         // PERM, READONLY, CANTOPEN.
-        3 | 8 | 14 => Meaning::fatal(ErrorKind::Forbidden),
-        // BUSY, LOCKED, IOERR.
-        5 | 6 | 10 => Meaning::UNAVAILABLE,
+        3 | 8 | 14 => Meaning::fatal(ErrorKind::Forbidden).with_remedy(Error::FILE_FORBIDDEN),
+        // BUSY, LOCKED.
+        5 | 6 => Meaning::UNAVAILABLE.with_remedy(Error::FILE_LOCKED),
+        // IOERR.
+        10 => Meaning::UNAVAILABLE.with_remedy("see whether the disk that the file lies on is sound"),
         // CORRUPT, NOTADB.
         11 | 26 => Meaning::fatal(ErrorKind::Config),
         // FULL.
@@ -76,5 +78,17 @@ pub(crate) fn meaning(code: &str) -> Meaning {
         // TOOBIG.
         18 => Meaning::fatal(ErrorKind::Limit),
         _ => Meaning::fatal(ErrorKind::Internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locked_file_is_not_taken_for_another_side_that_is_down() {
+        assert_eq!(meaning("5"), Meaning::UNAVAILABLE.with_remedy(Error::FILE_LOCKED));
+        assert_eq!(meaning("517"), meaning("5"), "SQLITE_BUSY_SNAPSHOT");
+        assert_eq!(meaning("8"), Meaning::fatal(ErrorKind::Forbidden).with_remedy(Error::FILE_FORBIDDEN));
     }
 }

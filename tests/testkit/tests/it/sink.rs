@@ -35,6 +35,13 @@ async fn a_sink_that_cannot_be_made_breaks_every_check() {
 }
 
 #[tokio::test]
+#[should_panic(expected = "has no check \"a_rehersal_leaves_no_trace\"; there are a_rehearsal_leaves_no_trace")]
+async fn a_check_that_the_suite_does_not_have_is_answered_with_the_nearest_names() {
+    let report = sink::conformance(async |_| Ok::<_, Error>(MemorySink::new())).await;
+    report.assert_held(["a_rehersal_leaves_no_trace"]);
+}
+
+#[tokio::test]
 async fn what_survives_a_restart_is_seen_to_survive() {
     let disks = Mutex::new(BTreeMap::<String, MemorySink>::new());
     let open = |name: &str| disks.lock().unwrap().entry(name.to_owned()).or_default().clone();

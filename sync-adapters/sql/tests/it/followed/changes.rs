@@ -61,13 +61,13 @@ async fn rows_that_could_never_be_found_are_refused<T: There>() {
     let world = World::<T>::new(BY_NUMBER, &[by_number()]).await;
     world.sql("INSERT INTO orders VALUES (1, NULL, 'a'), (2, 2, 'b')").await;
     let refused = world.refused().await;
-    assert!(refused.contains("1 rows have no \"version\""), "{refused}");
+    assert!(refused.contains("1 row has no \"version\""), "{refused}");
     world.sql("UPDATE orders SET version = 1").await;
     world.source.check().await.unwrap();
     world.run(RunOptions::incremental()).await;
     world.sql("INSERT INTO orders VALUES (3, NULL, 'c')").await;
     let refused = world.refused().await;
-    assert!(refused.contains("1 rows have no \"version\""), "later runs look again: {refused}");
+    assert!(refused.contains("1 row has no \"version\""), "later runs look again: {refused}");
 }
 
 async fn rows_that_come_late_are_found_within_the_lookback_and_measured<T: There>() {

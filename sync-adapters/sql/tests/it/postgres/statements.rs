@@ -1,0 +1,32 @@
+//! What a run costs the server, in statements: most runs have nothing to do.
+
+use super::*;
+
+/// The statements of our sessions that the server has logged, one a line.
+fn logged(server: &PostgresServer) -> Vec<String> {
+    let log = std::fs::read_to_string(server.dir().join("server.log")).unwrap();
+    let of_a_statement = |line: &str| {
+        let at = line.find("statement: ").or_else(|| line.find("execute "))?;
+        Some(line[at..].to_owned()).filter(|said| !said.contains("pg_reload_conf"))
+    };
+    log.lines().filter_map(of_a_statement).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_changes_asks_the_server_five_things_one_of_which_writes() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let world = World::on(server.database().await.unwrap(), MemorySource::of([orders()])).await;
+    (1..=50).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
+    world.run(RunOptions::incremental()).await;
+    world.run(RunOptions::incremental()).await;
+    world.ask("ALTER SYSTEM SET log_statement = 'all'").await;
+    world.ask("SELECT pg_reload_conf()").await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let before = logged(&server).len();
+    world.run(RunOptions::incremental()).await;
+    let asked = logged(&server).split_off(before);
+    assert!(!asked.is_empty(), "statements are logged");
+    assert!(asked.len() <= 5, "{}: {asked:#?}", asked.len());
+    let writes = asked.iter().filter(|said| !said.contains(": SELECT")).count();
+    assert_eq!(writes, 1, "the claim, and no transaction around it: {asked:#?}");
+}

@@ -1,0 +1,67 @@
+//! Columns that no row of a whole reading has a value for: most often the name or the place of one is wrong.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::model::{Changes, Feed, Op, StreamSpec};
+
+/// Columns of one stream that no row had a value for, though the source was read from its beginning to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Unfilled {
+    /// The stream.
+    pub stream: String,
+    /// The columns, in the order of the stream.
+    pub columns: Vec<String>,
+    /// How many rows came.
+    pub rows: u64,
+}
+
+/// What is without a value so far, for each stream of a feed.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Vec<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    stream: Arc<StreamSpec>,
+    /// Columns without a value so far.
+    columns: Vec<usize>,
+    rows: u64,
+}
+
+impl Watch {
+    /// Watches all columns of a feed's streams.
+    pub(super) fn over(feed: &Feed) -> Self {
+        let seen = |stream: &Arc<StreamSpec>| Seen {
+            stream: Arc::clone(stream),
+            columns: (0..stream.schema().width()).collect(),
+            rows: 0,
+        };
+        Self(feed.streams().iter().map(seen).collect())
+    }
+
+    /// Notes the values of some rows. Once every column has had one, this costs nothing.
+    pub(super) fn note(&mut self, stream: &StreamSpec, changes: &Changes) {
+        let Some(seen) = self.0.iter_mut().find(|seen| seen.stream.name() == stream.name()) else { return };
+        seen.rows += changes.len() as u64;
+        let is_empty = |column: &usize| {
+            changes.iter().all(|change| change.op() == Op::Delete || change.row().at(*column).is_null())
+        };
+        seen.columns.retain(is_empty);
+    }
+
+    /// The streams that have such columns. A stream of which no row came shows nothing.
+    pub(super) fn found(&self) -> Vec<Unfilled> {
+        let found = |seen: &Seen| Unfilled {
+            stream: seen.stream.name().to_owned(),
+            columns: seen
+                .columns
+                .iter()
+                .map(|&column| seen.stream.schema().fields()[column].name().to_owned())
+                .collect(),
+            rows: seen.rows,
+        };
+        self.0.iter().filter(|seen| seen.rows > 0 && !seen.columns.is_empty()).map(found).collect()
+    }
+}
