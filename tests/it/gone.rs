@@ -29,6 +29,52 @@ async fn a_target_that_is_gone_is_refused_until_a_full_run_brings_everything_aga
     assert_eq!((report.status, world.ids()), (RunStatus::Completed, vec![1, 2, 3]), "{report}");
 }
 
+/// A delete that was read before the source forgot the position was read once and comes no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_came_before_the_position_was_forgotten_is_carried_out() {
+    let (stream, world) = (orders(), World::new().await);
+    let script = Forgetful(Script::of(&stream));
+    let gone = |id: i64, position| {
+        let change = Changes::marked(rows(&stream, &[row(id, 2, "a")]), vec![Mark::delete()]);
+        Batch::of(&stream, change, at(position))
+    };
+    script.0.then(vec![page(&stream, &[row(1, 1, "a"), row(2, 1, "b")], at(1))]);
+    script.0.then(vec![gone(1, 2)]);
+    script.0.then(vec![page(&stream, &[row(2, 1, "b")], at(3))]);
+    for _ in 0..2 {
+        let report = world.run(world.pipeline(script.clone()), RunOptions::incremental()).await;
+        assert_eq!(report.status, RunStatus::Completed, "{report}");
+        assert!(report.ledger().balances(), "{report}");
+    }
+    assert_eq!(world.ids(), [2]);
+}
+
+/// Forgets the position once it has handed over a page that follows it.
+#[derive(Debug, Clone)]
+struct Forgetful(Script);
+
+#[async_trait]
+impl Source for Forgetful {
+    fn name(&self) -> &str {
+        "forgetful"
+    }
+
+    async fn feeds(&self) -> Result<Vec<Feed>> {
+        self.0.feeds().await
+    }
+
+    fn capabilities(&self) -> SourceCapabilities {
+        self.0.capabilities()
+    }
+
+    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        let forgets = request.from.is_some();
+        let batches = self.0.read(request);
+        let end = forgets.then(|| Err(sync_core::Error::new(sync_core::ErrorKind::Gone, "too old")));
+        batches.chain(futures::stream::iter(end)).boxed()
+    }
+}
+
 /// P2: a full run that dies when it has made the table anew left the old position, which the next run followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_run_that_dies_when_it_has_made_the_target_anew_loses_no_row() {

@@ -3,6 +3,7 @@
 
 mod bad_rows;
 mod bench;
+mod blamed;
 mod gone;
 mod killed;
 mod late_commits;

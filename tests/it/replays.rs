@@ -131,3 +131,39 @@ async fn a_dropped_letter_is_gone_the_others_wait_and_its_row_may_be_refused_ane
     engine.run("shop").await.unwrap().completed().unwrap();
     assert_eq!(waiting().await.len(), 2, "its row came again and was refused again");
 }
+
+const ANY_NOTES: &str =
+    "ALTER TABLE orders RENAME TO o; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT);
+    INSERT INTO orders SELECT * FROM o; DROP TABLE o";
+
+/// Two states of one row were refused: the later one is the truth, although the earlier letter is read first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_letters_of_one_row_without_a_version_the_later_one_stays() {
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    for position in 1..=2_i64 {
+        let rows: Vec<_> = (1..=10).map(|id| row(id, position, "bad")).collect();
+        script.then(vec![page(&stream, &rows, at(position as u64))]);
+        world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    }
+    world.plain().execute_batch(ANY_NOTES).unwrap();
+    let ledger = world.engine(world.pipeline(script.clone())).replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.texts("SELECT DISTINCT n || '' FROM orders"), ["2"], "{ledger:?}");
+    assert_eq!((world.ids().len(), world.letters(world.pipeline(script)).await.len()), (10, 0), "{ledger:?}");
+}
+
+/// The same row is refused once more after its letter was replayed: the letter has the same name, and is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_was_replayed_before_and_came_again_is_written_again() {
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    let engine = world.engine(world.pipeline(script.clone()));
+    for position in 1..=2 {
+        world.plain().execute_batch(&format!("DROP TABLE orders; {NO_BAD_NOTES}")).unwrap();
+        script.then(vec![page(&stream, &[row(1, 1, "bad"), row(2, 1, "fine")], at(position))]);
+        engine.run("shop").await.unwrap().completed().unwrap();
+        world.plain().execute_batch(ANY_NOTES).unwrap();
+        let ledger = engine.replay("shop", LetterQuery::default()).await.unwrap();
+        assert_eq!((world.ids(), ledger.fetched), (vec![1, 2], 1), "turn {position}: {ledger:?}");
+    }
+}

@@ -98,6 +98,8 @@ mod postgres;
 mod prompt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod refused;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod replica;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod scope;
 #[cfg(feature = "sqlite")]
@@ -112,6 +114,6 @@ pub use catalog::ForeignKey;
 #[cfg(feature = "mysql")]
 pub use mysql::{MySql, MySqlSource};
 #[cfg(feature = "postgres")]
-pub use postgres::{Postgres, PostgresSource};
+pub use postgres::{Postgres, PostgresReplica, PostgresSource};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, Sqlite, SqliteHost, SqliteOptions, SqliteReplica, SqliteSource};

@@ -16,6 +16,11 @@ impl Refused {
         self.errors.push(error);
     }
 
+    /// The errors, which are forgotten here.
+    pub(crate) fn take(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.errors)
+    }
+
     /// Whether it is time to stop.
     pub(crate) fn is_full(&self) -> bool {
         self.errors.len() >= MOST

@@ -14,10 +14,17 @@ use crate::sink::{Intent, Step, WriteUnit};
 use crate::state::{DeadLetter, LetterBody, LetterId, LetterKind};
 use crate::{Error, ErrorKind, Result};
 
+/// What looking for refused rows came to.
+pub(super) enum Isolated {
+    /// What became of the rows that are out of the steps now.
+    Out(Tally),
+    /// Nothing is refused any more, and nobody is to blame: somebody else was in the way, as this error said.
+    Nothing(Error),
+}
+
 impl ScopeRun<'_> {
     /// Takes the rows out of the steps that the sink does not accept, and buries them; `error` names or hides the first.
-    /// Returns what became of the rows that are out of the steps now.
-    pub(super) async fn isolate(&mut self, steps: &mut Vec<Step>, error: Error, flags: &mut Flags) -> Result<Tally> {
+    pub(super) async fn isolate(&mut self, steps: &mut Vec<Step>, error: Error, flags: &mut Flags) -> Result<Isolated> {
         let rehearses = self.pipeline.sink.capabilities().rehearsal;
         let mut letters = Vec::new();
         let mut error = error;
@@ -26,10 +33,15 @@ impl ScopeRun<'_> {
         if error.row().is_none() && rehearses {
             // A rehearsal may take the time to name what a commit does not.
             match self.try_out(steps).await {
+                Ok(()) => return Ok(Isolated::Nothing(error)),
                 Err(next) if next.kind() == ErrorKind::Data && next.row().is_some() => error = next,
                 Err(other) if other.kind() != ErrorKind::Data => return Err(other),
                 _ => {}
             }
+        }
+        if error.row().is_none() && row_count(steps) == 0 {
+            // A publish holds no rows that could be left out.
+            return Err(error.with("scope", &self.scope));
         }
         loop {
             self.inner.tell(&Event::Isolating {
@@ -44,12 +56,15 @@ impl ScopeRun<'_> {
             }
             let refused = match error.row() {
                 Some(_) => refused(&error),
-                None if rehearses => {
-                    let at = self.find(steps, good).await?;
-                    good = at.unwrap_or_default();
-                    vec![(place_of(steps, good).unwrap_or((0, 0)), &error)]
-                }
-                None => return self.write_by_halves(std::mem::take(steps), flags).await,
+                None if rehearses => match self.find(steps, good).await? {
+                    Some(at) => {
+                        good = at;
+                        vec![(place_of(steps, good).unwrap_or((0, 0)), &error)]
+                    }
+                    None if letters.is_empty() => return Ok(Isolated::Nothing(error)),
+                    None => break,
+                },
+                None => return self.write_by_halves(std::mem::take(steps), flags).await.map(Isolated::Out),
             };
             letters.extend(self.take_out(steps, &refused, flags)?);
             if !rehearses {
@@ -65,7 +80,7 @@ impl ScopeRun<'_> {
         let mut tally = Tally::new();
         tally.add(Outcome::Rejected, letters.len() as u64);
         self.bury(letters).await?;
-        Ok(tally)
+        Ok(Isolated::Out(tally))
     }
 
     async fn try_out(&mut self, steps: &[Step]) -> Result<()> {
@@ -77,9 +92,10 @@ impl ScopeRun<'_> {
     }
 
     /// The position of the first row that is not accepted, by rehearsing ever shorter beginnings: log₂ n rehearsals. So
-    /// many rows as `good` says are known to be accepted.
+    /// many rows as `good` says are known to be accepted. `None` when all of them are, after all.
     async fn find(&mut self, steps: &[Step], mut good: usize) -> Result<Option<usize>> {
-        let mut bad = row_count(steps);
+        let all = row_count(steps);
+        let mut bad = all;
         if bad == 0 {
             return Ok(None);
         }
@@ -95,7 +111,23 @@ impl ScopeRun<'_> {
                 Err(other) => return Err(other),
             }
         }
+        if bad == all {
+            // It is the last row, or it was none: whoever was in the way may have gone.
+            match self.try_out(&beginning(steps, all)).await {
+                Ok(()) => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Data => {}
+                Err(other) => return Err(other),
+            }
+        }
         Ok(Some(bad - 1))
+    }
+
+    /// Whether the breaker lets the rejected rows of a unit go, with those before the last of them and with all: once the
+    /// others are durable, it is too late to stop.
+    fn judge(&self, flags: &Flags) -> Result<()> {
+        let breaker = &self.inner.settings.breaker;
+        self.strain.clone().note(breaker, flags.up_to_last_rejected())?;
+        self.strain.clone().note(breaker, flags.all())
     }
 
     /// Where a sink can neither name the row nor rehearse: halves are written for good, which is safe by key.
@@ -127,7 +159,7 @@ impl ScopeRun<'_> {
                     let Some(at) = place_of(&steps, from) else { return Err(error) };
                     let letter = self.letter(&steps, at, flags.place(at), &error)?;
                     flags.reject_in_place(at);
-                    self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
+                    self.judge(flags)?;
                     self.spare(std::slice::from_ref(&letter));
                     self.bury(vec![letter]).await?;
                     tally.add(Outcome::Rejected, 1);
@@ -157,8 +189,8 @@ impl ScopeRun<'_> {
         for &(at, error) in refused {
             letters.push(self.letter(steps, at, flags.place(at), error)?);
             flags.reject_in_place(at);
-            self.strain.clone().note(&self.inner.settings.breaker, flags.up_to_last_rejected())?;
         }
+        self.judge(flags)?;
         for (index, step) in steps.iter_mut().enumerate() {
             let out: HashSet<usize> =
                 refused.iter().filter(|(at, _)| at.0 == index).map(|&((_, row), _)| row).collect();

@@ -1,6 +1,9 @@
 //! Tries dead letters again, without ever replacing a newer row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use super::Inner;
 use super::claim::claim;
@@ -9,8 +12,8 @@ use super::scope_run::Home;
 use super::waiting::{Errand, STATE_STORE, watched};
 use crate::ledger::Ledger;
 use crate::model::{
-    Changes, Cursor, Disposition, Field, FieldSet, Lane, Mark, Op, Outcome, Partition, Rows, Scope, StreamSpec, Value,
-    ValueRef,
+    Changes, Cursor, Disposition, Field, FieldSet, Key, Lane, Mark, Op, Outcome, Partition, Rows, Scope, StreamSpec,
+    Value, ValueRef,
 };
 use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, Lease, LetterBody, LetterKind, LetterQuery};
@@ -51,6 +54,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     let at_store = |doing| Errand { run: None, scope: Some(&scope), doing, on: STATE_STORE };
     let at_sink = Errand { on: pipeline.sink.name(), ..at_store("write") };
     let outcome = async {
+        let newest = newest(inner, &query, &streams).await?;
         loop {
             let letters = watched(inner, at_store("letters"), inner.store.dead_letters(&query)).await?;
             let Some(last) = letters.last() else { return Ok(()) };
@@ -60,8 +64,11 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                     return Ok(());
                 }
                 ledger.fetched += 1;
-                if written.as_deref() == Some(letter.id.as_str()) {
-                    ledger.outcomes.add(Outcome::Unchanged, 1);
+                let keyed = streams.iter().any(|it| it.name() == letter.stream && !it.key_columns().is_empty());
+                // By key, what was written may be written again, and its row may have been refused again since.
+                let was_written = !keyed && written.as_deref() == Some(letter.id.as_str());
+                if was_written || newest.is_passed(letter) {
+                    ledger.outcomes.add(if was_written { Outcome::Unchanged } else { Outcome::Stale }, 1);
                     resolved(inner, at_store("record"), &lease, letter).await?;
                     continue;
                 }
@@ -100,6 +107,43 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         }
         _ => outcome.and(released).map(|()| ledger),
     }
+}
+
+/// When the last letter came that holds the whole row of a key, where no version tells which of two is newer.
+#[derive(Default)]
+struct Newest(HashMap<(String, Key), DateTime<Utc>>);
+
+impl Newest {
+    /// Whether a later letter holds what became of this row.
+    fn is_passed(&self, letter: &DeadLetter) -> bool {
+        let last = letter.key.as_ref().and_then(|key| self.0.get(&(letter.stream.clone(), key.clone())));
+        last.is_some_and(|last| letter.at < *last)
+    }
+}
+
+async fn newest(inner: &Inner, query: &LetterQuery, streams: &[Arc<StreamSpec>]) -> Result<Newest> {
+    let mut newest = Newest::default();
+    let unversioned = |stream: &&Arc<StreamSpec>| {
+        stream.version_column().is_none()
+            && stream.writes() != Disposition::InsertOnly
+            && !stream.key_columns().is_empty()
+    };
+    let open: HashMap<&str, usize> =
+        streams.iter().filter(unversioned).map(|stream| (stream.name(), stream.schema().width())).collect();
+    let mut query = LetterQuery { limit: 1000, ..query.clone() };
+    while !open.is_empty() {
+        let page = inner.store.dead_letters(&query).await?;
+        let Some(last) = page.last() else { break };
+        query.after = Some(last.id.clone());
+        for letter in page {
+            let Some((key, width)) = letter.key.zip(open.get(letter.stream.as_str())) else { continue };
+            if !matches!(&letter.body, LetterBody::Row { op: Op::Upsert, values } if values.len() < *width) {
+                let known = newest.0.entry((letter.stream, key)).or_insert(letter.at);
+                *known = letter.at.max(*known);
+            }
+        }
+    }
+    Ok(newest)
 }
 
 /// Says that a letter was dealt with.

@@ -80,10 +80,13 @@ impl ScopeRun<'_> {
         }
         let mut resolved = Resolved::default();
         let mut decided_steps = Vec::with_capacity(steps.len());
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
             match step {
                 Step::Write(write) if undecided(step) => {
-                    decided_steps.push(Step::Write(self.resolve_write(write, &mut resolved).await?))
+                    let decided = self.resolve_write(write, &mut resolved).await;
+                    // Who looks rows up by their keys knows nothing of steps.
+                    let here = |error: Error| error.placed(&|at| RowAt { step: index, ..at });
+                    decided_steps.push(Step::Write(decided.map_err(here)?));
                 }
                 other => {
                     decided_steps.push(other.clone());

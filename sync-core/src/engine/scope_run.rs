@@ -207,7 +207,9 @@ impl<'a> ScopeRun<'a> {
                 }
                 Fetched::Rewind => open = Gathered::new(),
                 Fetched::Restart => {
-                    (closed, open) = (Gathered::new(), Gathered::new());
+                    // What was read comes again if it is still there: of what was deleted nobody will say it again.
+                    self.flush(std::mem::replace(&mut closed, Gathered::new())).await?;
+                    open = Gathered::new();
                     self.restart().await?;
                 }
                 Fetched::Failed(error) => {

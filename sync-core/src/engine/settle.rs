@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::flags::Flags;
 use super::planted::Bug;
-
+use super::poison::Isolated;
 use super::scope_run::{Home, ScopeRun};
 use super::waiting::{watched, with_retries};
 use crate::event::Event;
@@ -86,11 +86,17 @@ impl ScopeRun<'_> {
                 }
                 Err(error) => error,
             };
-            if error.kind() == ErrorKind::Data && !steps.is_empty() {
-                tally += self.isolate(&mut steps, error, &mut flags).await?;
-                continue;
-            }
-            let error = if error.kind() == ErrorKind::Conflict { error.with_retry(Retry::Backoff) } else { error };
+            let error = match error.kind() {
+                ErrorKind::Data if !steps.is_empty() => match self.isolate(&mut steps, error, &mut flags).await? {
+                    Isolated::Out(out) => {
+                        tally += out;
+                        continue;
+                    }
+                    Isolated::Nothing(passed) => passed.with_retry(Retry::Backoff),
+                },
+                ErrorKind::Conflict => error.with_retry(Retry::Backoff),
+                _ => error,
+            };
             match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
                 Verdict::Wait(wait) => {
                     self.inner.tell(&self.at_sink("write").retrying(&error, wait));

@@ -3,7 +3,7 @@
 //! Its fields are what the types' receive functions read: whole numbers with the highest byte first, texts as they are, a
 //! `numeric` in groups of four digits.
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use sync_core::model::{Changes, Field, Kind};
 use sync_core::{Result, ValueRef};
 
@@ -32,6 +32,14 @@ pub(crate) async fn copy(
         copy.send(chunk).await.map_err(|cause| failed(what, cause))?;
     }
     copy.finish().await.map_err(|cause| failed(what, cause))
+}
+
+/// Runs a statement, and asks the server to say nothing but errors until the transaction ends. While rows are sent nobody
+/// reads: a trigger that says much (`RAISE NOTICE`) and the rows that go there would wait for each other.
+pub(crate) async fn quietly(connection: &mut PgConnection, statement: &'static str) -> Result<()> {
+    let sql = format!("SET LOCAL client_min_messages = error; {statement}");
+    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
+    done.map(drop).map_err(|cause| failed("no savepoint", cause))
 }
 
 /// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that

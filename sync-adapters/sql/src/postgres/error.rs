@@ -71,6 +71,8 @@ fn by_state(state: &str) -> (ErrorKind, Retry) {
         "53400" => (ErrorKind::Limit, Retry::Never),
         // A key that is too long for an index, a row that is too long for a page.
         "54000" => (ErrorKind::Data, Retry::Never),
+        // A rule of the host: `RAISE EXCEPTION` and `ASSERT` of a trigger, the condition of a view.
+        "P0001" | "P0004" | "44000" => (ErrorKind::Data, Retry::Never),
         // A server that only reads: after a failover it may be the wrong one for a while.
         "25006" => (ErrorKind::Unavailable, Retry::Backoff),
         "42501" => (ErrorKind::Forbidden, Retry::Never),
@@ -123,6 +125,7 @@ mod tests {
             ("54000", ErrorKind::Data, Retry::Never),
             ("22003", ErrorKind::Data, Retry::Never),
             ("23505", ErrorKind::Data, Retry::Never),
+            ("P0001", ErrorKind::Data, Retry::Never),
             ("42703", ErrorKind::Schema, Retry::Never),
             ("42501", ErrorKind::Forbidden, Retry::Never),
             ("28P01", ErrorKind::Unauthorized, Retry::Never),

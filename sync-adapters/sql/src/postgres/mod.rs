@@ -4,9 +4,11 @@
 mod checkpoint;
 mod column;
 mod copy;
+mod deferred;
 mod error;
 mod publish;
 mod query;
+mod replica;
 mod relation;
 mod schema;
 mod scope;
@@ -26,6 +28,7 @@ use sync_core::Result;
 use sync_core::address::POSTGRES;
 
 use error::failed;
+pub use replica::PostgresReplica;
 use session::Sessions;
 pub use source::PostgresSource;
 

@@ -85,20 +85,21 @@ impl Publishing<'_> {
         if !self.publish.skip.is_empty() || number(connection, odd).await? > 0 {
             return Ok(None);
         }
+        let listed = number(connection, self.staged.listed()).await?;
         schema::run(connection, "SAVEPOINT fill".to_owned(), "no savepoint").await?;
         match execute(connection, self.staged.fill()?, Vec::new(), "the rows cannot be published").await {
-            Ok(rows) => {
+            Ok(rows) if rows == listed => {
                 schema::run(connection, "RELEASE SAVEPOINT fill".to_owned(), "no savepoint").await?;
                 let mut tally = Tally::new();
                 tally.add(Outcome::Created, rows);
                 Ok(Some(tally))
             }
-            // Piece by piece the row at fault can be named.
-            Err(error) if error.kind() == ErrorKind::Data => {
+            Err(error) if error.kind() != ErrorKind::Data => Err(error),
+            // Piece by piece the row at fault can be named: one is refused, or a trigger has ignored it.
+            _ => {
                 schema::run(connection, "ROLLBACK TO SAVEPOINT fill".to_owned(), "no savepoint").await?;
                 Ok(None)
             }
-            Err(error) => Err(error),
         }
     }
 

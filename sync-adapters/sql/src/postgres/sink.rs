@@ -14,7 +14,7 @@ use super::query::Plan;
 use super::scope::Condition;
 use super::session::Session;
 use super::write::{Writing, look};
-use super::{Postgres, checkpoint, publish, schema, stage};
+use super::{Postgres, checkpoint, deferred, publish, schema, stage};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
 use crate::tables::{is_conflict, written};
@@ -45,13 +45,7 @@ impl Sink for Postgres {
                 }
             }
             let report = self.take_steps(&mut transaction, unit.steps, Intent::Rehearse).await?;
-            // Keys that are checked at the commit are checked now: a rehearsal never gets there.
-            schema::run(
-                &mut transaction,
-                "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
-                "a row refers to one that is not there",
-            )
-            .await?;
+            deferred::check(&mut transaction, unit.steps).await?;
             transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
             session.keep();
             return Ok(report);
@@ -208,8 +202,7 @@ impl Postgres {
         for (index, step) in steps.iter().enumerate() {
             report.steps.push(match step {
                 Step::Write(write) if intent == Intent::Rehearse => {
-                    let all = 0..write.changes.len();
-                    let outcomes = self.rehearse(connection, index, write, all, &mut refused).await?;
+                    let outcomes = self.rehearse(connection, index, write, &mut refused).await?;
                     if refused.is_full() {
                         refused.finish()?;
                     }
@@ -233,17 +226,43 @@ impl Postgres {
         Ok(report)
     }
 
-    /// Writes rows, by ever shorter stretches where one is refused: so it is named, and the others go on behind it.
+    /// Writes what a table takes of these rows, and names the others.
     async fn rehearse(
         &self,
         connection: &mut PgConnection,
         step: usize,
         write: &Write,
-        rows: Range<usize>,
         refused: &mut Refused,
     ) -> Result<Vec<Outcome>> {
+        let (mut done, mut out) = (Vec::new(), Refused::default());
+        self.try_stretch(connection, step, write, 0..write.changes.len(), &mut done, &mut out).await?;
+        // A row may have been refused for want of another that was tried after it, as a child is before its parent.
+        let (mut left, mut before) = (out.take(), usize::MAX);
+        while !left.is_empty() && left.len() < before {
+            before = left.len();
+            for row in left.iter().filter_map(Error::row).map(|at| at.row) {
+                self.try_stretch(connection, step, write, row..row + 1, &mut done, &mut out).await?;
+            }
+            left = out.take();
+        }
+        left.sort_by_key(|error| error.row().map(|at| at.row));
+        left.into_iter().for_each(|error| refused.add(error));
+        done.sort_by_key(|&(row, _)| row);
+        Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+
+    /// Writes rows, by ever shorter stretches where one is refused: so it is named, and the others go on behind it.
+    async fn try_stretch(
+        &self,
+        connection: &mut PgConnection,
+        step: usize,
+        write: &Write,
+        rows: Range<usize>,
+        done: &mut Vec<(usize, Outcome)>,
+        refused: &mut Refused,
+    ) -> Result<()> {
         if rows.is_empty() || refused.is_full() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let mut part = write.clone();
         part.changes = write.changes.select(rows.clone());
@@ -254,8 +273,8 @@ impl Postgres {
         schema::run(connection, "SAVEPOINT stretch".to_owned(), unset).await?;
         let error = match self.write(connection, step, &part).await {
             Ok(outcomes) => {
-                schema::run(connection, "RELEASE SAVEPOINT stretch".to_owned(), unset).await?;
-                return Ok(outcomes);
+                done.extend(rows.zip(outcomes));
+                return schema::run(connection, "RELEASE SAVEPOINT stretch".to_owned(), unset).await;
             }
             Err(error) if error.kind() == ErrorKind::Data => error,
             Err(error) => return Err(error),
@@ -264,12 +283,11 @@ impl Postgres {
         schema::run(connection, "RELEASE SAVEPOINT stretch".to_owned(), unset).await?;
         if rows.len() == 1 {
             refused.add(error.at_row(step, rows.start));
-            return Ok(Vec::new());
+            return Ok(());
         }
         let middle = rows.start.midpoint(rows.end);
-        let mut outcomes = Box::pin(self.rehearse(connection, step, write, rows.start..middle, refused)).await?;
-        outcomes.extend(Box::pin(self.rehearse(connection, step, write, middle..rows.end, refused)).await?);
-        Ok(outcomes)
+        Box::pin(self.try_stretch(connection, step, write, rows.start..middle, done, refused)).await?;
+        Box::pin(self.try_stretch(connection, step, write, middle..rows.end, done, refused)).await
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {

@@ -161,7 +161,7 @@ impl Writing<'_> {
         if !copy::takes(connection, self.plan).await? {
             return Ok(false);
         }
-        schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
+        copy::quietly(connection, "SAVEPOINT fresh").await?;
         let statement = copy::into(&self.plan.table, &self.plan.columns);
         let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
             Ok(copied) => copied == rows.len() as u64,

@@ -1,6 +1,7 @@
 //! SQLite: one connection on a thread of its own, rows and checkpoint in one transaction.
 
 mod checkpoint;
+mod deferred;
 mod discover;
 mod error;
 mod function;

@@ -77,14 +77,25 @@ impl Publishing<'_> {
         if !plain {
             return Ok(None);
         }
+        let listed = self.number(&self.staged.listed())?;
+        let run =
+            |sql: &str| self.connection.execute_batch(sql).map_err(|cause| failed("no savepoint can be set", cause));
+        run("SAVEPOINT fill")?;
         match self.connection.execute(&self.staged.fill()?, []) {
-            Ok(rows) => Ok(Some(std::iter::repeat_n(Outcome::Created, rows).collect())),
-            // The statement is undone by itself; row by row the one at fault can be named.
+            Ok(rows) if rows as u64 == listed => {
+                run("RELEASE fill")?;
+                return Ok(Some(std::iter::repeat_n(Outcome::Created, rows).collect()));
+            }
+            // A trigger of the table has ignored some.
+            Ok(_) => {}
             Err(cause) => match failed("the rows cannot be published", cause) {
-                refused if refused.kind() == ErrorKind::Data => Ok(None),
-                error => Err(error),
+                refused if refused.kind() == ErrorKind::Data => {}
+                error => return Err(error),
             },
         }
+        // Row by row the one at fault can be named. A trigger may have taken the whole transaction back.
+        run(if self.connection.is_autocommit() { "BEGIN IMMEDIATE" } else { "ROLLBACK TO fill; RELEASE fill" })?;
+        Ok(None)
     }
 
     /// The condition that a staged row cannot be put into the target as it is: it deletes, or lacks what is required.

@@ -7,6 +7,7 @@ use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Wri
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
+use super::deferred::Orphans;
 use super::error::failed;
 use super::plan::Plan;
 use super::refusals::Refusals;
@@ -108,21 +109,11 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|cause| failed("no transaction can begin", cause))?;
     steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream))?;
+    let orphans = steps.iter().filter_map(target).map(|stream| Ok((stream, Orphans::of(&transaction, stream)?)));
+    let orphans = orphans.collect::<Result<Vec<_>>>()?;
     let report = take_steps(&transaction, steps, Intent::Rehearse)?;
-    steps.iter().filter_map(target).try_for_each(|stream| check_deferred(&transaction, stream))?;
+    orphans.into_iter().try_for_each(|(stream, before)| before.check(&transaction, stream, steps))?;
     Ok(report)
-}
-
-/// Foreign keys that are checked at the commit, which a rehearsal never reaches.
-fn check_deferred(connection: &Connection, stream: &StreamSpec) -> Result<()> {
-    let failed = |cause| failed("the foreign keys cannot be checked", cause).with("table", stream.name());
-    let number = |sql: &str| connection.query_row(sql, [stream.name()], |row| row.get::<_, i64>(0)).map_err(failed);
-    let deferred =
-        number("SELECT count(*) FROM sqlite_schema WHERE name = ? COLLATE NOCASE AND sql LIKE '%DEFERRED%'")?;
-    if deferred > 0 && number("SELECT count(*) FROM pragma_foreign_key_check(?)")? > 0 {
-        return Err(Error::data("a row refers to one that is not there").with("table", stream.name()));
-    }
-    Ok(())
 }
 
 /// The stream whose table a step writes.

@@ -25,6 +25,8 @@ mod opening;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_replica;
+#[cfg(feature = "postgres")]
 mod postgres_source;
 mod ranges;
 mod refusals;

@@ -1,24 +1,11 @@
 //! The books of two-way sync, kept beside the rows.
 
 use rusqlite::{Connection, OptionalExtension as _};
+use sync_core::Result;
 use sync_core::two_way::Book;
-use sync_core::{Error, Result};
 
+use crate::replica::book_name as name;
 use crate::sqlite::error::failed;
-
-/// Under which name a book is kept: it must not change.
-fn name(book: Book) -> Result<&'static str> {
-    Ok(match book {
-        Book::Peers => "peers",
-        Book::Results => "results",
-        Book::Taken => "taken",
-        Book::Inbox => "inbox",
-        Book::Waiting => "waiting",
-        Book::Link => "link",
-        Book::Lost => "lost",
-        other => return Err(Error::internal(format!("this replica does not know the book {other:?}"))),
-    })
-}
 
 pub(super) fn get(connection: &Connection, book: Book, id: &str) -> Result<Option<Vec<u8>>> {
     let (sql, name) = ("SELECT body FROM _sync_book WHERE book = ? AND id = ?", name(book)?);

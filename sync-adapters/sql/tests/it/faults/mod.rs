@@ -1,5 +1,6 @@
 //! What real servers do to a run: every fault of the SQL part of the fault catalogue, on both of them.
 
+mod blamed;
 mod drift;
 mod full;
 mod refused;
