@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::address::PATIENCE;
 use crate::postgres::error::{failed, uncommitted};
+use crate::prompt::send_at_once;
 
 /// What every connection is told first. Whatever the database's defaults are: a statement sees what was committed before it
 /// began, and what is committed survives.
@@ -80,6 +81,7 @@ impl Pool {
     async fn connect(&self) -> Result<PgConnection> {
         let connect = async {
             let mut connection = self.options.connect().await?;
+            send_at_once(self.options.get_port());
             connection.execute(SETTINGS).await?;
             Ok::<_, sqlx::Error>(connection)
         };
