@@ -82,6 +82,8 @@ mod address;
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod classified;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod days;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]

@@ -17,6 +17,7 @@ impl Refused {
     }
 
     /// The errors, which are forgotten here.
+    #[cfg(feature = "postgres")]
     pub(crate) fn take(&mut self) -> Vec<Error> {
         std::mem::take(&mut self.errors)
     }

@@ -7,8 +7,9 @@ use sync_core::model::{Kind, RowScope, StreamSpec};
 
 use super::column::{bind, compared};
 use super::connection::Server;
+use crate::days::Days;
 use crate::ident::quoted;
-use crate::scope::{Comparison, Days, comparisons};
+use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the values bound in it.
 #[derive(Debug)]

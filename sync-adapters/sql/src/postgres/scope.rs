@@ -7,8 +7,9 @@ use sync_core::Result;
 use sync_core::model::{Kind, RowScope, StreamSpec};
 
 use super::column::{declared_type, text_of};
+use crate::days::Days;
 use crate::ident::quoted;
-use crate::scope::{Comparison, Days, comparisons};
+use crate::scope::{Comparison, comparisons};
 
 /// A condition on rows of a table called `t`, and the values bound in it, from `$1`.
 #[derive(Debug, Clone)]

@@ -4,4 +4,6 @@ mod books;
 mod columns;
 
 pub(crate) use books::name as book_name;
-pub(crate) use columns::{Columns, Names, and, list, literal};
+#[cfg(feature = "sqlite")]
+pub(crate) use columns::and;
+pub(crate) use columns::{Columns, Names, list, literal};

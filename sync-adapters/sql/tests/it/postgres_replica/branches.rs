@@ -34,7 +34,7 @@ impl Till {
         let host = rusqlite::Connection::open(&path).unwrap();
         host.execute_batch(&format!("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; {TILL}")).unwrap();
         let clock = Arc::new(SystemClock::new());
-        let replica = SqliteReplica::open(&path, name, counted(), clock.clone()).await.unwrap();
+        let replica = SqliteReplica::open(&path, name, counted(), Arc::<SystemClock>::clone(&clock)).await.unwrap();
         let branch = Branch::new(replica.clone(), (hub.clone(), Access::everything()), clock);
         Self { replica, branch, host, _folder: folder }
     }
