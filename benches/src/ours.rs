@@ -37,7 +37,7 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
             Some(pages) => listing.page("page").total("/total").concurrency(pages).stable(),
         };
         let source = Rest::at(url).stream(&records, listing).build()?;
-        let (sink, store) = open(to).await?;
+        let (sink, store) = Box::pin(open(to)).await?;
         let engine = Engine::builder(store).owner("bench").pipeline(Pipeline::new("bench", source, sink)).build()?;
         let report = engine.run("bench").await?;
         let (fetched, requests) = (report.ledger().fetched, report.requests());

@@ -39,7 +39,7 @@ const SHOWN: usize = 10;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args).await {
+    match Box::pin(run(&args)).await {
         Ok(RunStatus::Completed) => ExitCode::SUCCESS,
         // Its report has said why.
         Ok(_) => ExitCode::FAILURE,
@@ -64,7 +64,7 @@ async fn run(args: &Args) -> Result<RunStatus> {
         show_tables(&data);
         changed = kinds::changed(&args.db, &data).await;
     }
-    let report = run::run(args, &data, &api).await?;
+    let report = Box::pin(run::run(args, &data, &api)).await?;
     if report.status == RunStatus::Completed {
         println!("\n{report}");
     } else {

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report
     let source = source.build().map_err(failed)?;
     let progress = Progress::new(data.tables.iter().map(|table| table.rows.len() as u64).sum());
     let sink = progress.while_opening(Sqlite::open(&args.db)).await.map_err(failed)?;
-    let store = progress.while_opening(SqlStore::open_sqlite(&args.db)).await.map_err(failed)?;
+    let store = Box::pin(progress.while_opening(SqlStore::open_sqlite(&args.db))).await.map_err(failed)?;
     let engine = Engine::builder(store.clone())
         .owner("quickstart")
         .listener(progress.clone())

@@ -12,10 +12,13 @@ pub(crate) const MOST_EMPTY: i64 = 1000;
 
 /// The error of rows that an ordering column is empty in: the pages would pass them by.
 pub(crate) fn never_found(stream: &StreamSpec, column: &str, rows: i64) -> Error {
-    let many = if rows >= MOST_EMPTY { "1000 rows or more" } else { &format!("{rows} rows") };
+    let many = match rows {
+        1 => "1 row has",
+        _ if rows >= MOST_EMPTY => "1000 rows or more have",
+        _ => &format!("{rows} rows have"),
+    };
     let what = if stream.version_column() == Some(column) { "a version" } else { "it in the key" };
-    let what =
-        format!("{many} have no {column:?} and would never be found: fill it, or declare the stream without {what}");
+    let what = format!("{many} no {column:?} and would never be found: fill it, or declare the stream without {what}");
     Error::new(ErrorKind::Schema, what).with("table", stream.name())
 }
 

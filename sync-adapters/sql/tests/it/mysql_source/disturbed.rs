@@ -137,7 +137,7 @@ async fn a_key_of_which_a_part_is_empty_is_told_with_its_column() {
     let stream = StreamSpec::new("orders").key(["a", "b"]).int("a").int("b").int("version").version("version");
     let world = World::new(create, &[stream]).await;
     let said = world.refused().await;
-    assert!(said.contains("\"b\"") && said.contains("1 rows"), "{said}");
+    assert!(said.contains("\"b\"") && said.contains("1 row has no"), "{said}");
     world.sql("UPDATE orders SET b = 5").await;
     world.run(RunOptions::incremental()).await;
     assert_eq!(world.rows("a, b"), ["1,5", "2,5"]);
