@@ -5,6 +5,7 @@
 
 mod ledger;
 mod oracles;
+mod postgres;
 mod shop;
 mod sqlite;
 mod wire;
