@@ -52,7 +52,7 @@ pub(crate) fn run(url: &str, to: &str, order: Order) -> Result<()> {
             let next = next_of(&body)?;
             coming = next.as_deref().map(|next| fetch(Some(next)));
             tokio::task::yield_now().await;
-            let answer: Answer<'_> = serde_json::from_slice(&body)?;
+            let answer: Answer<'_> = sonic_rs::from_slice(&body)?;
             pages.send((Page::of(&answer.data), next))?;
         }
         drop(pages);

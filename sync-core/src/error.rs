@@ -370,11 +370,14 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} error ({:?}", self.inner.kind.name(), self.inner.retry)?;
-        if self.inner.ambiguous {
-            f.write_str(", ambiguous")?;
+        write!(f, "{} error", self.inner.kind.name())?;
+        match (self.inner.retry, self.inner.ambiguous) {
+            (Retry::Never, false) => {}
+            (Retry::Never, true) => f.write_str(" (ambiguous)")?,
+            (retry, false) => write!(f, " ({retry:?})")?,
+            (retry, true) => write!(f, " ({retry:?}, ambiguous)")?,
         }
-        write!(f, "): {self}; remedy: {}", self.remedy())
+        write!(f, ": {self}; remedy: {}", self.remedy())
     }
 }
 

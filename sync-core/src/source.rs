@@ -200,7 +200,8 @@ pub enum Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum CursorKind {
-    /// It has none: every read starts at the beginning.
+    /// It has none: every read starts at the beginning. A cursor that a read hands out in its middle may be gone on from; one
+    /// at its end leads to the beginning again.
     #[default]
     None,
     /// A position that no two changes share: a log position, an offset, a sequence.

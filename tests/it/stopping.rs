@@ -282,3 +282,56 @@ async fn runs_cancelled_at_random_moments_count_every_row_once() {
         assert!(created <= 1500, "staged {staged} policy {policy}: {created} created in {runs} runs");
     }
 }
+
+/// Hands over a page, and the next one when it is told to.
+#[derive(Debug)]
+struct Paused(Script, Arc<tokio::sync::Notify>);
+
+#[async_trait]
+impl Source for Paused {
+    fn name(&self) -> &str {
+        "paused"
+    }
+
+    async fn feeds(&self) -> Result<Vec<Feed>> {
+        self.0.feeds().await
+    }
+
+    fn capabilities(&self) -> SourceCapabilities {
+        self.0.capabilities()
+    }
+
+    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+        let later = futures::stream::once(async {
+            self.1.notified().await;
+            Ok(page(&self.0.stream, &[row(2, 1, "b")], at(2)))
+        });
+        self.0.read(request).chain(later).boxed()
+    }
+}
+
+/// A program that closes what it had opened ends, and does not wait for a run which can no longer go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_sink_or_store_is_closed_under_it_ends_soon() {
+    for closes_store in [false, true] {
+        let (stream, world) = (orders(), World::new().await);
+        let state = world.folder.path().join("state.db");
+        let (script, go) = (Script::of(&stream), Arc::new(tokio::sync::Notify::new()));
+        script.then(vec![page(&stream, &[row(1, 1, "a")], at(1))]);
+        let store = sync_store_sql::SqlStore::open_sqlite(&state).await.unwrap();
+        let pipeline = world.pipeline(Paused(script, Arc::clone(&go)));
+        let engine = Engine::builder(store.clone()).owner("a").pipeline(pipeline).build().unwrap();
+        let run = tokio::spawn(async move { engine.run("shop").await });
+        let written = || world.plain().query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, i64>(0));
+        while written().unwrap_or_default() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let closing = async { if closes_store { store.close().await } else { world.sink.close().await } };
+        tokio::time::timeout(Duration::from_secs(5), closing).await.expect("closing waits for nobody");
+        go.notify_one();
+        let began = std::time::Instant::now();
+        let report = tokio::time::timeout(Duration::from_secs(60), run).await.expect("the run ends").unwrap().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{closes_store}: the run goes on for {:?}", began.elapsed());
+        assert_eq!(report.status, RunStatus::Failed, "{closes_store}: {report}");
+    }
+}

@@ -11,7 +11,7 @@ use sync_core::two_way::{Branch, Edit, Synced};
 use sync_core::{Clock, ErrorKind, SystemClock};
 use sync_master::HttpMaster;
 use sync_sql::SqliteReplica;
-use sync_store_file::{StatusFile, SyncStatus};
+use sync_store_file::{State, StatusFile, SyncStatus};
 
 use crate::Result;
 use crate::tables::tables;
@@ -113,7 +113,9 @@ impl Slave {
     /// How long it is not due yet.
     fn not_due(&self, run: &Run) -> Result<Option<TimeDelta>> {
         // A status file that cannot be read is begun anew by the run.
-        let synced = self.status().ok().flatten().and_then(|status| status.last_synced_at);
+        // A run that failed is due at once.
+        let status = self.status().ok().flatten().filter(|status| status.status == State::Success);
+        let synced = status.and_then(|status| status.last_synced_at);
         let Some(synced) = synced.filter(|_| !run.force) else { return Ok(None) };
         let left = synced + TimeDelta::from_std(run.interval)? - Utc::now();
         // A clock that was put back must not hold it up for longer than the interval.

@@ -102,6 +102,7 @@ fn what_two_slaves_take_from_one_stock_is_taken_twice_and_all_end_equal() {
     let serving = place.serve();
     // A failed run is due at once; one that succeeded is not.
     assert!(said(place.run("north", &serving.url, &[])).contains("not due"));
+    assert!(said(place.run("south", &serving.url, &[])).contains("sent 4"));
     for slave in ["north", "south", "north"] {
         said(place.run(slave, &serving.url, &["--force"]));
     }

@@ -85,4 +85,5 @@ fn tripped(what: String) -> Error {
             "{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters"
         ),
     )
+    .with_remedy("correct the declaration of the stream, or the rows; `EngineBuilder::breaker` says how many may be rejected")
 }

@@ -21,6 +21,8 @@
 //! | Column | From | To |
 //! |---|---|---|
 //! | integer, unsigned integer | any integer that fits; text of one | any integer type |
+//! | bool | a bool | a bool |
+//! | float | a float, an integer that it holds exactly, text of a number | a float |
 //! | decimal | a decimal type, an integer, text; never a float | a decimal type, text; `f64` where asked for |
 //! | text | text, a character, a unit variant; numbers and bools as text | text, a unit variant |
 //! | bytes | bytes, a sequence of `u8`, base64 text | bytes, a sequence of `u8` |

@@ -21,7 +21,8 @@ const FORMAT: u32 = 1;
 /// `fetch` is given the cursor of the last page, or `None` at the beginning, and answers with the changes that follow
 /// (a [`Page`] where some records may be no rows) and the cursor behind them, or with `None` where nothing follows. The cursor must name what breaks ties, too: rows
 /// that share a bare timestamp are lost. Where rows may still appear at the last position, whatever their key, read it
-/// again: that is [`pages_inclusive`]. [`CursorKind`](crate::source::CursorKind) says which fits.
+/// again: that is [`pages_inclusive`]. [`CursorKind`](crate::source::CursorKind) says which fits. What has no position at all, such as a
+/// file that is read as a whole, begins each read at the beginning: `pages(request.from(None), …)`.
 ///
 /// Every page ends where reading may continue. A complete listing
 /// ([`Reading::Listing`](crate::source::Reading::Listing)) begins at the beginning whatever the saved cursor is, and

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use sqlx::error::DatabaseError;
 use sync_core::{Error, ErrorKind, Result, Retry};
 
+const CLOSED: &str = "the state store was closed while it was needed: end all runs before it is closed";
+
 /// What an error of a database comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Meaning {
@@ -33,7 +35,6 @@ impl Meaning {
     }
 
     /// The same, with what to do about it.
-    #[cfg(feature = "sqlite")]
     pub(crate) const fn with_remedy(self, remedy: &'static str) -> Self {
         Self { remedy: Some(remedy), ..self }
     }
@@ -43,10 +44,11 @@ impl Meaning {
             sqlx::Error::Database(error) => Self::of_database(error.as_ref()),
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             // What is left of a connection that broke in the middle of an answer.
             | sqlx::Error::Protocol(_) => Self::UNAVAILABLE,
+            // Nobody opens it again.
+            sqlx::Error::PoolClosed => Self::fatal(ErrorKind::Internal).with_remedy(CLOSED),
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Self::fatal(ErrorKind::Config),
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => Self::fatal(ErrorKind::Schema),
             _ => Self::fatal(ErrorKind::Internal),

@@ -9,7 +9,7 @@ use sync_core::{Cursor, ErrorKind};
 use super::Subject;
 use super::reading::{all_seen, changes, last_cursor, last_states, needs_cursors, parts, read, seen};
 use crate::data::scope;
-use crate::report::{Finding, Stop, holds, same};
+use crate::report::{Finding, Stop, holds, needs, same};
 
 /// Stops at every boundary in turn, continues from its cursor, and looks for what is missing.
 pub(super) async fn no_row_is_lost_behind_a_cursor(subject: &dyn Subject) -> Finding {
@@ -46,6 +46,19 @@ pub(super) async fn every_read_can_be_continued(subject: &dyn Subject) -> Findin
         let batches = read(source, changes(&part)).await?;
         let read_something = batches.iter().any(|batch| batch.records() > 0);
         holds(!read_something || last_cursor(&batches).is_some(), "a read brought rows and no cursor")?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_source_without_positions_begins_again(subject: &dyn Subject) -> Finding {
+    let source = subject.source();
+    needs(source.capabilities().cursor == CursorKind::None, "a source that says that it has no cursors")?;
+    for part in parts(source).await? {
+        let whole = read(source, changes(&part)).await?;
+        let again = read(source, changes(&part).from(last_cursor(&whole))).await?;
+        let (wanted, found) = (last_states(&all_seen(&whole)), last_states(&all_seen(&again)));
+        same("rows of the read after one that came to its end", found.len(), wanted.len())?;
+        holds(found == wanted, "the read after one that came to its end brought other rows")?;
     }
     Ok(())
 }

@@ -147,6 +147,7 @@ const CHECKS: &[Check<dyn Subject>] = checks![dyn Subject;
     reading::groups_are_not_torn => "nobody may stop inside a group",
     cursors::no_row_is_lost_behind_a_cursor => "every change before that cursor has been handed over, in this read or an earlier one",
     cursors::every_read_can_be_continued => "`Boundary::Resume`: reading may continue here",
+    cursors::a_source_without_positions_begins_again => "it has no cursors: every read starts at the beginning",
     cursors::the_last_cursor_has_everything_behind_it => "the cursor names the position and what breaks ties there",
     cursors::a_foreign_cursor_is_gone => "`Gone` when another version wrote it, or it cannot be read",
     cursors::receipts_may_come_twice => "may be called again with the same receipt",

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use sync_core::memory::{FirstLoad, MemorySource};
 use sync_core::model::{Boundary, Changes, Feed, Mark, Op, Partition, RowScope};
-use sync_core::source::{Reading, Receipt, RowOrder, SourceCapabilities};
+use sync_core::source::{CursorKind, Reading, Receipt, RowOrder, SourceCapabilities};
 use sync_core::{Batch, BatchStream, Cursor, Error, ErrorKind, Key, ReadRequest, Result, Source, StreamSpec, Value};
 use sync_testkit::source::{Act, Hand, Subject};
 
@@ -27,6 +27,7 @@ pub(super) enum Bug {
     TearsGroups,
     CursorBeforeRows,
     GivesNoCursor,
+    GoesOnAfterTheEnd,
     StartsOver,
     TakesAnyCursor,
     TakesReceiptsOnce,
@@ -275,7 +276,11 @@ impl Source for Bent {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        self.inner.capabilities().order(RowOrder::Key)
+        let mut capabilities = self.inner.capabilities().order(RowOrder::Key);
+        if self.has(Bug::GoesOnAfterTheEnd) {
+            capabilities.cursor = CursorKind::None;
+        }
+        capabilities
     }
 
     async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {
