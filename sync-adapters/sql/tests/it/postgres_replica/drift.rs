@@ -230,7 +230,7 @@ async fn tables_that_cannot_be_watched_are_refused() {
           CREATE TABLE notes PARTITION OF all_notes FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
             "declare the whole table",
         ),
-        ("CREATE TABLE t (id text PRIMARY KEY, note text); CREATE VIEW notes AS TABLE t", "unique key"),
+        ("CREATE TABLE t (id text PRIMARY KEY, note text); CREATE VIEW notes AS TABLE t", "is a view"),
     ] {
         let database = sync_test_servers::postgres().await.unwrap();
         database.client(schema).await.unwrap();
