@@ -332,6 +332,9 @@ async fn a_run_whose_sink_or_store_is_closed_under_it_ends_soon() {
         let began = std::time::Instant::now();
         let report = tokio::time::timeout(Duration::from_secs(60), run).await.expect("the run ends").unwrap().unwrap();
         assert!(began.elapsed() < Duration::from_secs(5), "{closes_store}: the run goes on for {:?}", began.elapsed());
-        assert_eq!(report.status, RunStatus::Failed, "{closes_store}: {report}");
+        // What is left to do without a store is to say that the run is over.
+        assert!(closes_store || report.status == RunStatus::Failed, "{report}");
+        let ids = world.ids();
+        assert_eq!(ids, if report.status == RunStatus::Completed { vec![1, 2] } else { vec![1] }, "{report}");
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use sync_core::model::Boundary;
 use sync_core::source::{CursorKind, Receipt};
-use sync_core::{Cursor, ErrorKind};
+use sync_core::{Cursor, ErrorKind, Source};
 
 use super::Subject;
 use super::reading::{all_seen, changes, last_cursor, last_states, needs_cursors, parts, read, seen};
 use crate::data::scope;
-use crate::report::{Finding, Stop, holds, needs, same};
+use crate::report::{Finding, Stop, holds, same};
 
 /// Stops at every boundary in turn, continues from its cursor, and looks for what is missing.
 pub(super) async fn no_row_is_lost_behind_a_cursor(subject: &dyn Subject) -> Finding {
@@ -50,9 +50,8 @@ pub(super) async fn every_read_can_be_continued(subject: &dyn Subject) -> Findin
     Ok(())
 }
 
-pub(super) async fn a_source_without_positions_begins_again(subject: &dyn Subject) -> Finding {
-    let source = subject.source();
-    needs(source.capabilities().cursor == CursorKind::None, "a source that says that it has no cursors")?;
+/// Of a source that says that it has no cursors.
+async fn every_read_begins_again(source: &dyn Source) -> Finding {
     for part in parts(source).await? {
         let whole = read(source, changes(&part)).await?;
         let again = read(source, changes(&part).from(last_cursor(&whole))).await?;
@@ -65,7 +64,9 @@ pub(super) async fn a_source_without_positions_begins_again(subject: &dyn Subjec
 
 pub(super) async fn the_last_cursor_has_everything_behind_it(subject: &dyn Subject) -> Finding {
     let source = subject.source();
-    needs_cursors(source)?;
+    if source.capabilities().cursor == CursorKind::None {
+        return every_read_begins_again(source).await;
+    }
     let inclusive = source.capabilities().cursor == CursorKind::Inclusive;
     for part in parts(source).await? {
         let whole = all_seen(&read(source, changes(&part)).await?);

@@ -23,7 +23,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::TearsGroups, &["groups_are_not_torn"]),
     (Bug::CursorBeforeRows, &["no_row_is_lost_behind_a_cursor"]),
     (Bug::GivesNoCursor, &["every_read_can_be_continued"]),
-    (Bug::GoesOnAfterTheEnd, &["a_source_without_positions_begins_again"]),
+    (Bug::GoesOnAfterTheEnd, &["the_last_cursor_has_everything_behind_it"]),
     (Bug::StartsOver, &["the_last_cursor_has_everything_behind_it"]),
     (Bug::TakesAnyCursor, &["a_foreign_cursor_is_gone"]),
     (Bug::TakesReceiptsOnce, &["receipts_may_come_twice"]),
