@@ -29,7 +29,7 @@ fn line(table: &str, made: &StreamSpec, field: &Field) -> Option<String> {
         Kind::Json => {
             "values of several kinds now: all of them are kept as JSON, in which texts stand in quotes".to_owned()
         }
-        _ => format!("{now} now, and are kept as that"),
+        _ => format!("{now} now"),
     };
     Some(format!("{table}.{}: the table was made for {}, and the files hold {kept}", field.name(), called(before)))
 }

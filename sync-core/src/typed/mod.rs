@@ -52,7 +52,8 @@ pub use pages::{pages, pages_inclusive};
 ///
 /// # Errors
 /// `Data` where an item does not fit the declaration; the message names the column, never the value. `Schema` where no item
-/// names a column, and one names something so much like it that one of the two is misspelt.
+/// names a column, and one names something so much like it that one of the two is misspelt. The names of maps and flattened
+/// fields may come from the data: there, only what differs in case or separators alone counts as misspelt.
 pub fn rows<T: Serialize>(stream: &StreamSpec, items: &[T]) -> Result<Rows> {
     let schema = Arc::clone(stream.schema());
     let mut rows = Rows::with_capacity(Arc::clone(&schema), items.len(), 0);
