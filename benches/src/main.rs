@@ -1,6 +1,7 @@
-//! REST to SQL, measured end to end: the engine beside programs written by hand for this one job, and beside others.
+//! REST to SQL, measured end to end: the engine beside programs written by hand for this one job, and beside others. And two-way
+//! sync, measured at its master.
 //!
-//! `cargo run --release -p sync-benches -- e2e` runs everything; the other subcommands are the processes it starts.
+//! `cargo run --release -p sync-benches -- e2e` and `-- two-way` run everything; the other subcommands are the processes it starts.
 
 mod drivers;
 mod e2e;
@@ -8,9 +9,11 @@ mod figures;
 mod limit;
 mod ours;
 mod page;
+mod place;
 mod records;
 mod serve;
 mod target;
+mod two_way;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,8 @@ struct Args {
 enum Command {
     /// Run all programs over all cases and print a table
     E2e(e2e::Options),
+    /// Push edits to a master and pull rows from it, and print a table
+    TwoWay(two_way::Options),
     /// Serve generated records, until killed
     Serve {
         #[arg(long, default_value_t = 100_000)]
@@ -83,6 +88,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::E2e(options) => e2e::run(&options),
+        Command::TwoWay(options) => two_way::run(&options),
         Command::Serve { records, order, latency } => serve::run(records, order, latency),
         Command::Limit { url, to, order } => limit::run(&url, &to, order),
         Command::Bare { records, to, order } => limit::bare(records, &to, order),

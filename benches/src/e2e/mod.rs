@@ -1,7 +1,6 @@
 //! Runs all programs over all cases, interleaved, and prints a table of medians.
 
 mod api;
-mod place;
 mod program;
 mod table;
 
@@ -11,9 +10,10 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::Result;
+use crate::place::{Kind, Place, Server};
 use crate::records::Order;
 use api::Api;
-use place::{Kind, Place, Server};
+
 use program::Program;
 use table::Table;
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::place::Kind;
 use crate::Result;
 use crate::figures::Figures;
+use crate::place::Kind;
 use crate::records::Order;
 
 /// A program that does the job.

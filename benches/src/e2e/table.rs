@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::place::Kind;
 use super::program::Program;
 use crate::figures::Figures;
+use crate::place::Kind;
 
 /// Measurements by database, records, case and program.
 #[derive(Debug, Default)]

@@ -121,6 +121,20 @@ impl Told {
     }
 }
 
+/// The next mark, or `None` when there is no more. A child that hangs is told of with what it did last.
+async fn next(marks: &mut UnboundedReceiver<Mark>, child: &mut Child, told: &Told) -> Option<Mark> {
+    match tokio::time::timeout(HANGS, marks.recv()).await {
+        Ok(mark) => mark,
+        Err(_) => {
+            child.kill().unwrap();
+            panic!("a child has told nothing for {HANGS:?} after {:?}", told.last);
+        }
+    }
+}
+
+/// So long no unit takes, on the slowest machine.
+const HANGS: Duration = Duration::from_secs(120);
+
 /// How a child ended.
 enum Ended {
     Killed,
@@ -164,7 +178,7 @@ impl Series {
             if told.all() {
                 break;
             }
-            self.note(marks.recv().await, &mut told);
+            self.note(next(&mut marks, &mut child, &told).await, &mut told);
         }
         match (moment.map(|moment| moment.then), proxy) {
             (Some(Then::WaitFor(seen, pause)), Some(proxy)) if matches!(told.last, Some(Mark::Begins(_))) => {
@@ -173,7 +187,7 @@ impl Series {
                 while !told.all() {
                     tokio::select! {
                         () = proxy.seen(seen) => break,
-                        mark = marks.recv() => self.note(mark, &mut told),
+                        mark = next(&mut marks, &mut child, &told) => self.note(mark, &mut told),
                     }
                 }
                 thread::sleep(pause);
@@ -187,7 +201,7 @@ impl Series {
         }
         let by_itself = child.wait().unwrap().code().is_some();
         while !told.silent {
-            self.note(marks.recv().await, &mut told);
+            self.note(next(&mut marks, &mut child, &told).await, &mut told);
         }
         if told.last == Some(Mark::Done) {
             return Ended::Done;

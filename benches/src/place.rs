@@ -12,14 +12,14 @@ use crate::Result;
 
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Sqlite,
     Postgres,
     Mariadb,
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
             Self::Postgres => "PostgreSQL",
@@ -29,7 +29,7 @@ impl Kind {
 }
 
 /// The server of a database, if it needs one. It keeps what was committed, as in production.
-pub(super) struct Server {
+pub(crate) struct Server {
     runtime: Runtime,
     kind: Running,
 }
@@ -41,15 +41,15 @@ enum Running {
 }
 
 /// Where one program writes.
-pub(super) struct Place<'s> {
+pub(crate) struct Place<'s> {
     server: &'s Server,
     database: Option<Database>,
     /// A path or an address.
-    pub(super) to: String,
+    pub(crate) to: String,
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind) -> Result<Self> {
+    pub(crate) fn start(kind: Kind) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let kind = runtime.block_on(async {
             Ok::<_, sync_test_servers::Error>(match kind {
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// A place of its own for a program: a file in the folder, or a database on the server.
-    pub(super) fn place(&self, folder: &Path, program: &str) -> Result<Place<'_>> {
+    pub(crate) fn place(&self, folder: &Path, program: &str) -> Result<Place<'_>> {
         let database = self.database()?;
         let file = folder.join(format!("{program}.db"));
         let to = database.as_ref().map_or_else(|| file.display().to_string(), Database::url);
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Processor time that the server has used up to now, seconds. Nothing for a database without one.
-    pub(super) fn cpu_seconds(&self) -> f64 {
+    pub(crate) fn cpu_seconds(&self) -> f64 {
         let root = match &self.kind {
             Running::Sqlite => return 0.0,
             Running::Postgres(server) => server.pid(),
@@ -122,7 +122,7 @@ fn ticks_of(process: u32, first: bool) -> f64 {
 
 impl Place<'_> {
     /// Runs a statement, where this is a database on a server.
-    pub(super) fn prepare(&self, sql: &str) -> Result<()> {
+    pub(crate) fn prepare(&self, sql: &str) -> Result<()> {
         if let Some(database) = &self.database {
             self.server.runtime.block_on(database.client(sql))?;
         }
@@ -130,7 +130,7 @@ impl Place<'_> {
     }
 
     /// Figures of the rows that are there: programs that did the same have the same ones.
-    pub(super) fn sums(&self) -> Result<String> {
+    pub(crate) fn sums(&self) -> Result<String> {
         let sql = "select count(*), sum(id % 1000003), sum(char_length(name) + char_length(note) + quantity + score)
                    from records";
         if let Some(database) = &self.database {
