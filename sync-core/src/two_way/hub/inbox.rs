@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Hub;
 use super::books::{Answer, hash_of, load, read, result_id, save, waiting_id};
-use super::judge::{Judgement, judge};
+use super::judge::{Judge, Judgement};
 use crate::model::Value;
 use crate::two_way::{Access, Became, Book, EditResult, Group, Held, Hlc, Peer, RowWrite, Transaction, refuse};
 use crate::{Error, ErrorKind, Result};
@@ -256,9 +256,10 @@ async fn passes(hub: &Hub, waiting: &Waiting) -> Result<bool> {
     if tx.get(Book::Inbox, &waiting.id).await?.is_none() {
         return Ok(true);
     }
-    let judged = judge(hub, &mut *tx, &waiting.peer, &waiting.group, None, Some(&waiting.id)).await?;
-    let Judgement::Write { writes, verdicts } = judged else { return Ok(false) };
-    let revs = match tx.write(&writes).await {
+    let mut judge = Judge::begin(hub, &mut *tx, &waiting.peer, std::slice::from_ref(&waiting.group)).await?;
+    let judged = judge.judge(&mut *tx, &waiting.group, None, Some(&waiting.id)).await?;
+    let Judgement::Write(verdicts) = judged else { return Ok(false) };
+    let revs = match tx.write(&judge.writes).await {
         Ok(revs) => revs,
         Err(error) if error.kind() == ErrorKind::Data => return Ok(false),
         Err(error) => return Err(error),

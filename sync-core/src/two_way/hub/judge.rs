@@ -1,4 +1,4 @@
-//! Judges a group: what each edit makes of the row it finds, or why the group must wait.
+//! Judges groups, one after the other: what each edit makes of the row it finds, or why its group must wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::two_way::{Access, Became, Book, Edit, Group, Held, Hlc, Peer, RowWrit
 /// What becomes of a group.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    Write { writes: Vec<RowWrite>, verdicts: Vec<Verdict> },
+    Write(Vec<Verdict>),
     Wait(Reason),
 }
 
@@ -34,7 +34,19 @@ pub(super) struct Verdict {
     pub(super) clamped: bool,
 }
 
-/// A row as it stands after the edits of this group so far.
+/// Judges the groups of one transaction, each against the rows as those before it leave them.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    hub: &'a Hub,
+    who: &'a Peer,
+    rows: BTreeMap<(usize, Key), Standing>,
+    /// What the groups that need not wait have come to, in order.
+    pub(super) writes: Vec<RowWrite>,
+    /// Whether some group waits in the inbox: others may have to wait behind it.
+    waiting: bool,
+}
+
+/// A row as it stands after the edits so far.
 #[derive(Debug, Clone)]
 struct Standing {
     row: Option<Vec<Value>>,
@@ -42,87 +54,115 @@ struct Standing {
     rev: u64,
     /// Nothing is known of it, not even a delete.
     unknown: bool,
-    /// The write of this group that made it so.
+    /// The write that made it so.
     write: Option<usize>,
 }
 
-/// Judges the group against the rows as they are, which stay locked. `within` is the caller's access, checked against the rows
-/// that are there; `inbox` is the group's own place in the inbox, when it is tried again.
-pub(super) async fn judge(
-    hub: &Hub,
-    tx: &mut dyn Transaction,
-    who: &Peer,
-    group: &Group,
-    within: Option<&Access>,
-    inbox: Option<&str>,
-) -> Result<Judgement> {
-    let mut rows = lock(hub, tx, group).await?;
-    for ((place, key), standing) in &rows {
-        let (Some(row), Some(table)) = (&standing.row, hub.replica.tables().iter().nth(*place)) else { continue };
-        match within {
-            // Before anything else: a group that waits is answered with the rows as they are.
-            Some(access) => access.check(table, row)?,
-            None if !is_of_its_scope(table, group, key, row) => {
-                return Ok(Judgement::Wait(Reason::Refused("the row belongs to somebody else".to_owned())));
-            }
-            None => {}
+impl<'a> Judge<'a> {
+    /// Locks the rows of these groups: parents first, then by key, so that two transactions never wait for each other.
+    pub(super) async fn begin(hub: &'a Hub, tx: &mut dyn Transaction, who: &'a Peer, groups: &[Group]) -> Result<Self> {
+        let rows = lock(hub, tx, groups).await?;
+        let waiting = !tx.list(Book::Inbox, "", "", 1).await?.is_empty();
+        Ok(Self { hub, who, rows, writes: Vec::new(), waiting })
+    }
+
+    /// Judges the next group. `within` is the caller's access, checked against the rows that are there; `inbox` is the group's
+    /// own place in the inbox, when it is tried again. One that must wait is the last: it leaves no writes, and rows that are
+    /// no longer as they stand.
+    pub(super) async fn judge(
+        &mut self,
+        tx: &mut dyn Transaction,
+        group: &Group,
+        within: Option<&Access>,
+        inbox: Option<&str>,
+    ) -> Result<Judgement> {
+        let before = self.writes.len();
+        let judgement = self.weigh(tx, group, within, inbox).await?;
+        if let Judgement::Wait(_) = judgement {
+            self.writes.truncate(before);
         }
+        Ok(judgement)
     }
-    if let Some(reason) = waits_behind(tx, group, inbox).await? {
-        return Ok(Judgement::Wait(reason));
-    }
-    let (mut writes, mut verdicts) = (Vec::new(), Vec::with_capacity(group.edits.len()));
-    let latest = Hlc::at(hub.clock.now() + hub.settings.ahead);
-    for edit in &group.edits {
-        let table = hub.replica.tables().require(&edit.table)?;
-        let place = (hub.replica.tables().place(&edit.table), edit.key.clone());
-        let Some(standing) = rows.get_mut(&place) else { continue };
-        let clamped = edit.hlc > latest;
-        let hlc = if clamped { hub.present() } else { edit.hlc };
-        // The branch had this very row before its eyes: in this write of it, or in an equal one.
-        let clean = hub.planted.has(NoBaseCheck)
-            || standing.rev == edit.base && standing.write.is_none() && takes_its_place(table, edit, standing)
-            || standing.row.is_some() && standing.row == edit.before;
-        let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
-        let gone = standing.unknown && edit.before.is_some();
-        // A row that this master has lost with its disk begins anew with what the branch has of it.
-        let clean = clean || gone && edit.base > 0 && is_lost(tx, edit.base).await?;
-        let outcome = if late { Outcome::Keep } else { outcome(table, edit, standing, hlc, clean)? };
-        let (became, row) = match outcome {
-            Outcome::Keep => (Became::Overruled, None),
-            Outcome::Nothing => (Became::Applied, None),
-            Outcome::Write(became, row) => (became, Some(row)),
-            Outcome::Park(reason) => return Ok(Judgement::Wait(Reason::Parked(reason))),
-        };
-        if let Some(row) = row {
-            // What was written with the row before its eyes is later than it, whatever the branch's clock says.
-            standing.hlc = if clean { hlc.max(Hlc(standing.hlc.0 + 1)) } else { hlc.max(standing.hlc) };
-            standing.row.clone_from(&row);
-            standing.write = Some(writes.len());
-            standing.unknown = false;
-            writes.push(RowWrite {
-                table: Arc::clone(table),
-                key: edit.key.clone(),
-                row,
-                hlc: standing.hlc,
-                origin: who.to_string().into(),
+
+    async fn weigh(
+        &mut self,
+        tx: &mut dyn Transaction,
+        group: &Group,
+        within: Option<&Access>,
+        inbox: Option<&str>,
+    ) -> Result<Judgement> {
+        let hub = self.hub;
+        for edit in &group.edits {
+            let table = hub.replica.tables().require(&edit.table)?;
+            let standing = self.rows.get(&(hub.replica.tables().place(&edit.table), edit.key.clone()));
+            let Some(row) = standing.and_then(|standing| standing.row.as_ref()) else { continue };
+            match within {
+                // Before anything else: a group that waits is answered with the rows as they are.
+                Some(access) => access.check(table, row)?,
+                None if !is_of_its_scope(table, group, &edit.key, row) => {
+                    return Ok(Judgement::Wait(Reason::Refused("the row belongs to somebody else".to_owned())));
+                }
+                None => {}
+            }
+        }
+        if self.waiting
+            && let Some(reason) = waits_behind(tx, group, inbox).await?
+        {
+            return Ok(Judgement::Wait(reason));
+        }
+        let mut verdicts = Vec::with_capacity(group.edits.len());
+        let latest = Hlc::at(hub.clock.now() + hub.settings.ahead);
+        for edit in &group.edits {
+            let table = hub.replica.tables().require(&edit.table)?;
+            let place = (hub.replica.tables().place(&edit.table), edit.key.clone());
+            let Some(standing) = self.rows.get_mut(&place) else { continue };
+            let clamped = edit.hlc > latest;
+            let hlc = if clamped { hub.present() } else { edit.hlc };
+            // The branch had this very row before its eyes: in this write of it, or in an equal one.
+            let clean = hub.planted.has(NoBaseCheck)
+                || standing.rev == edit.base && standing.write.is_none() && takes_its_place(table, edit, standing)
+                || standing.row.is_some() && standing.row == edit.before;
+            let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
+            let gone = standing.unknown && edit.before.is_some();
+            // A row that this master has lost with its disk begins anew with what the branch has of it.
+            let clean = clean || gone && edit.base > 0 && is_lost(tx, edit.base).await?;
+            let outcome = if late { Outcome::Keep } else { outcome(table, edit, standing, hlc, clean)? };
+            let (became, row) = match outcome {
+                Outcome::Keep => (Became::Overruled, None),
+                Outcome::Nothing => (Became::Applied, None),
+                Outcome::Write(became, row) => (became, Some(row)),
+                Outcome::Park(reason) => return Ok(Judgement::Wait(Reason::Parked(reason))),
+            };
+            if let Some(row) = row {
+                // What was written with the row before its eyes is later than it, whatever the branch's clock says.
+                standing.hlc = if clean { hlc.max(Hlc(standing.hlc.0 + 1)) } else { hlc.max(standing.hlc) };
+                standing.row.clone_from(&row);
+                standing.write = Some(self.writes.len());
+                standing.unknown = false;
+                self.writes.push(RowWrite {
+                    table: Arc::clone(table),
+                    key: edit.key.clone(),
+                    row,
+                    hlc: standing.hlc,
+                    origin: self.who.to_string().into(),
+                    op: edit.op,
+                    seen: 0,
+                    upstream: false,
+                });
+            }
+            verdicts.push(Verdict {
                 op: edit.op,
-                seen: 0,
-                upstream: false,
+                table: edit.table.clone(),
+                became,
+                write: standing.write,
+                rev: standing.rev,
+                row: standing.row.clone(),
+                hlc: standing.hlc,
+                clamped,
             });
         }
-        verdicts.push(Verdict {
-            op: edit.op,
-            table: edit.table.clone(),
-            became,
-            write: standing.write,
-            rev: standing.rev,
-            row: standing.row.clone(),
-            hlc: standing.hlc,
-            clamped,
-        });
+        Ok(Judgement::Write(verdicts))
     }
-    Ok(Judgement::Write { writes, verdicts })
 }
 
 /// Whether what the edit takes the place of is what stands. A master that was restored from a backup may have given the `rev`
@@ -151,9 +191,6 @@ fn is_of_its_scope(table: &Table, group: &Group, key: &Key, row: &[Value]) -> bo
 
 /// Whether an earlier group waits for a row of this one.
 async fn waits_behind(tx: &mut dyn Transaction, group: &Group, inbox: Option<&str>) -> Result<Option<Reason>> {
-    if tx.list(Book::Inbox, "", "", 1).await?.is_empty() {
-        return Ok(None);
-    }
     for edit in &group.edits {
         let Some(body) = tx.get(Book::Waiting, &waiting_id(&edit.table, &edit.key)).await? else { continue };
         let waiting: Vec<String> = read(&body)?;
@@ -164,11 +201,10 @@ async fn waits_behind(tx: &mut dyn Transaction, group: &Group, inbox: Option<&st
     Ok(None)
 }
 
-/// Locks the rows of the group: parents first, then by key, so that two groups never wait for each other.
-async fn lock(hub: &Hub, tx: &mut dyn Transaction, group: &Group) -> Result<BTreeMap<(usize, Key), Standing>> {
+async fn lock(hub: &Hub, tx: &mut dyn Transaction, groups: &[Group]) -> Result<BTreeMap<(usize, Key), Standing>> {
     let tables = hub.replica.tables();
     let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
-    for edit in &group.edits {
+    for edit in groups.iter().flat_map(|group| &group.edits) {
         tables.require(&edit.table)?;
         keys.entry(tables.place(&edit.table)).or_default().push(edit.key.clone());
     }

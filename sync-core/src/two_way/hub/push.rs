@@ -1,11 +1,11 @@
-//! Takes what a branch has written, group by group, each in a transaction of its own.
+//! Takes what a branch has written: groups that follow each other in one transaction, as long as nothing is wrong with any.
 
 use std::time::Duration;
 
 use super::Hub;
 use super::books::{Answer, PeerBook, hash_of, load, peer, result_id, save};
 use super::inbox::{self, Reason};
-use super::judge::{Judgement, Verdict, judge};
+use super::judge::{Judge, Judgement, Verdict};
 use crate::two_way::Flaw::NoIdempotency;
 use crate::two_way::{
     Access, Became, Book, Edit, EditResult, Group, Hlc, Peer, Push, Pushed, Table, Transaction, refuse,
@@ -18,27 +18,111 @@ const FORKED: &str =
 /// How often a group is tried again when other writers were in its way.
 const TRIES: u32 = 5;
 
+/// So many edits are taken in one transaction, where each group has fewer.
+const BATCH: usize = 50;
+
 pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Pushed> {
     let mut pushed = Pushed { last_op: 0, results: Vec::new() };
-    for group in &push.groups {
-        check(hub, group, access)?;
-        let mut tries = 0;
-        let results = loop {
-            tries += 1;
-            match take(hub, &push.peer, group, access).await {
-                Err(error)
-                    if error.kind() == ErrorKind::Conflict && tries < TRIES && error.retry() != crate::Retry::Never =>
-                {
-                    hub.clock.sleep(Duration::from_millis(5 + hub.clock.random() % 20) * tries).await;
+    let mut rest = push.groups.as_slice();
+    while !rest.is_empty() {
+        let (batch, _) = rest.split_at(batch_of(rest));
+        // What is wrong with a group is said once those before it are taken.
+        let taken = if batch.len() > 1 && batch.iter().all(|group| check(hub, group, access).is_ok()) {
+            match take_together(hub, &push.peer, batch, access).await {
+                // Others were in the way. Alone, each is tried again; what was taken after all gets its answer once more.
+                Err(error) if error.kind() == ErrorKind::Conflict => None,
+                done => done?,
+            }
+        } else {
+            None
+        };
+        let (groups, results) = match taken {
+            Some(taken) => taken,
+            None => {
+                let mut results = Vec::new();
+                for group in batch {
+                    check(hub, group, access)?;
+                    results.extend(take_alone(hub, &push.peer, group, access).await?);
                 }
-                done => break done?,
+                (batch.len(), results)
             }
         };
         pushed.results.extend(results);
-        pushed.last_op = group.edits.last().map_or(pushed.last_op, |edit| edit.op);
+        let last = rest[..groups].last().and_then(|group| group.edits.last());
+        pushed.last_op = last.map_or(pushed.last_op, |edit| edit.op);
+        rest = &rest[groups..];
     }
     inbox::try_again(hub).await?;
     Ok(pushed)
+}
+
+/// How many groups go into the next transaction: at least one.
+fn batch_of(groups: &[Group]) -> usize {
+    let mut edits = 0;
+    let fits = groups.iter().take_while(|group| {
+        edits += group.edits.len();
+        edits <= BATCH
+    });
+    fits.count().max(1)
+}
+
+/// Takes groups that follow each other, up to the first that must wait, and returns how many. `None` where one of them is not
+/// simply new: then each is taken alone, which says what is wrong with it.
+async fn take_together(
+    hub: &Hub,
+    who: &Peer,
+    groups: &[Group],
+    access: &Access,
+) -> Result<Option<(usize, Vec<EditResult>)>> {
+    let mut tx = hub.replica.begin().await?;
+    let book = peer(&mut *tx, who).await?;
+    let mut last = book.last_op;
+    for group in groups {
+        if group.previous != last || group.edits[0].op <= last {
+            return Ok(None);
+        }
+        last = group.edits[group.edits.len() - 1].op;
+    }
+    let Ok(mut judge) = Judge::begin(hub, &mut *tx, who, groups).await else { return Ok(None) };
+    let mut verdicts = Vec::with_capacity(groups.len());
+    for group in groups {
+        match judge.judge(&mut *tx, group, Some(access), None).await {
+            Ok(Judgement::Write(of_group)) => verdicts.push(of_group),
+            Ok(Judgement::Wait(_)) => break,
+            Err(_) => return Ok(None),
+        }
+    }
+    // Two are worth it: one alone is taken as ever.
+    if verdicts.len() < 2 {
+        return Ok(None);
+    }
+    let Ok(revs) = tx.write(&judge.writes).await else { return Ok(None) };
+    let mut all = Vec::new();
+    for (group, verdicts) in groups.iter().zip(verdicts.iter_mut()) {
+        let results: Vec<EditResult> = verdicts.drain(..).map(|verdict| verdict.result(&revs)).collect();
+        remember(hub, &mut *tx, who, group, &results).await?;
+        all.extend(results);
+    }
+    let taken = &groups[..verdicts.len()];
+    heard(hub, &mut *tx, who, taken, &book).await?;
+    tx.commit().await?;
+    Ok(Some((taken.len(), all)))
+}
+
+/// Takes one group in a transaction of its own, and again when other writers were in its way.
+async fn take_alone(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match take(hub, who, group, access).await {
+            Err(error)
+                if error.kind() == ErrorKind::Conflict && tries < TRIES && error.retry() != crate::Retry::Never =>
+            {
+                hub.clock.sleep(Duration::from_millis(5 + hub.clock.random() % 20) * tries).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// What can be said about a group without looking at any row.
@@ -113,9 +197,9 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
             .with_retry(crate::Retry::Never)
             .with("last_op", book.last_op));
     }
-    let judged = judge(hub, &mut *tx, who, group, Some(access), None).await?;
-    let reason = match judged {
-        Judgement::Write { writes, verdicts } => match tx.write(&writes).await {
+    let mut judge = Judge::begin(hub, &mut *tx, who, std::slice::from_ref(group)).await?;
+    let reason = match judge.judge(&mut *tx, group, Some(access), None).await? {
+        Judgement::Write(verdicts) => match tx.write(&judge.writes).await {
             Ok(revs) => {
                 let results: Vec<EditResult> = verdicts.into_iter().map(|verdict| verdict.result(&revs)).collect();
                 answer(hub, &mut *tx, who, group, &book, &results).await?;
@@ -145,6 +229,7 @@ async fn wait(hub: &Hub, who: &Peer, group: &Group, reason: Reason) -> Result<Ve
     Ok(results)
 }
 
+/// Keeps the answer to a group, and that it was taken.
 async fn answer(
     hub: &Hub,
     tx: &mut dyn Transaction,
@@ -153,13 +238,29 @@ async fn answer(
     book: &PeerBook,
     results: &[EditResult],
 ) -> Result<()> {
+    remember(hub, tx, who, group, results).await?;
+    heard(hub, tx, who, std::slice::from_ref(group), book).await
+}
+
+async fn remember(
+    hub: &Hub,
+    tx: &mut dyn Transaction,
+    who: &Peer,
+    group: &Group,
+    results: &[EditResult],
+) -> Result<()> {
     let (hash, at) = (hash_of(group)?, hub.present().millis());
     for result in results {
         let answer = Answer { hash: hash.clone(), result: result.clone(), at };
         save(tx, Book::Results, &result_id(&who.to_string(), result.op), &answer).await?;
     }
-    let last_op = group.edits.last().map_or(book.last_op, |edit| edit.op);
-    save(tx, Book::Peers, &who.to_string(), &PeerBook { last_op, heard: at, ..book.clone() }).await
+    Ok(())
+}
+
+async fn heard(hub: &Hub, tx: &mut dyn Transaction, who: &Peer, taken: &[Group], book: &PeerBook) -> Result<()> {
+    let last = taken.last().and_then(|group| group.edits.last());
+    let last_op = last.map_or(book.last_op, |edit| edit.op);
+    save(tx, Book::Peers, &who.to_string(), &PeerBook { last_op, heard: hub.present().millis(), ..book.clone() }).await
 }
 
 /// The first answer once more.
