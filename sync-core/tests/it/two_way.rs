@@ -537,7 +537,7 @@ impl Clock for SetBack {
 #[tokio::test]
 async fn what_waits_passes_in_the_order_it_came_although_the_clock_went_back() {
     let (master, set_back) = (master(), Arc::new(SetBack::default()));
-    let hub = Hub::new(master.clone(), set_back.clone());
+    let hub = Hub::new(master.clone(), Arc::<SetBack>::clone(&set_back));
     let numbered = |number| line("a", "plum", number);
     hub.push(&push(0, vec![edit("lines", 1, None, Some(numbered(1)))]), &north()).await.unwrap();
     set_back.0.store(true, std::sync::atomic::Ordering::Relaxed);
