@@ -100,7 +100,7 @@ mod postgres;
 mod prompt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod refused;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod replica;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod scope;
