@@ -1,0 +1,414 @@
+//! What foreign keys do to other rows: MariaDB fires no triggers for it, so the triggers of the parent look at the rows that
+//! hung on it.
+//!
+//! Which rows those were, our books of rows know: when a trigger behind the delete runs, InnoDB has deleted them.
+
+use sqlx::MySqlConnection;
+use sqlx::Row as _;
+use sync_core::model::Kind;
+use sync_core::{Error, ErrorKind, Result};
+
+use super::dialect::Shared;
+use super::layout::Layout;
+use super::triggers::old;
+use crate::mysql::connection::is_exact;
+use crate::mysql::error::failed;
+use crate::mysql::table;
+use crate::replica::{Names, list, literal};
+
+/// InnoDB goes no deeper.
+const DEPTH: u32 = 16;
+
+/// A foreign key as it was declared.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    pub(super) child: String,
+    /// Nothing, when it is a table of another database.
+    pub(super) parent: Option<String>,
+    name: String,
+    /// The child's columns.
+    pub(super) columns: Vec<String>,
+    /// The columns of the parent that they name.
+    pub(super) referenced: Vec<String>,
+    on_delete: Acts,
+    on_update: Acts,
+}
+
+/// What becomes of a row when the one it hangs on goes or changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acts {
+    Nothing,
+    Follows,
+    Empties,
+}
+
+impl Acts {
+    fn of(rule: &str) -> Self {
+        match rule {
+            "CASCADE" => Self::Follows,
+            "SET NULL" | "SET DEFAULT" => Self::Empties,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The foreign keys of this database.
+pub(super) async fn foreign_keys(connection: &mut MySqlConnection) -> Result<Vec<Foreign>> {
+    let unread = |cause| failed("the foreign keys cannot be looked at", cause);
+    let sql = "SELECT k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA = DATABASE(),
+                      k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME, r.DELETE_RULE, r.UPDATE_RULE
+               FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_CONSTRAINTS r
+                 ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME AND r.TABLE_NAME = k.TABLE_NAME
+               WHERE k.TABLE_SCHEMA = DATABASE() AND r.CONSTRAINT_SCHEMA = DATABASE() AND k.REFERENCED_TABLE_NAME IS NOT NULL
+               ORDER BY k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION";
+    let rows = sqlx::raw_sql(sql).fetch_all(connection).await.map_err(unread)?;
+    let mut all: Vec<Foreign> = Vec::new();
+    for row in rows {
+        let text = |at: usize| row.try_get_unchecked::<String, _>(at).map_err(unread);
+        let (child, name) = (text(0)?, text(1)?);
+        if all.last().is_none_or(|last| (&last.child, &last.name) != (&child, &name)) {
+            let here = row.try_get_unchecked::<i64, _>(3).map_err(unread)? != 0;
+            all.push(Foreign {
+                parent: here.then(|| text(4)).transpose()?,
+                columns: Vec::new(),
+                referenced: Vec::new(),
+                on_delete: Acts::of(&text(6)?),
+                on_update: Acts::of(&text(7)?),
+                child,
+                name,
+            });
+        }
+        if let Some(last) = all.last_mut() {
+            last.columns.push(text(2)?);
+            last.referenced.push(text(5)?);
+        }
+    }
+    Ok(all)
+}
+
+/// What foreign keys do to a table's children.
+pub(super) struct Edges<'f> {
+    shared: Option<&'f Shared>,
+    foreign: &'f [Foreign],
+}
+
+impl<'f> Edges<'f> {
+    /// The edges of all tables.
+    pub(super) fn new(shared: &'f Shared, foreign: &'f [Foreign]) -> Self {
+        Self { shared: Some(shared), foreign }
+    }
+
+    /// None.
+    pub(super) fn none() -> Self {
+        Self { shared: None, foreign: &[] }
+    }
+
+    fn layout(&self, table: &str) -> Option<&'f Layout> {
+        self.shared.and_then(|shared| shared.layouts.get(table))
+    }
+
+    /// Rules by which rows of this table change declared rows of another, and the children's layouts.
+    fn of(
+        &self,
+        layout: &Layout,
+        acts: impl Fn(&Foreign) -> Acts,
+    ) -> impl Iterator<Item = (&'f Foreign, &'f Layout)> {
+        let rules = self.foreign.iter().filter(move |rule| {
+            rule.parent.as_deref() == Some(layout.name()) && acts(rule) != Acts::Nothing
+        });
+        rules.filter_map(|rule| {
+            let child = self.layout(&rule.child)?;
+            // What only columns change that nobody declared is no change.
+            rule.columns.iter().any(|column| child.field(column).is_some()).then_some((rule, child))
+        })
+    }
+
+    /// Columns of a table by which rows hang on it that go with it, or are emptied.
+    fn refs(&self, layout: &Layout) -> Vec<usize> {
+        let named = |column: &usize| {
+            let name = layout.fields()[*column].name();
+            self.of(layout, |rule| rule.on_delete).any(|(rule, _)| rule.referenced.iter().any(|other| other == name))
+        };
+        (0..layout.columns.len()).filter(named).collect()
+    }
+
+    /// The call that looks at what hung on a row that is gone.
+    pub(super) fn call_gone(&self, layout: &Layout, piece: &dyn Fn(&Names) -> String) -> String {
+        let refs = self.refs(layout);
+        if refs.is_empty() {
+            return String::new();
+        }
+        let values = list(refs.iter().map(|&column| &layout.columns[column]), piece);
+        format!("  CALL {}({values});\n", layout.ours("gone"))
+    }
+
+    /// The procedures that look at what hung on a row that is gone.
+    pub(super) fn procedures(&self, layout: &Layout) -> Vec<String> {
+        let refs = self.refs(layout);
+        if refs.is_empty() {
+            return Vec::new();
+        }
+        let parameters = refs.iter().map(|&column| format!("p{column} {}", layout.types[column])).collect::<Vec<_>>();
+        let procedure = |what: &str, body: &str| {
+            format!(
+                "CREATE PROCEDURE {}({}) SQL SECURITY DEFINER MODIFIES SQL DATA\nBEGIN\n{body}END",
+                layout.ours(what),
+                parameters.join(", ")
+            )
+        };
+        let out = self.out(layout);
+        let below = self.below(layout, !out.is_empty());
+        match (below.is_empty(), out.is_empty()) {
+            (true, _) => vec![procedure("gone", &out)],
+            (false, true) => vec![procedure("gone", &below)],
+            (false, false) => {
+                let given = refs.iter().map(|column| format!("p{column}")).collect::<Vec<_>>().join(", ");
+                let all = format!("{below}  CALL {}({given});\n", layout.ours("out"));
+                vec![procedure("out", &out), procedure("gone", &all)]
+            }
+        }
+    }
+
+    /// Looks at rows of other tables.
+    fn out(&self, layout: &Layout) -> String {
+        let rules = self.of(layout, |rule| rule.on_delete).filter(|(rule, _)| rule.child != layout.name());
+        let look = |(rule, child): (&Foreign, &Layout)| {
+            let follow = match rule.on_delete {
+                Acts::Follows => self.call_gone(child, &|names| format!("r.{}", names.kept)),
+                _ => String::new(),
+            };
+            let given = layout.numbers(&rule.referenced).into_iter().map(|column| format!("p{column}")).collect();
+            format!("{}{follow}  {}\n  END FOR;\n", each(rule, child, given), see(child))
+        };
+        rules.map(look).collect()
+    }
+
+    /// Looks at rows of the same table, those that hang on the others first, and at what hung on each.
+    fn below(&self, layout: &Layout, has_out: bool) -> String {
+        let rules: Vec<&Foreign> = self
+            .of(layout, |rule| rule.on_delete)
+            .filter(|(rule, _)| rule.child == layout.name())
+            .map(|(rule, _)| rule)
+            .collect();
+        if rules.is_empty() {
+            return String::new();
+        }
+        let all = layout.all("b.", |names| &names.kept);
+        let columns = |rule: &Foreign| layout.numbers(&rule.columns);
+        let hangs = |rule: &Foreign, on: &dyn Fn(usize) -> String| {
+            let pairs = columns(rule).into_iter().zip(layout.numbers(&rule.referenced));
+            pairs
+                .map(|(column, referenced)| format!("b.{} = {}", layout.columns[column].kept, on(referenced)))
+                .collect::<Vec<_>>()
+                .join(" AND ")
+        };
+        let follows = |rule: &Foreign| u8::from(rule.on_delete == Acts::Follows);
+        let mut arms: Vec<String> = Vec::new();
+        for rule in &rules {
+            arms.push(format!(
+                "SELECT {all}, {} AS follows, 1 AS depth FROM {} b WHERE NOT b.deleted AND {}",
+                follows(rule),
+                layout.row,
+                hangs(rule, &|column| format!("p{column}"))
+            ));
+        }
+        for rule in &rules {
+            arms.push(format!(
+                "SELECT {all}, {}, d.depth + 1 FROM {} b JOIN below d ON {} WHERE NOT b.deleted AND d.follows AND d.depth < {DEPTH}",
+                follows(rule),
+                layout.row,
+                hangs(rule, &|column| format!("d.{}", layout.columns[column].kept))
+            ));
+        }
+        let names = layout.all("", |names| &names.kept);
+        let refs = self.refs(layout);
+        let out = match has_out {
+            true => {
+                let given = list(refs.iter().map(|&column| &layout.columns[column]), |names| format!("r.{}", names.kept));
+                format!("  IF r.follows THEN CALL {}({given}); END IF;\n", layout.ours("out"))
+            }
+            false => String::new(),
+        };
+        format!(
+            "  FOR r IN (WITH RECURSIVE below ({names}, follows, depth) AS ({}) SELECT {names}, follows, depth FROM below ORDER BY depth DESC) DO
+{out}  {}
+  END FOR;
+",
+            arms.join("\n    UNION "),
+            see(layout)
+        )
+    }
+
+    /// Looks at the rows whose references followed an update, or were emptied by it.
+    pub(super) fn moved(&self, layout: &Layout) -> String {
+        let rules = self.of(layout, |rule| rule.on_update).filter(|(rule, _)| rule.child != layout.name());
+        let look = |(rule, child): (&Foreign, &Layout)| {
+            let referenced = layout.numbers(&rule.referenced);
+            let same = referenced.iter().map(|&column| {
+                let names = &layout.columns[column];
+                format!("BINARY {} <=> BINARY NEW.{}", old(names), names.host)
+            });
+            let same = same.collect::<Vec<_>>().join(" AND ");
+            let body = match self.downstream(rule, child) {
+                // Keys change with their parents', or others hang on what changes: the tables are compared as a whole.
+                Some(tables) => {
+                    let tables = tables.iter().map(|table| format!("({})", literal(table)));
+                    format!("    INSERT INTO _sync_missed (tbl) VALUES {};\n", tables.collect::<Vec<_>>().join(", "))
+                }
+                None => {
+                    let given = referenced.iter().map(|&column| old(&layout.columns[column])).collect();
+                    format!("{}  {}\n  END FOR;\n", each(rule, child, given), see(child))
+                }
+            };
+            format!("  IF NOT ({same}) THEN\n{body}  END IF;\n")
+        };
+        rules.map(look).collect()
+    }
+
+    /// The tables that an update reaches in ways that only a comparison finds.
+    fn downstream(&self, rule: &Foreign, child: &Layout) -> Option<Vec<String>> {
+        let is_key = rule.columns.iter().any(|column| child.table.spec().key_columns().contains(column));
+        let mut tables = vec![child.name().to_owned()];
+        let mut at = 0;
+        while let Some(table) = tables.get(at).cloned() {
+            let next = self.layout(&table).into_iter().flat_map(|layout| self.of(layout, |rule| rule.on_update));
+            for (_, below) in next {
+                if !tables.iter().any(|table| table == below.name()) {
+                    tables.push(below.name().to_owned());
+                }
+            }
+            at += 1;
+        }
+        (is_key || tables.len() > 1).then_some(tables)
+    }
+
+    /// The statements that let the rows be found which hang on others.
+    pub(super) fn indexes(&self, layout: &Layout) -> Result<Vec<String>> {
+        let rules = self.foreign.iter().filter(|rule| {
+            rule.child == layout.name() && (rule.on_delete != Acts::Nothing || rule.on_update != Acts::Nothing)
+        });
+        let mut statements: Vec<String> = Vec::new();
+        for rule in rules {
+            let columns = layout.numbers(&rule.columns);
+            let pieces = columns.iter().map(|&column| {
+                let names = &layout.columns[column];
+                let kind = layout.fields()[column].kind();
+                let long = !names.is_key && matches!(kind, Kind::Text | Kind::Json | Kind::Bytes);
+                format!("{}{}", names.kept, if long { "(100)" } else { "" })
+            });
+            let name: Vec<String> = columns.iter().map(ToString::to_string).collect();
+            let name = blake3::hash(format!("{}/{}", rule.columns.join("/"), name.len()).as_bytes()).to_hex();
+            let statement = format!(
+                "CREATE INDEX IF NOT EXISTS \"fk_{}\" ON {} ({})",
+                &name[..16],
+                layout.row,
+                pieces.collect::<Vec<_>>().join(", ")
+            );
+            if !columns.is_empty() && !statements.contains(&statement) {
+                statements.push(statement);
+            }
+        }
+        Ok(statements)
+    }
+
+    /// Refuses what could not be noticed.
+    ///
+    /// # Errors
+    /// `Schema`, with the rule and the remedy.
+    pub(super) async fn check(&self, connection: &mut MySqlConnection) -> Result<()> {
+        for rule in self.foreign {
+            let Some(child) = self.layout(&rule.child) else { continue };
+            if rule.on_delete == Acts::Nothing && rule.on_update == Acts::Nothing {
+                continue;
+            }
+            let refused = |what: String| {
+                let error = Error::new(ErrorKind::Schema, what).with("table", child.name());
+                Err(error.with("constraint", rule.name.as_str()))
+            };
+            let goes = rule.on_delete == Acts::Follows;
+            let declared = rule.columns.iter().filter(|column| child.field(column).is_some()).count();
+            if declared == 0 && !goes {
+                continue;
+            }
+            let parent = rule.parent.as_deref().and_then(|parent| self.layout(parent));
+            let Some(parent) = parent else {
+                return refused(format!(
+                    "rows of this table go or change with those of {}, which takes no part, and MariaDB fires no triggers for that: declare that table as well, or let the rule be RESTRICT",
+                    rule.parent.as_deref().map_or_else(|| "a table of another database".to_owned(), |name| format!("{name:?}")),
+                ));
+            };
+            let missing = rule.columns.iter().map(|column| (child, column));
+            let missing = missing.chain(rule.referenced.iter().map(|column| (parent, column)));
+            if let Some((layout, column)) = missing.into_iter().find(|(layout, column)| layout.field(column).is_none()) {
+                return refused(format!(
+                    "rows of this table go or change with those of {:?}, and MariaDB fires no triggers for that: declare column {column:?} of table {:?}, by which they are found",
+                    parent.name(),
+                    layout.name()
+                ));
+            }
+            self.check_collation(connection, rule, child).await?;
+            if goes && let Some(round) = self.round(&rule.child) {
+                return refused(format!(
+                    "rows go with each other in a circle of tables ({}), which triggers of MariaDB cannot follow: let one of the rules be RESTRICT",
+                    round.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_collation(&self, connection: &mut MySqlConnection, rule: &Foreign, child: &Layout) -> Result<()> {
+        let Some(there) = table::look(connection, child.name()).await? else { return Ok(()) };
+        for column in there.columns.iter().filter(|column| rule.columns.contains(&column.name)) {
+            let Some(collation) = &column.collation else { continue };
+            if !is_exact(connection, collation).await? {
+                let what = format!(
+                    "rows of this table go or change with others, which are found by column {:?}, and its collation {collation} takes different texts for the same: give both columns of the rule the collation {}",
+                    column.name, child.exact
+                );
+                return Err(Error::new(ErrorKind::Schema, what)
+                    .with("table", child.name())
+                    .with("constraint", rule.name.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables by which rows of this one go with rows of itself, by way of others.
+    fn round(&self, table: &str) -> Option<Vec<String>> {
+        let mut open = vec![vec![table.to_owned()]];
+        while let Some(path) = open.pop() {
+            let last = path.last()?;
+            let Some(layout) = self.layout(last) else { continue };
+            for (rule, _) in self.of(layout, |rule| rule.on_delete).filter(|(rule, _)| rule.on_delete == Acts::Follows) {
+                if rule.child == *last {
+                    continue;
+                }
+                if rule.child == table {
+                    return Some(path);
+                }
+                if !path.contains(&rule.child) {
+                    open.push(path.iter().cloned().chain([rule.child.clone()]).collect());
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The beginning of a loop over the rows that hung on a row of which these values are known. They are locked as their deletes have
+/// locked them in the host's table.
+fn each(rule: &Foreign, child: &Layout, given: Vec<String>) -> String {
+    let columns = child.numbers(&rule.columns).into_iter().zip(given);
+    let hang = columns.map(|(column, given)| format!("b.{} = {given}", child.columns[column].kept)).collect::<Vec<_>>();
+    format!(
+        "  FOR r IN (SELECT {} FROM {} b WHERE NOT b.deleted AND {} FOR UPDATE) DO\n",
+        child.all("b.", |names| &names.kept),
+        child.row,
+        hang.join(" AND ")
+    )
+}
+
+fn see(child: &Layout) -> String {
+    format!("CALL {}({});", child.ours("see"), list(child.key_names(), |names| format!("r.{}", names.kept)))
+}

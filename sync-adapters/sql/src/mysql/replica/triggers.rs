@@ -1,0 +1,389 @@
+//! The triggers that notice what the host writes, with any connection and any program, and the procedures they call.
+//!
+//! Triggers compare: what they record is the difference between the host's row and what the feed last said of it. So a write
+//! that changes nothing leaves no trace, and what was missed while a trigger was gone is found by the same comparison over
+//! the whole table.
+//!
+//! Hosts are in REPEATABLE READ, as MariaDB's default is, and what locks a row that is not there locks the gap around it. So
+//! each of our rows is made before it is locked, and locked by its whole key.
+
+use sync_core::model::Kind;
+
+use super::cascade::Edges;
+use super::layout::Layout;
+use crate::replica::{Names, and, list, literal};
+
+/// What MariaDB says of a column or procedure that is gone, or of a value that does not fit its type: the host has changed its table. It is
+/// not stopped; the table is compared as a whole at the next look.
+const DRIFT: &str = "1054, 1305, 1264, 1265, 1292, 1366, 1406";
+
+/// What all tables share. Each statement can be run again.
+///
+/// `trx` names the transaction: its entries are visible together or not at all. `seq` is the place in the feed; what has none
+/// is not in the feed yet.
+pub(super) fn shared(exact: &str) -> Vec<String> {
+    let text = |length: u32| format!("varchar({length}) CHARACTER SET utf8mb4 COLLATE {exact} NOT NULL");
+    let create = |table: &str, columns: String| format!("CREATE TABLE IF NOT EXISTS {table} ({columns}) ENGINE=InnoDB");
+    vec![
+        create(
+            "_sync_ctx",
+            format!(
+                "id tinyint NOT NULL PRIMARY KEY, node {}, epoch bigint NOT NULL, seq bigint NOT NULL, rev bigint NOT NULL, trimmed bigint NOT NULL",
+                text(700)
+            ),
+        ),
+        create("_sync_table", format!("name {} PRIMARY KEY, made {}, seen {}", text(64), text(64), text(64))),
+        // Tables of which a trigger says that it could not see them.
+        create("_sync_missed", format!("id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, tbl {}", text(64))),
+        create(
+            "_sync_log",
+            format!(
+                "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, trx bigint unsigned NOT NULL, tbl {}, hlc bigint NOT NULL, origin {},
+                 op bigint, seen bigint NOT NULL, upstream tinyint NOT NULL, seq bigint, grp bigint, nonce bigint, KEY seq (seq)",
+                text(64),
+                text(700)
+            ),
+        ),
+        // A row that is inserted here is told the number of its transaction. It is taken out again at once.
+        format!(
+            "{} WITH SYSTEM VERSIONING",
+            create(
+                "_sync_trx",
+                "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, trx bigint unsigned GENERATED ALWAYS AS ROW START,
+                 gone bigint unsigned GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (trx, gone)"
+                    .to_owned()
+            )
+        ),
+        // What writes come from elsewhere in a transaction that is open. No row of it is ever committed.
+        create("_sync_in", "conn bigint unsigned NOT NULL PRIMARY KEY, now bigint NOT NULL".to_owned()),
+        create(
+            "_sync_book",
+            "book varchar(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, id varbinary(3000) NOT NULL, body longblob NOT NULL, PRIMARY KEY (book, id)"
+                .to_owned(),
+        ),
+        SEQUENCE.to_owned(),
+    ]
+}
+
+/// Gives a place to every change that is committed and has none.
+///
+/// One runs at a time, whoever calls: a lock on the head of the feed is held until the places are visible. What it sees are
+/// whole transactions, since a snapshot shows all of one or nothing. What it does not see gets a later place, so that no
+/// transaction that is still open holds it up. Transactions stand in the order of their last write: whoever wrote a row after
+/// another one waited for that one's end, and so has a later last write.
+///
+/// One call is one transaction inside the server: nobody who stalls or dies can hold the lock.
+const SEQUENCE: &str = "CREATE OR REPLACE PROCEDURE _sync_sequence() SQL SECURITY INVOKER MODIFIES SQL DATA
+BEGIN
+  DECLARE head, place, first_place, last_id BIGINT DEFAULT 0;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+  -- In any other isolation, what is seen is older than the lock.
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  START TRANSACTION;
+  SELECT c.seq INTO head FROM _sync_ctx c FOR UPDATE;
+  SET place = head;
+  FOR r IN (SELECT f.id, f.last_one FROM (SELECT l.id, MAX(l.id) OVER (PARTITION BY l.trx) AS last_one
+              FROM _sync_log l WHERE l.seq IS NULL) f ORDER BY f.last_one, f.id) DO
+    SET place = place + 1;
+    IF r.last_one <> last_id THEN SET first_place = place, last_id = r.last_one; END IF;
+    UPDATE _sync_log l SET l.seq = place, l.grp = first_place, l.nonce = FLOOR(RAND() * 4503599627370496) WHERE l.id = r.id;
+  END FOR;
+  IF place > head THEN UPDATE _sync_ctx c SET c.seq = place, c.rev = GREATEST(c.rev, last_id); END IF;
+  COMMIT;
+END";
+
+/// What there is about each table, in the order in which it can be taken out.
+const OBJECTS: [(&str, &str); 9] = [
+    ("ins", "TRIGGER"),
+    ("upd", "TRIGGER"),
+    ("del", "TRIGGER"),
+    ("put", "PROCEDURE"),
+    ("see", "PROCEDURE"),
+    ("redo", "PROCEDURE"),
+    ("trim", "PROCEDURE"),
+    ("gone", "PROCEDURE"),
+    ("out", "PROCEDURE"),
+];
+
+/// What there is about each table, triggers first.
+pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OBJECTS.into_iter()
+}
+
+/// Takes out what runs when a table is written to, whichever table has the triggers.
+pub(super) fn drop_triggers(layout: &Layout) -> Vec<String> {
+    drops(layout).into_iter().take(3).collect()
+}
+
+/// Takes everything out that runs.
+pub(super) fn drops(layout: &Layout) -> Vec<String> {
+    all().map(|(what, kind)| format!("DROP {kind} IF EXISTS {}", layout.ours(what))).collect()
+}
+
+/// The procedures and triggers of a table, in the order in which they can be made. Those that are there must be gone.
+pub(super) fn objects(layout: &Layout, node: &str, edges: &Edges<'_>) -> Vec<String> {
+    let mut objects = vec![put(layout, node), see(layout), redo(layout), trim(layout)];
+    objects.extend(edges.procedures(layout));
+    let trigger = |what: &str, when: &str, body: String| {
+        format!(
+            "CREATE TRIGGER {} AFTER {when} ON {} FOR EACH ROW BEGIN\n  {}\n{body}END",
+            layout.ours(what),
+            layout.host,
+            drift(layout.name())
+        )
+    };
+    let call_new = format!("{}  CALL {}(1, {});\n", guard(layout, &new), layout.ours("put"), passed(layout, &new));
+    let gone = || {
+        let values = layout.columns.iter().map(|names| if names.is_key { old(names) } else { "NULL".to_owned() });
+        format!("CALL {}(0, {});\n", layout.ours("put"), values.collect::<Vec<_>>().join(", "))
+    };
+    let same_key = and(layout.key_names(), |names| format!("BINARY {} <=> BINARY {}", old(names), new(names)));
+    let update = format!("  IF NOT ({same_key}) THEN {} END IF;\n{call_new}{}", gone().trim_end(), edges.moved(layout));
+    objects.push(trigger("ins", "INSERT", call_new));
+    objects.push(trigger("upd", "UPDATE", update));
+    objects.push(trigger("del", "DELETE", format!("{}  {}", edges.call_gone(layout, &old), gone())));
+    objects
+}
+
+fn new(names: &Names) -> String {
+    format!("NEW.{}", names.host)
+}
+
+pub(super) fn old(names: &Names) -> String {
+    format!("OLD.{}", names.host)
+}
+
+fn drift(table: &str) -> String {
+    format!("DECLARE EXIT HANDLER FOR {DRIFT} INSERT INTO _sync_missed (tbl) VALUES ({});", literal(table))
+}
+
+/// The values of a row, each in the one form in which equal values are equal.
+fn passed(layout: &Layout, piece: &dyn Fn(&Names) -> String) -> String {
+    let columns = layout.columns.iter().zip(layout.fields());
+    let pieces = columns.map(|(names, field)| match field.kind() {
+        Kind::Bool => format!("{} <> 0", piece(names)),
+        _ => piece(names),
+    });
+    pieces.collect::<Vec<_>>().join(", ")
+}
+
+/// Refuses what could not be read again: it would stop every reader of the feed.
+fn guard(layout: &Layout, piece: &dyn Fn(&Names) -> String) -> String {
+    let mut checks = String::new();
+    for (names, field) in layout.columns.iter().zip(layout.fields()) {
+        let value = piece(names);
+        let fits = match field.kind() {
+            Kind::Timestamp | Kind::Date => {
+                format!("{value} >= '0001-01-01' AND DAYOFMONTH({value}) BETWEEN 1 AND DAYOFMONTH(LAST_DAY({value}))")
+            }
+            Kind::UInt => format!("{value} BETWEEN 0 AND 18446744073709551615 AND {value} = FLOOR({value})"),
+            Kind::Decimal { precision, scale } => format!("{value} = CAST({value} AS DECIMAL({precision},{scale}))"),
+            _ => continue,
+        };
+        let what = format!(
+            "column {:?} of table {:?} takes part in two-way sync and must hold {}",
+            field.name(),
+            layout.name(),
+            field.kind()
+        );
+        // 128 characters are what a message may have.
+        let what = literal(&what.chars().take(128).collect::<String>());
+        checks.push_str(&format!(
+            "  IF {value} IS NOT NULL AND NOT COALESCE({fits}, 0) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {what}; END IF;\n"
+        ));
+    }
+    checks
+}
+
+/// Of two texts, MariaDB says that they are equal where their collation does.
+fn same(field: Kind, one: &str, other: &str) -> String {
+    match field {
+        Kind::Text | Kind::Json | Kind::Bytes => format!("BINARY {one} <=> BINARY {other}"),
+        Kind::Bool => format!("({one} <> 0) <=> ({other} <> 0)"),
+        _ => format!("{one} <=> {other}"),
+    }
+}
+
+/// All columns besides the key are the same in both.
+fn all_same(layout: &Layout, one: impl Fn(usize) -> String, other: impl Fn(usize) -> String) -> String {
+    let columns = layout.columns.iter().zip(layout.fields()).enumerate().filter(|(_, (names, _))| !names.is_key);
+    let same: Vec<String> = columns.map(|(at, (_, field))| same(field.kind(), &one(at), &other(at))).collect();
+    if same.is_empty() { "1".to_owned() } else { same.join(" AND ") }
+}
+
+/// The row of one of our tables is the one whose key the procedure was given.
+fn is_given(layout: &Layout, alias: &str) -> String {
+    let names = layout.key_names().zip(&layout.key);
+    names.map(|(names, column)| format!("{alias}{} = p{column}", names.kept)).collect::<Vec<_>>().join(" AND ")
+}
+
+/// Records the difference between a row and what the feed last said of it.
+fn put(layout: &Layout, node: &str) -> String {
+    let Layout { row, log, .. } = layout;
+    let values = || (0..layout.columns.len()).filter(|&at| !layout.columns[at].is_key);
+    let with = |piece: &dyn Fn(usize) -> String| values().map(|at| format!(", {}", piece(at))).collect::<String>();
+    let parameters: Vec<String> = layout.types.iter().enumerate().map(|(at, of)| format!("p{at} {of}")).collect();
+    let before: String = values().map(|at| format!("  DECLARE b{at} {};\n", layout.types[at])).collect();
+    let given = layout.key.iter().map(|column| format!("p{column}")).collect::<Vec<_>>().join(", ");
+    let keys = layout.keys("");
+    format!(
+        "CREATE PROCEDURE {name}(p_has TINYINT, {parameters}) SQL SECURITY DEFINER MODIFIES SQL DATA
+put: BEGIN
+  DECLARE had, known, staged, v_upstream TINYINT DEFAULT 0;
+  DECLARE n, b_hlc, b_seen, v_now, v_hlc, v_op, v_seen BIGINT;
+  DECLARE v_trx BIGINT UNSIGNED;
+  DECLARE v_origin VARCHAR(700) CHARACTER SET utf8mb4 COLLATE {exact};
+{before}  DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+  IF p_has AND NOT EXISTS (SELECT 1 FROM {row} b WHERE {is_given}) THEN
+    INSERT INTO {row} ({keys}, rev, hlc, origin, seen, deleted) VALUES ({given}, 0, 0, '', 0, 1) ON DUPLICATE KEY UPDATE seen = seen;
+  END IF;
+  SELECT 1, NOT b.deleted, b.hlc, b.seen{kept} INTO known, had, b_hlc, b_seen{into} FROM {row} b WHERE {is_given} FOR UPDATE;
+  IF @sync_conn = CONNECTION_ID() THEN
+    SELECT i.now INTO v_now FROM _sync_in i WHERE i.conn = CONNECTION_ID();
+    SET staged = v_now IS NOT NULL AND COALESCE(BINARY @sync_row = BINARY {row_name}, 0);
+  END IF;
+  IF p_has AND had THEN
+    IF {same} THEN LEAVE put; END IF;
+  ELSEIF NOT p_has AND NOT had AND NOT (staged AND NOT known) THEN
+    LEAVE put;
+  END IF;
+  IF staged THEN
+    SET v_hlc = @sync_hlc, v_origin = @sync_origin, v_op = @sync_op, v_seen = @sync_seen, v_upstream = @sync_upstream, @sync_row = NULL;
+  ELSE
+    SET v_hlc = GREATEST(COALESCE(v_now, TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000) * 65536,
+      COALESCE(b_hlc, 0) + 1), v_origin = {node}, v_seen = COALESCE(b_seen, 0);
+  END IF;
+  INSERT INTO _sync_trx () VALUES ();
+  SET n = LAST_INSERT_ID();
+  SELECT k.trx INTO v_trx FROM _sync_trx k WHERE k.id = n;
+  DELETE FROM _sync_trx WHERE id = n;
+  INSERT INTO _sync_log (trx, tbl, hlc, origin, op, seen, upstream) VALUES (v_trx, {table}, v_hlc, v_origin, v_op, v_seen, v_upstream);
+  SET n = LAST_INSERT_ID();
+  INSERT INTO {log} (id, {keys}, had, has{befores}{afters}) VALUES (n, {given}, had, p_has{into}{new});
+  IF known THEN
+    UPDATE {row} b SET b.rev = n, b.hlc = v_hlc, b.origin = v_origin, b.op = v_op, b.seen = v_seen, b.deleted = NOT p_has{sets} WHERE {is_given};
+  ELSE
+    INSERT INTO {row} ({keys}, rev, hlc, origin, op, seen, deleted) VALUES ({given}, n, v_hlc, v_origin, v_op, v_seen, 1);
+  END IF;
+END",
+        name = layout.ours("put"),
+        parameters = parameters.join(", "),
+        exact = layout.exact,
+        is_given = is_given(layout, "b."),
+        kept = with(&|at| format!("b.{}", layout.columns[at].kept)),
+        into = with(&|at| format!("b{at}")),
+        new = with(&|at| format!("p{at}")),
+        row_name = layout.row_name(|place| format!("p{}", layout.key[place])),
+        same = all_same(layout, |at| format!("p{at}"), |at| format!("b{at}")),
+        node = literal(node),
+        table = literal(layout.name()),
+        befores = with(&|at| layout.columns[at].before.clone()),
+        afters = with(&|at| layout.columns[at].after.clone()),
+        sets = with(&|at| format!("b.{} = p{at}", layout.columns[at].kept)),
+    )
+}
+
+/// Compares a row that may have changed by itself: with no trigger firing, or while there was none.
+fn see(layout: &Layout) -> String {
+    let keys = layout.key.iter().map(|&column| format!("p{column} {}", layout.types[column])).collect::<Vec<_>>();
+    let values = || (0..layout.columns.len()).filter(|&at| !layout.columns[at].is_key);
+    let declared: String = values().map(|at| format!("  DECLARE p{at} {};\n", layout.types[at])).collect();
+    let is_row = layout.key_names().zip(&layout.key).map(|(names, column)| format!("t.{} = p{column}", names.host));
+    let into: String = values().map(|at| format!(", p{at}")).collect();
+    let host = |names: &Names| format!("t.{}", names.host);
+    let read: String = values()
+        .map(|at| match layout.fields()[at].kind() {
+            Kind::Bool => format!(", {} <> 0", host(&layout.columns[at])),
+            _ => format!(", {}", host(&layout.columns[at])),
+        })
+        .collect();
+    let is_row = is_row.collect::<Vec<_>>().join(" AND ");
+    // A value that does not fit is refused before it is taken for one of the declared type.
+    let unfit = guard(layout, &host);
+    let fits = match unfit.is_empty() {
+        true => String::new(),
+        false => format!(
+            "  FOR t IN (SELECT {} FROM {} t WHERE {is_row}) DO\n{unfit}  END FOR;\n",
+            layout.all("t.", |names| &names.host),
+            layout.host
+        ),
+    };
+    format!(
+        "CREATE PROCEDURE {}({}) SQL SECURITY DEFINER MODIFIES SQL DATA
+BEGIN
+  DECLARE has TINYINT DEFAULT 0;
+{declared}  DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+  {}
+{fits}  SELECT 1{read} INTO has{into} FROM {} t WHERE {is_row};
+  CALL {}(has, {});
+END",
+        layout.ours("see"),
+        keys.join(", "),
+        drift(layout.name()),
+        layout.host,
+        layout.ours("put"),
+        (0..layout.columns.len()).map(|at| format!("p{at}")).collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// The keys of all rows that are not what the feed last said of them, in an order.
+pub(super) fn missed(layout: &Layout) -> String {
+    let Layout { row, host, .. } = layout;
+    let keys = layout.keys("");
+    let is_row = layout.is_row("b");
+    let hosts = list(layout.key_names(), |names| format!("t.{} AS {}", names.host, names.kept));
+    let same = all_same(
+        layout,
+        |at| format!("t.{}", layout.columns[at].host),
+        |at| format!("b.{}", layout.columns[at].kept),
+    );
+    format!(
+        "SELECT {keys} FROM (
+  SELECT {b_keys}, 0 AS come FROM {row} b WHERE NOT b.deleted AND NOT EXISTS (SELECT 1 FROM {host} t WHERE {is_row})
+  UNION ALL
+  SELECT {hosts}, 1 FROM {host} t LEFT JOIN {row} b ON {is_row} WHERE b.rev IS NULL OR b.deleted OR NOT ({same})
+) missed ORDER BY come, {keys}",
+        b_keys = layout.keys("b."),
+    )
+}
+
+/// Records every difference between the host's table and what the feed last said.
+fn redo(layout: &Layout) -> String {
+    format!(
+        "CREATE PROCEDURE {}() SQL SECURITY DEFINER MODIFIES SQL DATA
+BEGIN
+  FOR r IN ({}) DO CALL {}({}); END FOR;
+END",
+        layout.ours("redo"),
+        missed(layout),
+        layout.ours("see"),
+        list(layout.key_names(), |names| format!("r.{}", names.kept)),
+    )
+}
+
+/// Forgets the entries of a table up to a place, and deleted rows whose delete is among them. Rows that a host is writing are
+/// passed by, with their entries.
+fn trim(layout: &Layout) -> String {
+    let Layout { row, log, .. } = layout;
+    let same = layout.same("b", "i");
+    let is_row = and(layout.key_names(), |names| format!("b.{0} = r.{0}", names.kept));
+    format!(
+        "CREATE PROCEDURE {name}(up_to BIGINT) SQL SECURITY INVOKER MODIFIES SQL DATA
+BEGIN
+  -- The last entry of each row that is still what it says.
+  FOR r IN (SELECT {keys}, b.deleted, b.op, l.seq FROM _sync_log l JOIN {log} i ON i.id = l.id JOIN {row} b ON {same} AND b.rev = i.id
+            WHERE l.seq <= up_to AND l.tbl = {table} AND (b.deleted OR b.op IS NULL) FOR UPDATE SKIP LOCKED) DO
+    IF r.deleted THEN DELETE FROM {row} WHERE {gone}; ELSE UPDATE {row} b SET b.op = r.seq WHERE {is_row}; END IF;
+  END FOR;
+  FOR r IN (SELECT l.id FROM _sync_log l JOIN {log} i ON i.id = l.id WHERE l.seq <= up_to AND l.tbl = {table}
+              AND NOT EXISTS (SELECT 1 FROM {row} b WHERE {same} AND b.rev = i.id AND (b.deleted OR b.op IS NULL))) DO
+    DELETE FROM {log} WHERE id = r.id;
+    DELETE FROM _sync_log WHERE id = r.id;
+  END FOR;
+END",
+        name = layout.ours("trim"),
+        keys = layout.keys("b."),
+        table = literal(layout.name()),
+        gone = and(layout.key_names(), |names| format!("{0} = r.{0}", names.kept)),
+    )
+}
