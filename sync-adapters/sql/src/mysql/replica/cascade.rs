@@ -52,6 +52,14 @@ impl Acts {
     }
 }
 
+impl Foreign {
+    /// The index of the child's book by which the rows are found that hang on one. Without it, a small table would be read as a
+    /// whole, and what is read is locked.
+    fn index(&self) -> String {
+        format!("fk_{}", &blake3::hash(self.columns.join("\0").as_bytes()).to_hex()[..16])
+    }
+}
+
 /// The foreign keys of this database.
 pub(super) async fn foreign_keys(connection: &mut MySqlConnection) -> Result<Vec<Foreign>> {
     let unread = |cause| failed("the foreign keys cannot be looked at", cause);
@@ -108,14 +116,11 @@ impl<'f> Edges<'f> {
     }
 
     /// Rules by which rows of this table change declared rows of another, and the children's layouts.
-    fn of(
-        &self,
-        layout: &Layout,
-        acts: impl Fn(&Foreign) -> Acts,
-    ) -> impl Iterator<Item = (&'f Foreign, &'f Layout)> {
-        let rules = self.foreign.iter().filter(move |rule| {
-            rule.parent.as_deref() == Some(layout.name()) && acts(rule) != Acts::Nothing
-        });
+    fn of(&self, layout: &Layout, acts: impl Fn(&Foreign) -> Acts) -> impl Iterator<Item = (&'f Foreign, &'f Layout)> {
+        let rules = self
+            .foreign
+            .iter()
+            .filter(move |rule| rule.parent.as_deref() == Some(layout.name()) && acts(rule) != Acts::Nothing);
         rules.filter_map(|rule| {
             let child = self.layout(&rule.child)?;
             // What only columns change that nobody declared is no change.
@@ -206,17 +211,20 @@ impl<'f> Edges<'f> {
         let mut arms: Vec<String> = Vec::new();
         for rule in &rules {
             arms.push(format!(
-                "SELECT {all}, {} AS follows, 1 AS depth FROM {} b WHERE NOT b.deleted AND {}",
+                "(SELECT {all}, {} AS follows, 1 AS depth FROM {} b FORCE INDEX ({}) WHERE NOT b.deleted AND {} FOR UPDATE)",
                 follows(rule),
                 layout.row,
+                rule.index(),
                 hangs(rule, &|column| format!("p{column}"))
             ));
         }
         for rule in &rules {
             arms.push(format!(
-                "SELECT {all}, {}, d.depth + 1 FROM {} b JOIN below d ON {} WHERE NOT b.deleted AND d.follows AND d.depth < {DEPTH}",
+                "(SELECT {all}, {}, d.depth + 1 FROM {} b FORCE INDEX ({}) JOIN below d ON {}
+       WHERE NOT b.deleted AND d.follows AND d.depth < {DEPTH} FOR UPDATE)",
                 follows(rule),
                 layout.row,
+                rule.index(),
                 hangs(rule, &|column| format!("d.{}", layout.columns[column].kept))
             ));
         }
@@ -224,7 +232,8 @@ impl<'f> Edges<'f> {
         let refs = self.refs(layout);
         let out = match has_out {
             true => {
-                let given = list(refs.iter().map(|&column| &layout.columns[column]), |names| format!("r.{}", names.kept));
+                let given =
+                    list(refs.iter().map(|&column| &layout.columns[column]), |names| format!("r.{}", names.kept));
                 format!("  IF r.follows THEN CALL {}({given}); END IF;\n", layout.ours("out"))
             }
             false => String::new(),
@@ -296,11 +305,9 @@ impl<'f> Edges<'f> {
                 let long = !names.is_key && matches!(kind, Kind::Text | Kind::Json | Kind::Bytes);
                 format!("{}{}", names.kept, if long { "(100)" } else { "" })
             });
-            let name: Vec<String> = columns.iter().map(ToString::to_string).collect();
-            let name = blake3::hash(format!("{}/{}", rule.columns.join("/"), name.len()).as_bytes()).to_hex();
             let statement = format!(
-                "CREATE INDEX IF NOT EXISTS \"fk_{}\" ON {} ({})",
-                &name[..16],
+                "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+                rule.index(),
                 layout.row,
                 pieces.collect::<Vec<_>>().join(", ")
             );
@@ -334,12 +341,15 @@ impl<'f> Edges<'f> {
             let Some(parent) = parent else {
                 return refused(format!(
                     "rows of this table go or change with those of {}, which takes no part, and MariaDB fires no triggers for that: declare that table as well, or let the rule be RESTRICT",
-                    rule.parent.as_deref().map_or_else(|| "a table of another database".to_owned(), |name| format!("{name:?}")),
+                    rule.parent
+                        .as_deref()
+                        .map_or_else(|| "a table of another database".to_owned(), |name| format!("{name:?}")),
                 ));
             };
             let missing = rule.columns.iter().map(|column| (child, column));
             let missing = missing.chain(rule.referenced.iter().map(|column| (parent, column)));
-            if let Some((layout, column)) = missing.into_iter().find(|(layout, column)| layout.field(column).is_none()) {
+            if let Some((layout, column)) = missing.into_iter().find(|(layout, column)| layout.field(column).is_none())
+            {
                 return refused(format!(
                     "rows of this table go or change with those of {:?}, and MariaDB fires no triggers for that: declare column {column:?} of table {:?}, by which they are found",
                     parent.name(),
@@ -380,7 +390,8 @@ impl<'f> Edges<'f> {
         while let Some(path) = open.pop() {
             let last = path.last()?;
             let Some(layout) = self.layout(last) else { continue };
-            for (rule, _) in self.of(layout, |rule| rule.on_delete).filter(|(rule, _)| rule.on_delete == Acts::Follows) {
+            for (rule, _) in self.of(layout, |rule| rule.on_delete).filter(|(rule, _)| rule.on_delete == Acts::Follows)
+            {
                 if rule.child == *last {
                     continue;
                 }
@@ -402,9 +413,10 @@ fn each(rule: &Foreign, child: &Layout, given: Vec<String>) -> String {
     let columns = child.numbers(&rule.columns).into_iter().zip(given);
     let hang = columns.map(|(column, given)| format!("b.{} = {given}", child.columns[column].kept)).collect::<Vec<_>>();
     format!(
-        "  FOR r IN (SELECT {} FROM {} b WHERE NOT b.deleted AND {} FOR UPDATE) DO\n",
+        "  FOR r IN (SELECT {} FROM {} b FORCE INDEX ({}) WHERE NOT b.deleted AND {} FOR UPDATE) DO\n",
         child.all("b.", |names| &names.kept),
         child.row,
+        rule.index(),
         hang.join(" AND ")
     )
 }

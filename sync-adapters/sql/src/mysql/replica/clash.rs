@@ -75,7 +75,9 @@ async fn rules(connection: &mut MySqlConnection, layout: &Layout) -> Result<(Vec
     );
     let answers = ask(connection, sql).await.map_err(unread)?;
     let [columns, parts] = answers.as_slice() else {
-        return Err(Error::internal("the server did not answer all questions about a table").with("table", layout.name()));
+        return Err(
+            Error::internal("the server did not answer all questions about a table").with("table", layout.name())
+        );
     };
     let column = |row: &sqlx::mysql::MySqlRow| {
         Ok(Column {

@@ -53,8 +53,7 @@ impl Deref for Shared {
 impl Connects for Shared {
     type Connection = MySqlConnection;
 
-    const COMMIT: &'static str =
-        "DELETE FROM _sync_in WHERE conn = CONNECTION_ID(); COMMIT; DO RELEASE_ALL_LOCKS()";
+    const COMMIT: &'static str = "DELETE FROM _sync_in WHERE conn = CONNECTION_ID(); COMMIT; DO RELEASE_ALL_LOCKS()";
 
     const ROLLBACK: &'static str = "ROLLBACK; DO RELEASE_ALL_LOCKS()";
 

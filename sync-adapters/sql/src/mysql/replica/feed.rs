@@ -67,7 +67,8 @@ pub(super) async fn begin_epoch(connection: &mut MySqlConnection, epoch: u64, re
 /// The place behind which entries are read, and the end of the last group that the page holds.
 pub(super) async fn page(connection: &mut MySqlConnection, after: u64, limit: usize) -> Result<(u64, u64)> {
     let select = sqlx::query("SELECT GREATEST(?, trimmed), seq FROM _sync_ctx");
-    let row = select.bind(i64::try_from(after).unwrap_or(i64::MAX)).fetch_one(&mut *connection).await.map_err(unread)?;
+    let row =
+        select.bind(i64::try_from(after).unwrap_or(i64::MAX)).fetch_one(&mut *connection).await.map_err(unread)?;
     let (after, end) = (number(&row, 0).map_err(unread)?, number(&row, 1).map_err(unread)?);
     // The place where the page is full, and the rest of its group, however long that is.
     let full = sqlx::query("SELECT seq, grp FROM _sync_log WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?");
@@ -153,9 +154,7 @@ pub(super) async fn images(
     );
     let select = sqlx::query(AssertSqlSafe(sql)).bind(after.cast_signed()).bind(up_to.cast_signed());
     let rows = select.bind(layout.name()).fetch_all(connection).await.map_err(unread)?;
-    let one = |row: &MySqlRow| {
-        Ok((number(row, 0).map_err(unread)?.cast_unsigned(), images_of(row, 1, layout)?))
-    };
+    let one = |row: &MySqlRow| Ok((number(row, 0).map_err(unread)?.cast_unsigned(), images_of(row, 1, layout)?));
     rows.iter().map(one).collect()
 }
 
@@ -210,12 +209,15 @@ pub(super) async fn pending(
 pub(super) async fn trim(connection: &mut MySqlConnection, shared: &Shared, up_to: u64) -> Result<u64> {
     let uncleaned = |cause| failed("the feed cannot be cleaned up", cause);
     let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
-    let select = sqlx::query("SELECT COUNT(*) FROM _sync_log l JOIN _sync_ctx c WHERE l.seq > c.trimmed AND l.seq <= ?");
+    let select =
+        sqlx::query("SELECT COUNT(*) FROM _sync_log l JOIN _sync_ctx c WHERE l.seq > c.trimmed AND l.seq <= ?");
     let row = select.bind(up_to).fetch_one(&mut *connection).await.map_err(uncleaned)?;
     let forgotten = number(&row, 0).map_err(uncleaned)?;
     for layout in shared.in_order() {
         let sql = format!("CALL {}({up_to})", layout.ours("trim"));
-        run(connection, sql, "the feed cannot be cleaned up").await.map_err(|error| error.with("table", layout.name()))?;
+        run(connection, sql, "the feed cannot be cleaned up")
+            .await
+            .map_err(|error| error.with("table", layout.name()))?;
     }
     let update = sqlx::query("UPDATE _sync_ctx SET trimmed = GREATEST(trimmed, ?)").bind(up_to);
     update.execute(connection).await.map_err(uncleaned)?;

@@ -253,9 +253,7 @@ fn wanted(layout: &Layout) -> [(String, Vec<String>, String); 2] {
     let typed = |keys: bool, piece: &dyn Fn(&crate::replica::Names) -> Vec<String>| -> Vec<String> {
         let columns = layout.columns.iter().zip(&layout.types).filter(|(names, _)| names.is_key == keys);
         let null = if keys { " NOT NULL" } else { "" };
-        columns
-            .flat_map(|(names, of)| piece(names).into_iter().map(move |name| format!("{name} {of}{null}")))
-            .collect()
+        columns.flat_map(|(names, of)| piece(names).into_iter().map(move |name| format!("{name} {of}{null}"))).collect()
     };
     let keys = typed(true, &|names| vec![names.kept.clone()]);
     let with = |more: Vec<String>| keys.iter().cloned().chain(more).collect::<Vec<_>>();
@@ -283,12 +281,16 @@ async fn books(connection: &mut MySqlConnection, layout: &Layout) -> Result<()> 
         let there = columns(connection, &table).await?;
         let table = name(&table)?;
         if there.is_empty() {
-            run(connection, format!("CREATE TABLE {table} ({}, {rest}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC", wanted.join(", ")))
-                .await?;
+            run(
+                connection,
+                format!("CREATE TABLE {table} ({}, {rest}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC", wanted.join(", ")),
+            )
+            .await?;
             continue;
         }
         for column in wanted {
-            let is_there = there.iter().any(|there| name(there).is_ok_and(|name| column.starts_with(&format!("{name} "))));
+            let is_there =
+                there.iter().any(|there| name(there).is_ok_and(|name| column.starts_with(&format!("{name} "))));
             if !is_there {
                 run(connection, format!("ALTER TABLE {table} ADD COLUMN {column}")).await?;
             }

@@ -43,7 +43,9 @@ impl Layout {
     pub(super) fn of(table: &Arc<Table>, exact: &'static str) -> Result<Self> {
         let longest = 64 - "_sync_gone_".len();
         if table.name().chars().count() > longest {
-            let what = format!("the table takes part in two-way sync, where its name may have {longest} characters: MySQL takes 64, and ours are longer");
+            let what = format!(
+                "the table takes part in two-way sync, where its name may have {longest} characters: MySQL takes 64, and ours are longer"
+            );
             return Err(Error::config(what).with("table", table.name()));
         }
         let of = Columns::of(table, name)?;
@@ -92,7 +94,8 @@ impl Layout {
     /// These columns are the ones of a key that is bound.
     fn is_bound(&self, piece: impl Fn(&Names) -> String) -> String {
         let same = self.key_names().zip(&self.key);
-        let same = same.map(|(names, &column)| format!("{} = {}", piece(names), compared(self.fields()[column].kind())));
+        let same =
+            same.map(|(names, &column)| format!("{} = {}", piece(names), compared(self.fields()[column].kind())));
         same.collect::<Vec<_>>().join(" AND ")
     }
 

@@ -92,7 +92,8 @@ pub(super) async fn keys(
         None => "1".to_owned(),
     };
     arguments.add(i64::try_from(limit).unwrap_or(i64::MAX)).map_err(|cause| unread(sqlx::Error::Encode(cause)))?;
-    let sql = format!("SELECT {order} FROM {} b WHERE NOT b.deleted AND ({later}) ORDER BY {order} LIMIT ?", layout.row);
+    let sql =
+        format!("SELECT {order} FROM {} b WHERE NOT b.deleted AND ({later}) ORDER BY {order} LIMIT ?", layout.row);
     let select = sqlx::query_with(AssertSqlSafe(sql), arguments);
     select.fetch_all(connection).await.map_err(unread)?.iter().map(|row| key(row, 0, layout)).collect()
 }
@@ -191,4 +192,3 @@ fn unread(cause: sqlx::Error) -> Error {
 fn unwritten(cause: sqlx::Error) -> Error {
     failed("the stamp of a row cannot be written", cause)
 }
-

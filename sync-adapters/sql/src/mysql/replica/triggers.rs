@@ -13,9 +13,9 @@ use super::cascade::Edges;
 use super::layout::Layout;
 use crate::replica::{Names, and, list, literal};
 
-/// What MariaDB says of a column or procedure that is gone, or of a value that does not fit its type: the host has changed its table. It is
+/// What MariaDB says of a column, index or procedure that is gone, or of a value that does not fit its type: the host has changed its table. It is
 /// not stopped; the table is compared as a whole at the next look.
-const DRIFT: &str = "1054, 1305, 1264, 1265, 1292, 1366, 1406";
+const DRIFT: &str = "1054, 1176, 1305, 1264, 1265, 1292, 1366, 1406";
 
 /// What all tables share. Each statement can be run again.
 ///
@@ -332,11 +332,8 @@ pub(super) fn missed(layout: &Layout) -> String {
     let keys = layout.keys("");
     let is_row = layout.is_row("b");
     let hosts = list(layout.key_names(), |names| format!("t.{} AS {}", names.host, names.kept));
-    let same = all_same(
-        layout,
-        |at| format!("t.{}", layout.columns[at].host),
-        |at| format!("b.{}", layout.columns[at].kept),
-    );
+    let same =
+        all_same(layout, |at| format!("t.{}", layout.columns[at].host), |at| format!("b.{}", layout.columns[at].kept));
     format!(
         "SELECT {keys} FROM (
   SELECT {b_keys}, 0 AS come FROM {row} b WHERE NOT b.deleted AND NOT EXISTS (SELECT 1 FROM {host} t WHERE {is_row})

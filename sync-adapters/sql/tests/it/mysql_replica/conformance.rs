@@ -14,7 +14,10 @@ CREATE TABLE tills (id varchar(40) PRIMARY KEY, shop varchar(40) REFERENCES shop
 
 /// A host with a connection of its own, which the library knows nothing of. It holds its database.
 #[derive(Debug)]
-struct Plain(Mutex<MySqlConnection>, #[expect(dead_code, reason = "it goes with the host")] sync_test_servers::Database);
+struct Plain(
+    Mutex<MySqlConnection>,
+    #[expect(dead_code, reason = "it goes with the host")] sync_test_servers::Database,
+);
 
 #[async_trait]
 impl Host for Plain {

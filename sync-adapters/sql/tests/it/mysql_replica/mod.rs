@@ -1,6 +1,10 @@
 //! A MariaDB database as a replica: what its host writes with a plain driver is noticed, whatever it does.
 
+mod capture;
 mod conformance;
+mod drift;
+mod late;
+mod remote;
 
 use std::sync::Arc;
 
