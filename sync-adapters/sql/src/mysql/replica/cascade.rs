@@ -10,7 +10,7 @@ use sync_core::{Error, ErrorKind, Result};
 
 use super::dialect::Shared;
 use super::layout::Layout;
-use super::triggers::old;
+use super::triggers::{gone, old};
 use crate::mysql::connection::is_exact;
 use crate::mysql::error::failed;
 use crate::mysql::table;
@@ -154,9 +154,10 @@ impl<'f> Edges<'f> {
             return Vec::new();
         }
         let parameters = refs.iter().map(|&column| format!("p{column} {}", layout.types[column])).collect::<Vec<_>>();
+        // Where foreign keys are switched off, nothing becomes of anybody.
         let procedure = |what: &str, body: &str| {
             format!(
-                "CREATE PROCEDURE {}({}) SQL SECURITY DEFINER MODIFIES SQL DATA\nBEGIN\n{body}END",
+                "CREATE PROCEDURE {}({}) SQL SECURITY DEFINER MODIFIES SQL DATA\nIF @@foreign_key_checks THEN\n{body}END IF",
                 layout.ours(what),
                 parameters.join(", ")
             )
@@ -179,11 +180,11 @@ impl<'f> Edges<'f> {
         let rules = self.of(layout, |rule| rule.on_delete).filter(|(rule, _)| rule.child != layout.name());
         let look = |(rule, child): (&Foreign, &Layout)| {
             let follow = match rule.on_delete {
-                Acts::Follows => self.call_gone(child, &|names| format!("r.{}", names.kept)),
+                Acts::Follows => self.call_gone(child, &kept),
                 _ => String::new(),
             };
             let given = layout.numbers(&rule.referenced).into_iter().map(|column| format!("p{column}")).collect();
-            format!("{}{follow}  {}\n  END FOR;\n", each(rule, child, given), see(child))
+            format!("{}{follow}  {}\n  END FOR;\n", each(rule, child, given), after(rule, child))
         };
         rules.map(look).collect()
     }
@@ -232,18 +233,18 @@ impl<'f> Edges<'f> {
         let refs = self.refs(layout);
         let out = match has_out {
             true => {
-                let given =
-                    list(refs.iter().map(|&column| &layout.columns[column]), |names| format!("r.{}", names.kept));
+                let given = list(refs.iter().map(|&column| &layout.columns[column]), kept);
                 format!("  IF r.follows THEN CALL {}({given}); END IF;\n", layout.ours("out"))
             }
             false => String::new(),
         };
         format!(
             "  FOR r IN (WITH RECURSIVE below ({names}, follows, depth) AS ({}) SELECT {names}, follows, depth FROM below ORDER BY depth DESC) DO
-{out}  {}
+{out}  IF r.follows THEN {} ELSE {} END IF;
   END FOR;
 ",
             arms.join("\n    UNION "),
+            gone(layout, &kept).trim_end(),
             see(layout)
         )
     }
@@ -421,6 +422,18 @@ fn each(rule: &Foreign, child: &Layout, given: Vec<String>) -> String {
     )
 }
 
+fn kept(names: &Names) -> String {
+    format!("r.{}", names.kept)
+}
+
+/// What is done about a row whose parent is gone. One that has followed it is not looked for: that would lock the gap it has left.
+fn after(rule: &Foreign, child: &Layout) -> String {
+    match rule.on_delete {
+        Acts::Follows => gone(child, &kept).trim_end().to_owned(),
+        _ => see(child),
+    }
+}
+
 fn see(child: &Layout) -> String {
-    format!("CALL {}({});", child.ours("see"), list(child.key_names(), |names| format!("r.{}", names.kept)))
+    format!("CALL {}({});", child.ours("see"), list(child.key_names(), kept))
 }

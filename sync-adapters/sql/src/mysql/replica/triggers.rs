@@ -4,8 +4,8 @@
 //! that changes nothing leaves no trace, and what was missed while a trigger was gone is found by the same comparison over
 //! the whole table.
 //!
-//! Hosts are in REPEATABLE READ, as MariaDB's default is, and what locks a row that is not there locks the gap around it. So
-//! each of our rows is made before it is locked, and locked by its whole key.
+//! Hosts are in REPEATABLE READ, as MariaDB's default is. There InnoDB locks whatever a trigger reads, and where nothing is
+//! found, the gap in which others want to insert. So a row that is new to the host's table is first made in ours, and then read.
 
 use sync_core::model::Kind;
 
@@ -132,17 +132,36 @@ pub(super) fn objects(layout: &Layout, node: &str, edges: &Edges<'_>) -> Vec<Str
             drift(layout.name())
         )
     };
-    let call_new = format!("{}  CALL {}(1, {});\n", guard(layout, &new), layout.ours("put"), passed(layout, &new));
-    let gone = || {
-        let values = layout.columns.iter().map(|names| if names.is_key { old(names) } else { "NULL".to_owned() });
-        format!("CALL {}(0, {});\n", layout.ours("put"), values.collect::<Vec<_>>().join(", "))
-    };
+    let put = |stands: &str| format!("CALL {}({stands}, {});\n", layout.ours("put"), passed(layout, &new));
+    let insert = format!("{}  {}", guard(layout, &new), put(NEW));
+    let gone = gone(layout, &old);
     let same_key = and(layout.key_names(), |names| format!("BINARY {} <=> BINARY {}", old(names), new(names)));
-    let update = format!("  IF NOT ({same_key}) THEN {} END IF;\n{call_new}{}", gone().trim_end(), edges.moved(layout));
-    objects.push(trigger("ins", "INSERT", call_new));
+    let update = format!(
+        "{}  IF {same_key} THEN\n    {}  ELSE\n    {gone}    {}  END IF;\n{}",
+        guard(layout, &new),
+        put(STANDS),
+        put(NEW),
+        edges.moved(layout)
+    );
+    objects.push(trigger("ins", "INSERT", insert));
     objects.push(trigger("upd", "UPDATE", update));
-    objects.push(trigger("del", "DELETE", format!("{}  {}", edges.call_gone(layout, &old), gone())));
+    objects.push(trigger("del", "DELETE", format!("{}  {gone}", edges.call_gone(layout, &old))));
     objects
+}
+
+/// How a row stands that `put` is told of: it is not there.
+const GONE: &str = "0";
+
+/// It is there, and was before.
+const STANDS: &str = "1";
+
+/// It is there, and was not before.
+const NEW: &str = "2";
+
+/// The call that notes a row which is there no more.
+pub(super) fn gone(layout: &Layout, piece: &dyn Fn(&Names) -> String) -> String {
+    let values = layout.columns.iter().map(|names| if names.is_key { piece(names) } else { "NULL".to_owned() });
+    format!("CALL {}({GONE}, {});\n", layout.ours("put"), values.collect::<Vec<_>>().join(", "))
 }
 
 fn new(names: &Names) -> String {
@@ -234,7 +253,7 @@ put: BEGIN
   DECLARE v_trx BIGINT UNSIGNED;
   DECLARE v_origin VARCHAR(700) CHARACTER SET utf8mb4 COLLATE {exact};
 {before}  DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
-  IF p_has AND NOT EXISTS (SELECT 1 FROM {row} b WHERE {is_given}) THEN
+  IF p_has = {NEW} THEN
     INSERT INTO {row} ({keys}, rev, hlc, origin, seen, deleted) VALUES ({given}, 0, 0, '', 0, 1) ON DUPLICATE KEY UPDATE seen = seen;
   END IF;
   SELECT 1, NOT b.deleted, b.hlc, b.seen{kept} INTO known, had, b_hlc, b_seen{into} FROM {row} b WHERE {is_given} FOR UPDATE;
@@ -259,11 +278,11 @@ put: BEGIN
   DELETE FROM _sync_trx WHERE id = n;
   INSERT INTO _sync_log (trx, tbl, hlc, origin, op, seen, upstream) VALUES (v_trx, {table}, v_hlc, v_origin, v_op, v_seen, v_upstream);
   SET n = LAST_INSERT_ID();
-  INSERT INTO {log} (id, {keys}, had, has{befores}{afters}) VALUES (n, {given}, had, p_has{into}{new});
+  INSERT INTO {log} (id, {keys}, had, has{befores}{afters}) VALUES (n, {given}, had, p_has > 0{into}{new});
   IF known THEN
     UPDATE {row} b SET b.rev = n, b.hlc = v_hlc, b.origin = v_origin, b.op = v_op, b.seen = v_seen, b.deleted = NOT p_has{sets} WHERE {is_given};
   ELSE
-    INSERT INTO {row} ({keys}, rev, hlc, origin, op, seen, deleted) VALUES ({given}, n, v_hlc, v_origin, v_op, v_seen, 1);
+    INSERT INTO {row} ({keys}, rev, hlc, origin, op, seen, deleted{names}) VALUES ({given}, n, v_hlc, v_origin, v_op, v_seen, NOT p_has{new});
   END IF;
 END",
         name = layout.ours("put"),
@@ -279,6 +298,7 @@ END",
         table = literal(layout.name()),
         befores = with(&|at| layout.columns[at].before.clone()),
         afters = with(&|at| layout.columns[at].after.clone()),
+        names = with(&|at| layout.columns[at].kept.clone()),
         sets = with(&|at| format!("b.{} = p{at}", layout.columns[at].kept)),
     )
 }

@@ -264,7 +264,7 @@ async fn a_partitioned_table_takes_part_as_a_whole() {
     office.replica.audit().await.unwrap();
     let all = office.after(entries[2].seq).await;
     assert!(seq >= entries[2].seq);
-    assert_eq!(sorted(&all), ["sales 1,2026: 1,2026,a > -", "sales 2, 2025: - > 2,2025,b"]);
+    assert_eq!(sorted(&all), ["sales 1,2026: 1,2026,a > -", "sales 2,2025: - > 2,2025,b"]);
 }
 
 #[tokio::test]

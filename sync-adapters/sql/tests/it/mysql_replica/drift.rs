@@ -23,42 +23,44 @@ async fn opening_again_changes_nothing() {
 async fn a_table_that_was_copied_and_swapped_is_noticed_again_with_what_was_missed() {
     let office = Office::shop().await;
     office
-        .noticed("INSERT INTO products VALUES ('p1', 'A', 'apple', 5), ('p2', 'B', 'pear', 6), ('p3', 'C', 'plum', 7)")
+        .noticed(
+            "INSERT INTO invoices VALUES ('i', '1'); INSERT INTO `lines` VALUES (1, 'i', NULL, 5), (2, 'i', NULL, 6), (3, 'i', NULL, 7)",
+        )
         .await;
     let entries = office
         .noticed(
-            "CREATE TABLE fresh LIKE products; ALTER TABLE fresh ADD COLUMN colour longtext;
-             INSERT INTO fresh SELECT id, sku, name, stock, 'red' FROM products;
-             SET foreign_key_checks = 0; RENAME TABLE products TO away, fresh TO products; SET foreign_key_checks = 1;
-             UPDATE products SET stock = 4 WHERE id = 'p1'; DELETE FROM products WHERE id = 'p2';
-             INSERT INTO products VALUES ('p4', 'D', 'fig', 1, 'red')",
+            "CREATE TABLE fresh LIKE `lines`; ALTER TABLE fresh ADD COLUMN colour longtext;
+             INSERT INTO fresh SELECT *, 'red' FROM `lines`; RENAME TABLE `lines` TO away, fresh TO `lines`;
+             UPDATE `lines` SET qty = 4 WHERE id = 1; DELETE FROM `lines` WHERE id = 2;
+             INSERT INTO `lines` VALUES (4, 'i', NULL, 1, 'red')",
         )
         .await;
     assert_eq!(
         sorted(&entries),
-        ["products p1: p1,A,apple,5 > p1,A,apple,4", "products p2: p2,B,pear,6 > -", "products p4: - > p4,D,fig,1"]
+        ["lines 1: 1,i,null,5 > 1,i,null,4", "lines 2: 2,i,null,6 > -", "lines 4: - > 4,i,null,1"]
     );
+    let entries =
+        office.noticed("UPDATE `lines` SET qty = 0 WHERE id = 4; UPDATE away SET qty = 98; DROP TABLE away").await;
+    assert_eq!(told(&entries), ["lines 4: 4,i,null,1 > 4,i,null,0"]);
     let entries = office
         .noticed(
-            "UPDATE products SET stock = 0 WHERE id = 'p4'; UPDATE away SET stock = 98;
-             SET foreign_key_checks = 0; DROP TABLE away; SET foreign_key_checks = 1",
+            "CREATE TABLE fresh LIKE `lines`; INSERT INTO fresh SELECT * FROM `lines`; DROP TABLE `lines`;
+             RENAME TABLE fresh TO `lines`; DELETE FROM `lines` WHERE id = 4",
         )
         .await;
-    assert_eq!(told(&entries), ["products p4: p4,D,fig,1 > p4,D,fig,0"]);
+    assert_eq!(told(&entries), ["lines 4: 4,i,null,0 > -"]);
     let entries = office
         .noticed(
-            "CREATE TABLE fresh LIKE products; INSERT INTO fresh SELECT * FROM products; SET foreign_key_checks = 0; DROP TABLE products;
-             RENAME TABLE fresh TO products; DELETE FROM products WHERE id = 'p4'",
+            "CREATE OR REPLACE TABLE `lines` (id bigint PRIMARY KEY, invoice varchar(40) NOT NULL, product varchar(40), qty bigint)
+               COLLATE utf8mb4_nopad_bin; INSERT INTO `lines` VALUES (3, 'i', NULL, 7)",
         )
         .await;
-    assert_eq!(told(&entries), ["products p4: p4,D,fig,0 > -"]);
-    let entries = office
-        .noticed(
-            "SET foreign_key_checks = 0; CREATE OR REPLACE TABLE products (id varchar(40) PRIMARY KEY, sku varchar(40), name longtext, stock bigint)
-               COLLATE utf8mb4_nopad_bin; INSERT INTO products VALUES ('p3', 'C', 'plum', 7)",
-        )
-        .await;
-    assert_eq!(told(&entries), ["products p1: p1,A,apple,4 > -"]);
+    assert_eq!(told(&entries), ["lines 1: 1,i,null,4 > -"]);
+    // A rule that goes with the table that was swapped away is one of a table that takes no part.
+    let office = Office::shop().await;
+    office.run("CREATE TABLE fresh LIKE invoices; RENAME TABLE invoices TO away, fresh TO invoices").await;
+    let says = office.replica.sequence().await.unwrap_err().to_string();
+    assert!(says.contains("\"away\", which takes no part") && says.contains("lines"), "{says}");
 }
 
 #[tokio::test]
@@ -73,8 +75,11 @@ async fn a_trigger_or_a_procedure_that_was_dropped_is_made_again() {
     .enumerate()
     {
         let entries = office.noticed(&format!("{loss}; INSERT INTO invoices VALUES ('a{number}', '1')")).await;
-        let last = told(&entries).pop();
-        assert_eq!(last, Some(format!("invoices a{number}: - > a{number},1")), "{loss}");
+        assert!(
+            told(&entries).contains(&format!("invoices a{number}: - > a{number},1")),
+            "{loss}: {:?}",
+            told(&entries)
+        );
         assert_eq!(office.replica.audit().await.unwrap(), 0, "{loss}");
     }
     // What comes from elsewhere is not written into a table that nobody watches either.
@@ -142,7 +147,12 @@ async fn a_host_that_renames_a_table_or_a_column_writes_on_and_is_told() {
             assert!(says.contains(what) && says.contains("invoices"), "{away}: {says}");
         }
         office.run(back).await;
-        assert_eq!(told(&office.after(1).await), ["invoices a: a,1 > a,3"], "{away}");
+        // Triggers go with a table that is renamed, and not with a column.
+        let told_of = told(&office.after(1).await);
+        assert!(
+            told_of[0].starts_with("invoices a: a,1 > ") && told_of.last().unwrap().ends_with(" > a,3"),
+            "{away}: {told_of:?}"
+        );
         assert_eq!(told(&office.noticed("UPDATE invoices SET no = '4'").await), ["invoices a: a,3 > a,4"], "{away}");
     }
 }
