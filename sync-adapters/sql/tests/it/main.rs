@@ -39,4 +39,6 @@ mod schema;
 mod script;
 mod source;
 mod staging;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod tills;
 mod values;

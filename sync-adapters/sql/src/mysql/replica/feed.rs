@@ -12,7 +12,7 @@ use super::rows::KEYS;
 use crate::mysql::batch::run;
 use crate::mysql::column::read;
 use crate::mysql::error::failed;
-use crate::replica::{Images, count};
+use crate::replica::{Connects as _, Images, count};
 
 /// Whether something is committed that is not in the feed.
 pub(super) async fn is_behind(connection: &mut MySqlConnection) -> Result<bool> {
@@ -48,20 +48,28 @@ pub(super) async fn begin_epoch(connection: &mut MySqlConnection, epoch: u64, re
     let rev = count(rev)?;
     let update = sqlx::query("UPDATE _sync_ctx SET epoch = ?, rev = GREATEST(rev, ?)");
     update.bind(epoch.cast_signed()).bind(rev).execute(&mut *connection).await.map_err(unbegun)?;
-    // InnoDB's counter does not go back with a savepoint.
+    count_on(connection, rev).await.map_err(unbegun)
+}
+
+/// Lets the count of writes go on behind this number, within the transaction that is open.
+async fn count_on(connection: &mut MySqlConnection, rev: i64) -> sqlx::Result<()> {
     const WRITE: &str =
         "INSERT INTO _sync_log (id, trx, tbl, hlc, origin, seen, upstream) VALUES (?, 0, '', 0, '', 0, 0)";
-    let jump = async |connection: &mut MySqlConnection| {
-        let next = sqlx::query(WRITE).bind(None::<i64>).execute(&mut *connection).await?.last_insert_id();
-        if next.cast_signed() < rev {
-            sqlx::query(WRITE).bind(rev).execute(&mut *connection).await?;
-        }
-        Ok(())
-    };
-    run(connection, "SAVEPOINT sync_count".to_owned(), "no new life can be begun").await?;
-    jump(&mut *connection).await.map_err(unbegun)?;
-    let back = "ROLLBACK TO SAVEPOINT sync_count; RELEASE SAVEPOINT sync_count";
-    run(connection, back.to_owned(), "no new life can be begun").await
+    // InnoDB's counter does not go back with a savepoint.
+    Shared::run(connection, "SAVEPOINT sync_count".to_owned()).await?;
+    let next = sqlx::query(WRITE).bind(None::<i64>).execute(&mut *connection).await?.last_insert_id();
+    if next.cast_signed() < rev {
+        sqlx::query(WRITE).bind(rev).execute(&mut *connection).await?;
+    }
+    Shared::run(connection, "ROLLBACK TO SAVEPOINT sync_count; RELEASE SAVEPOINT sync_count".to_owned()).await
+}
+
+/// Lets the count of writes go on where it was: tables that were copied without their counters begin at one.
+pub(super) async fn resume(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    let row = sqlx::raw_sql("SELECT rev FROM _sync_ctx").fetch_one(&mut *connection).await?;
+    Shared::run(connection, "START TRANSACTION".to_owned()).await?;
+    count_on(connection, number(&row, 0)?).await?;
+    Shared::run(connection, "ROLLBACK".to_owned()).await
 }
 
 /// The place behind which entries are read, and the end of the last group that the page holds.

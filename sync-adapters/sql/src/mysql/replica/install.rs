@@ -7,7 +7,7 @@ use sync_core::{Error, ErrorKind, Result};
 
 use super::cascade::{Edges, foreign_keys};
 use super::dialect::Shared;
-use super::feed::number;
+use super::feed::{self, number};
 use super::layout::Layout;
 use super::triggers;
 use crate::mysql::batch::{ask, literal};
@@ -118,6 +118,7 @@ pub(super) async fn ensure(connection: &mut MySqlConnection, shared: &Shared) ->
         run(connection, statement).await?;
     }
     identify(connection, shared).await?;
+    feed::resume(connection).await.map_err(uninstalled)?;
     let known = registered(connection).await.map_err(uninstalled)?;
     if let Some(other) = known.keys().find(|name| !shared.layouts.contains_key(*name)) {
         let what = "the table took part in two-way sync before: declare it again, or take everything out with `MySqlReplica::remove` and begin anew";

@@ -1,5 +1,6 @@
 //! A MariaDB database as a replica: what its host writes with a plain driver is noticed, whatever it does.
 
+mod branches;
 mod capture;
 mod conformance;
 mod drift;
