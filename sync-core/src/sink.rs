@@ -57,6 +57,9 @@ pub trait Sink: Debug + Send + Sync {
 
     /// Claims a scope with this token and returns its checkpoint. From then on lower tokens are refused.
     ///
+    /// All lanes of a scope share one lease, and so one token. The engine claims the live lane before a side lane; a unit of
+    /// a side lane is refused when the live lane has been claimed with a higher token since.
+    ///
     /// Only called where [`SinkCapabilities::atomic_checkpoint`] is set. Claiming again with the same token is harmless
     /// and is how the engine learns, after a lost reply, whether its last unit was applied.
     ///

@@ -167,3 +167,49 @@ async fn a_letter_that_was_replayed_before_and_came_again_is_written_again() {
         assert_eq!((world.ids(), ledger.fetched), (vec![1, 2], 1), "turn {position}: {ledger:?}");
     }
 }
+
+/// P15: a run that deletes the row while a replay is about to write it. One of them waits for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_beside_a_run_does_not_bring_back_the_row_that_the_run_deletes() {
+    use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "bad")], at(1))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    let gone = Changes::marked(rows(&stream, &[row(1, 2, "fine")]), vec![Mark::delete()]);
+    script.then(vec![Batch::of(&stream, gone, at(2))]);
+    world.plain().execute_batch(ANY_NOTES).unwrap();
+    let plan = FaultPlan::new(1).on(Call::Prepare, At::Nth(1), Fault::Slow(Duration::from_secs(1)));
+    let sink = Faulty::new(world.sink.clone(), &plan).clock(Arc::new(SystemClock::new()));
+    let engine = Arc::new(world.engine(Pipeline::new("shop", script.clone(), sink)));
+    let replaying = Arc::clone(&engine);
+    let replay = tokio::spawn(async move { replaying.replay("shop", LetterQuery::default()).await });
+    while plan.calls(Call::Prepare) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    engine.run("shop").await.unwrap().completed().unwrap();
+    let ledger = replay.await.unwrap().unwrap();
+    assert_eq!(world.ids(), Vec::<i64>::new(), "{ledger:?}");
+    assert_eq!(world.letters(world.pipeline(script)).await, Vec::<String>::new());
+}
+
+/// Two processes: while one runs, the letters of what it runs wait, and the other is told whom for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_letters_alone_whose_scope_another_process_is_at_work_on() {
+    use sync_core::state::StateStore;
+    let (stream, world) = (orders(), World::prepared(NO_BAD_NOTES).await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "bad")], at(1))]);
+    world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    world.plain().execute_batch(ANY_NOTES).unwrap();
+    let (store, none) = (&world.store, sync_core::state::FencingToken::default());
+    let lease = store.acquire("shop/orders", "another", Duration::from_secs(60), none).await.unwrap();
+    let engine = world.engine(world.pipeline(script));
+    let refused = engine.replay("shop", LetterQuery::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("owner: another"), "{refused}");
+    assert!(refused.remedy().contains("replay again"), "{}", refused.remedy());
+    assert_eq!(world.ids(), Vec::<i64>::new());
+    store.release(&lease).await.unwrap();
+    assert_eq!(engine.replay("shop", LetterQuery::default()).await.unwrap().fetched, 1);
+    assert_eq!(world.ids(), [1]);
+}

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Args, data: &DataSet, api: &Api) -> Result<Report
         .pipeline(Pipeline::new("quickstart", source, sink.clone()))
         .build()
         .map_err(failed)?;
-    let report = engine.run_with("quickstart", options(args)).await.map_err(failed);
+    let report = engine.run_with("quickstart", options(args, &progress)).await.map_err(failed);
     progress.bar.finish_and_clear();
     // Then SQLite leaves one file and none beside it. A file that somebody else holds is left as it is.
     let closed = async {
@@ -74,21 +74,42 @@ fn endpoint(table: &Table) -> sync_rest::Endpoint {
     if table.version.is_some() { endpoint.since("updated_since") } else { endpoint }
 }
 
-fn options(args: &Args) -> RunOptions {
+fn options(args: &Args, progress: &Progress) -> RunOptions {
     let options = if args.full { RunOptions::full() } else { RunOptions::incremental() };
     let options = if args.dry_run { options.dry_run() } else { options };
     let stop = CancellationToken::new();
-    let asked = stop.clone();
+    let (asked, progress) = (stop.clone(), progress.clone());
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            asked.cancel();
+        if asked_to_stop().await.is_err() {
+            return;
         }
+        asked.cancel();
+        progress.bar.suspend(|| {
+            eprintln!(
+                "stopping at the next position that is safe, within {} s; again to stop at once",
+                STOPPING.as_secs()
+            );
+        });
         // Who asks twice does not want to wait: whatever is under way is taken back by the database.
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if asked_to_stop().await.is_ok() {
             std::process::exit(130);
         }
     });
     options.cancel(stop).stop_within(STOPPING)
+}
+
+/// Waits for Ctrl-C, or for what a supervisor sends.
+async fn asked_to_stop() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 /// Shows how many rows have come, on a terminal only.

@@ -118,3 +118,26 @@ fn a_column_that_turns_mixed_between_runs_is_told_in_one_line() {
     let second = run("{\"id\":1,\"code\":\"a\"}\n{\"id\":2,\"code\":7}\n");
     assert!(second.contains("people.code: the table was made for text") && second.contains("JSON"), "{second}");
 }
+
+#[test]
+#[cfg(unix)]
+fn a_supervisor_that_asks_it_to_end_is_obeyed_while_the_database_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("shop.db");
+    assert!(quickstart(&database).status().unwrap().success());
+    let holder = rusqlite::Connection::open(&database).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut first = waiting(&database);
+    assert!(Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap().success());
+    let asked = Instant::now();
+    let ended = loop {
+        if let Some(ended) = first.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(20), "it goes on");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(ended.code().is_some_and(|code| code != 0), "it ends by itself, and says that it did not finish: {ended}");
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert!(quickstart(&database).status().unwrap().success());
+}

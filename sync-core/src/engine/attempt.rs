@@ -13,7 +13,7 @@ use super::targets::Known;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use super::{Inner, lease_keeper};
 use crate::event::Event;
-use crate::model::{Feed, Lane, Scope};
+use crate::model::{Feed, Scope};
 use crate::state::{Entry, Lease, RunId, RunQuery, RunRecord, RunStatus};
 use crate::{Error, ErrorKind, Result};
 
@@ -182,7 +182,7 @@ const CLOSING: std::time::Duration = std::time::Duration::from_millis(400);
 
 /// A source that asks to be left alone means all that is asked of it for one account, whatever the feed or the lane.
 fn held_scope(scope: &Scope) -> Scope {
-    Scope { feed: String::new(), lane: Lane::Live, ..scope.clone() }
+    Scope { feed: String::new(), ..scope.live() }
 }
 
 /// Does the work, unless the run is cancelled and its deadline passes.

@@ -5,7 +5,7 @@ use super::pipeline::FirstLoad;
 use super::scope_run::{Home, ScopeRun};
 use super::unfilled::Watch;
 use super::waiting::{watched, with_retries};
-use crate::model::{Disposition, Lane, RowScope, Scope};
+use crate::model::{Disposition, RowScope};
 use crate::source::{ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
 
@@ -106,7 +106,7 @@ impl ScopeRun<'_> {
     /// Rows that a first load has staged are older than the listing: published after it, they would bring rows back that
     /// it has removed.
     async fn look_at_the_changes(&mut self) -> Result<()> {
-        let live = Scope { lane: Lane::Live, ..self.scope.clone() };
+        let live = self.scope.live();
         let standing = match self.home {
             Home::Sink => watched(self.inner, self.at_sink("position"), self.pipeline.sink.checkpoint(&live)).await?,
             Home::Store => watched(self.inner, self.at_store("position"), self.inner.store.checkpoint(&live)).await?,

@@ -6,13 +6,13 @@ use super::scope_run::Home;
 use super::settle::floor_after;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use crate::Result;
-use crate::model::{Lane, Scope};
+use crate::model::Scope;
 use crate::state::{Checkpoint, FencingToken, Lease, RunId};
 
 /// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
 /// would take the newcomers for deleted.
 pub(super) fn lease_name(scope: &Scope) -> String {
-    Scope { lane: Lane::Live, ..scope.clone() }.id()
+    scope.live().id()
 }
 
 /// Takes the lease, and claims the scope where its checkpoint is kept.
@@ -30,7 +30,7 @@ pub(super) async fn claim(
     // has seen, or a holder from before could not be told from us.
     let mut floor = FencingToken::default();
     if home == Home::Sink
-        && let Err(error) = with_retries(inner, opening, || pipeline.sink.open(scope, floor)).await
+        && let Err(error) = with_retries(inner, opening, || open(pipeline, scope, floor)).await
     {
         floor = floor_after(&error, floor).ok_or(error)?;
     }
@@ -39,7 +39,7 @@ pub(super) async fn claim(
             with_retries(inner, leasing, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor))
                 .await?;
         let opened = match home {
-            Home::Sink => with_retries(inner, opening, || pipeline.sink.open(scope, lease.token)).await,
+            Home::Sink => with_retries(inner, opening, || open(pipeline, scope, lease.token)).await,
             Home::Store => with_retries(inner, opening, || inner.store.checkpoint(scope)).await,
         };
         match opened {
@@ -55,6 +55,15 @@ pub(super) async fn claim(
             }
         }
     }
+}
+
+/// One lease, one token: who claims a side lane claims the live one too, and a sink compares units of a side lane with both.
+async fn open(pipeline: &Pipeline, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+    let live = scope.live();
+    if live != *scope {
+        pipeline.sink.open(&live, token).await?;
+    }
+    pipeline.sink.open(scope, token).await
 }
 
 pub(super) async fn read_checkpoint(

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
+use tokio::select;
 
-use super::Inner;
-use super::claim::claim;
+use super::claim::{claim, lease_name};
 use super::pipeline::Pipeline;
 use super::scope_run::Home;
 use super::waiting::{Errand, STATE_STORE, watched};
+use super::{Inner, lease_keeper};
 use crate::ledger::Ledger;
 use crate::model::{
-    Changes, Cursor, Disposition, Field, FieldSet, Key, Lane, Mark, Op, Outcome, Partition, Rows, Scope, StreamSpec,
-    Value, ValueRef,
+    Changes, Cursor, Disposition, Field, FieldSet, Key, Lane, Mark, Op, Outcome, Rows, Scope, StreamSpec, Value,
+    ValueRef,
 };
 use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, Lease, LetterBody, LetterKind, LetterQuery};
@@ -21,6 +23,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// The version of the replay's own position: the letter it wrote last.
 const FORMAT: u32 = 1;
+
+/// So many letters are read at once.
+const PAGE: u32 = 500;
 
 pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuery) -> Result<Ledger> {
     if !pipeline.sink.capabilities().guards {
@@ -36,40 +41,100 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
         .iter()
         .flat_map(|feed| feed.streams().to_vec())
         .collect();
-    let scope = Scope {
-        pipeline: pipeline.name.clone(),
-        feed: "dead letters".to_owned(),
-        partition: Partition::default(),
-        lane: Lane::Replay,
-    };
-    let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-    let (lease, mut checkpoint) = claim(inner, pipeline, None, &scope, home).await?;
-    let mut ledger = Ledger::default();
-    let mut query =
-        LetterQuery { pipeline: Some(pipeline.name.clone()), kind: query.kind.or(Some(LetterKind::Rejected)), ..query };
     let most = if query.limit == 0 { u64::MAX } else { query.limit.into() };
-    // A letter that was written by a replay which died before it could say so.
-    let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
-    let mut hopeless = None;
-    let at_store = |doing| Errand { run: None, scope: Some(&scope), doing, on: STATE_STORE };
-    let at_sink = Errand { on: pipeline.sink.name(), ..at_store("write") };
-    let outcome = async {
-        let newest = newest(inner, &query, &streams).await?;
+    let kind = query.kind.or(Some(LetterKind::Rejected));
+    let query = LetterQuery { pipeline: Some(pipeline.name.clone()), kind, limit: PAGE, ..query };
+    let (mut ledger, mut hopeless, mut busy) = (Ledger::default(), None, None);
+    for scope in scopes(inner, &query).await? {
+        let replay = Replay { inner, pipeline, streams: &streams, query: &query, scope, most };
+        match replay.follow(&mut ledger, &mut hopeless).await {
+            Ok(()) => {}
+            // Letters of other scopes need not wait for one where a run is at work.
+            Err(error) if error.kind() == ErrorKind::Fenced => drop(busy.get_or_insert(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    match (busy, hopeless) {
+        (Some(busy), _) => Err(busy.with_remedy("replay again when the run that holds the lease has ended")),
+        // Where none could even be read, that is what the caller must know.
+        (None, Some(error)) if ledger.outcomes.count(Outcome::Rejected) == ledger.fetched => Err(error),
+        _ => Ok(ledger),
+    }
+}
+
+/// The scopes that letters came from, in the order of their first ones, each in the lane of replays.
+async fn scopes(inner: &Inner, query: &LetterQuery) -> Result<Vec<Scope>> {
+    let mut scopes = Vec::new();
+    let mut query = query.clone();
+    let errand = Errand { run: None, scope: None, doing: "letters", on: STATE_STORE };
+    loop {
+        let page = watched(inner, errand, inner.store.dead_letters(&query)).await?;
+        let Some(last) = page.last() else { return Ok(scopes) };
+        query.after = Some(last.id.clone());
+        for letter in page {
+            let scope = Scope { lane: Lane::Replay, ..letter.scope };
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+    }
+}
+
+/// The letters of one scope, tried while its lease is held: a run that came in between might delete a row, and the letter
+/// would bring it back.
+struct Replay<'a> {
+    inner: &'a Inner,
+    pipeline: &'a Pipeline,
+    streams: &'a [Arc<StreamSpec>],
+    query: &'a LetterQuery,
+    scope: Scope,
+    /// How many letters are tried in all scopes.
+    most: u64,
+}
+
+impl Replay<'_> {
+    async fn follow(&self, ledger: &mut Ledger, hopeless: &mut Option<Error>) -> Result<()> {
+        let turn = self.inner.turn(&lease_name(&self.scope));
+        let _turn = turn.lock().await;
+        let home = if self.pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
+        let (lease, checkpoint) = claim(self.inner, self.pipeline, None, &self.scope, home).await?;
+        let at_the_sink = AtomicU64::new(0);
+        let outcome = select! {
+            biased;
+            error = lease_keeper::keep(&*self.inner.store, &*self.inner.clock, &lease, &at_the_sink) => return Err(error),
+            done = self.try_all(&lease, checkpoint, home, &at_the_sink, ledger, hopeless) => done,
+        };
+        let released = watched(self.inner, self.at_store("lease"), self.inner.store.release(&lease)).await;
+        outcome.and(released)
+    }
+
+    async fn try_all(
+        &self,
+        lease: &Lease,
+        mut checkpoint: Checkpoint,
+        home: Home,
+        at_the_sink: &AtomicU64,
+        ledger: &mut Ledger,
+        hopeless: &mut Option<Error>,
+    ) -> Result<()> {
+        // A letter that was written by a replay which died before it could say so.
+        let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
+        let newest = self.newest().await?;
+        let mut query = self.query.clone();
         loop {
-            let letters = watched(inner, at_store("letters"), inner.store.dead_letters(&query)).await?;
-            let Some(last) = letters.last() else { return Ok(()) };
-            query.after = Some(last.id.clone());
+            let letters = self.page(&mut query).await?;
+            let Some(letters) = letters else { return Ok(()) };
             for letter in &letters {
-                if ledger.fetched == most {
+                if ledger.fetched == self.most {
                     return Ok(());
                 }
                 ledger.fetched += 1;
-                let keyed = streams.iter().any(|it| it.name() == letter.stream && !it.key_columns().is_empty());
+                let keyed = self.streams.iter().any(|it| it.name() == letter.stream && !it.key_columns().is_empty());
                 // By key, what was written may be written again, and its row may have been refused again since.
                 let was_written = !keyed && written.as_deref() == Some(letter.id.as_str());
                 if was_written || newest.is_passed(letter) {
                     ledger.outcomes.add(if was_written { Outcome::Unchanged } else { Outcome::Stale }, 1);
-                    resolved(inner, at_store("record"), &lease, letter).await?;
+                    self.resolved(lease, letter).await?;
                     continue;
                 }
                 let next = Checkpoint {
@@ -79,10 +144,14 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
                 };
                 let advance =
                     (home == Home::Sink).then_some(Advance { token: lease.token, expected: checkpoint.seq, next });
-                match watched(inner, at_sink, write(pipeline, &scope, &streams, letter, advance.as_ref())).await {
+                at_the_sink.fetch_add(1, Ordering::Relaxed);
+                let errand = Errand { on: self.pipeline.sink.name(), ..self.at_store("write") };
+                let tried = watched(self.inner, errand, self.write(letter, advance.as_ref())).await;
+                at_the_sink.fetch_add(1, Ordering::Relaxed);
+                match tried {
                     Ok(tried) => {
                         ledger.outcomes.add(tried.outcome, 1);
-                        resolved(inner, at_store("record"), &lease, letter).await?;
+                        self.resolved(lease, letter).await?;
                         checkpoint.seq += u64::from(tried.written);
                     }
                     Err(error)
@@ -98,14 +167,88 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
             }
         }
     }
-    .await;
-    let released = watched(inner, at_store("lease"), inner.store.release(&lease)).await;
-    // Where none could even be read, that is what the caller must know.
-    match hopeless {
-        Some(error) if ledger.outcomes.count(Outcome::Rejected) == ledger.fetched => {
-            outcome.and(released).and(Err(error))
+
+    /// The next letters of this scope, as they stand under its lease.
+    async fn page(&self, query: &mut LetterQuery) -> Result<Option<Vec<DeadLetter>>> {
+        let mut letters = watched(self.inner, self.at_store("letters"), self.inner.store.dead_letters(query)).await?;
+        let Some(last) = letters.last() else { return Ok(None) };
+        query.after = Some(last.id.clone());
+        letters.retain(|letter| lease_name(&letter.scope) == lease_name(&self.scope));
+        Ok(Some(letters))
+    }
+
+    async fn newest(&self) -> Result<Newest> {
+        let mut newest = Newest::default();
+        let unversioned = |stream: &&Arc<StreamSpec>| {
+            stream.version_column().is_none()
+                && stream.writes() != Disposition::InsertOnly
+                && !stream.key_columns().is_empty()
+        };
+        let open: HashMap<&str, usize> =
+            self.streams.iter().filter(unversioned).map(|stream| (stream.name(), stream.schema().width())).collect();
+        let mut query = self.query.clone();
+        while !open.is_empty() {
+            let Some(page) = self.page(&mut query).await? else { break };
+            for letter in page {
+                let Some((key, width)) = letter.key.zip(open.get(letter.stream.as_str())) else { continue };
+                if !matches!(&letter.body, LetterBody::Row { op: Op::Upsert, values } if values.len() < *width) {
+                    let known = newest.0.entry((letter.stream, key)).or_insert(letter.at);
+                    *known = letter.at.max(*known);
+                }
+            }
         }
-        _ => outcome.and(released).map(|()| ledger),
+        Ok(newest)
+    }
+
+    /// Says that a letter was dealt with.
+    async fn resolved(&self, lease: &Lease, letter: &DeadLetter) -> Result<()> {
+        let entries = [Entry::Resolved(letter.id.clone())];
+        watched(self.inner, self.at_store("record"), self.inner.store.record(lease, &entries)).await
+    }
+
+    /// Writes one letter, and says what became of it.
+    async fn write(&self, letter: &DeadLetter, advance: Option<&Advance>) -> Result<Tried> {
+        let pipeline = self.pipeline;
+        let stream = self.streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
+            Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
+        })?;
+        pipeline.sink.prepare(stream).await?;
+        let changes = changes(pipeline, stream, letter)?;
+        let mut expect = Vec::new();
+        if pipeline.sink.capabilities().read_back && !stream.key_columns().is_empty() {
+            let key = changes.at(0).key(&stream.key_indices());
+            let stored = pipeline.sink.stored(stream, &[key]).await?.pop().flatten();
+            if let Some(passed) = stored.as_ref().and_then(|stored| passed(stream, &stored.values, &changes)) {
+                return Ok(Tried { outcome: passed, written: false });
+            }
+            expect.push(stored.map_or(Expect::Absent, |stored| Expect::Row(stored.values)));
+        }
+        let write = Write {
+            stream: Arc::clone(stream),
+            changes,
+            mode: match stream.writes() {
+                Disposition::InsertOnly => WriteMode::InsertOnly,
+                _ if stream.key_columns().is_empty() => WriteMode::Append,
+                _ => WriteMode::Upsert,
+            },
+            // Without versions nobody can tell which is newer: what is there stays.
+            guard: if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Never },
+            difference: crate::detect::Difference::Content,
+            expect,
+        };
+        let steps = [Step::Write(write)];
+        let report = pipeline
+            .sink
+            .apply(&WriteUnit { scope: &self.scope, steps: &steps, advance, intent: Intent::Commit })
+            .await?;
+        let outcome = report.tally().iter().next().map(|(outcome, _)| outcome);
+        outcome.map(|outcome| Tried { outcome, written: true }).ok_or_else(|| {
+            Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name())
+        })
+    }
+
+    fn at_store(&self, doing: &'static str) -> Errand<'_> {
+        Errand { run: None, scope: Some(&self.scope), doing, on: STATE_STORE }
     }
 }
 
@@ -121,83 +264,10 @@ impl Newest {
     }
 }
 
-async fn newest(inner: &Inner, query: &LetterQuery, streams: &[Arc<StreamSpec>]) -> Result<Newest> {
-    let mut newest = Newest::default();
-    let unversioned = |stream: &&Arc<StreamSpec>| {
-        stream.version_column().is_none()
-            && stream.writes() != Disposition::InsertOnly
-            && !stream.key_columns().is_empty()
-    };
-    let open: HashMap<&str, usize> =
-        streams.iter().filter(unversioned).map(|stream| (stream.name(), stream.schema().width())).collect();
-    let mut query = LetterQuery { limit: 1000, ..query.clone() };
-    while !open.is_empty() {
-        let page = inner.store.dead_letters(&query).await?;
-        let Some(last) = page.last() else { break };
-        query.after = Some(last.id.clone());
-        for letter in page {
-            let Some((key, width)) = letter.key.zip(open.get(letter.stream.as_str())) else { continue };
-            if !matches!(&letter.body, LetterBody::Row { op: Op::Upsert, values } if values.len() < *width) {
-                let known = newest.0.entry((letter.stream, key)).or_insert(letter.at);
-                *known = letter.at.max(*known);
-            }
-        }
-    }
-    Ok(newest)
-}
-
-/// Says that a letter was dealt with.
-async fn resolved(inner: &Inner, errand: Errand<'_>, lease: &Lease, letter: &DeadLetter) -> Result<()> {
-    watched(inner, errand, inner.store.record(lease, &[Entry::Resolved(letter.id.clone())])).await
-}
-
 /// What became of a letter, and whether the sink was asked to write it.
 struct Tried {
     outcome: Outcome,
     written: bool,
-}
-
-/// Writes one letter, and says what became of it.
-async fn write(
-    pipeline: &Pipeline,
-    scope: &Scope,
-    streams: &[Arc<StreamSpec>],
-    letter: &DeadLetter,
-    advance: Option<&Advance>,
-) -> Result<Tried> {
-    let stream = streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
-        Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
-    })?;
-    pipeline.sink.prepare(stream).await?;
-    let changes = changes(pipeline, stream, letter)?;
-    let mut expect = Vec::new();
-    if pipeline.sink.capabilities().read_back && !stream.key_columns().is_empty() {
-        let key = changes.at(0).key(&stream.key_indices());
-        let stored = pipeline.sink.stored(stream, &[key]).await?.pop().flatten();
-        if let Some(passed) = stored.as_ref().and_then(|stored| passed(stream, &stored.values, &changes)) {
-            return Ok(Tried { outcome: passed, written: false });
-        }
-        expect.push(stored.map_or(Expect::Absent, |stored| Expect::Row(stored.values)));
-    }
-    let write = Write {
-        stream: Arc::clone(stream),
-        changes,
-        mode: match stream.writes() {
-            Disposition::InsertOnly => WriteMode::InsertOnly,
-            _ if stream.key_columns().is_empty() => WriteMode::Append,
-            _ => WriteMode::Upsert,
-        },
-        // Without versions nobody can tell which is newer: what is there stays.
-        guard: if stream.version_column().is_some() { Guard::NotOlder } else { Guard::Never },
-        difference: crate::detect::Difference::Content,
-        expect,
-    };
-    let steps = [Step::Write(write)];
-    let report = pipeline.sink.apply(&WriteUnit { scope, steps: &steps, advance, intent: Intent::Commit }).await?;
-    let outcome = report.tally().iter().next().map(|(outcome, _)| outcome);
-    outcome.map(|outcome| Tried { outcome, written: true }).ok_or_else(|| {
-        Error::internal("the sink reports nothing about a row it was given").with("sink", pipeline.sink.name())
-    })
 }
 
 /// What becomes of a letter whose row has been written since: of two states with one version, the stored one came later.

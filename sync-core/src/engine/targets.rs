@@ -11,7 +11,7 @@ use super::pipeline::Pipeline;
 use super::scope_run::{Home, ScopeRun};
 use super::waiting::{Errand, watched};
 use crate::Result;
-use crate::model::{Disposition, Feed, Lane, Scope};
+use crate::model::{Disposition, Feed, Scope};
 use crate::state::{Checkpoint, RunId};
 
 /// What a run knows of a feed before it begins with the first partition.
@@ -52,7 +52,7 @@ pub(super) async fn look(
     let Some(missing) = missing else { return Ok(known) };
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     for scope in scopes {
-        let live = Scope { lane: Lane::Live, ..scope.clone() };
+        let live = scope.live();
         let standing = in_time(inner, options, read_checkpoint(inner, pipeline, Some(run), &live, home)).await;
         let Ok(standing) = standing else { return Ok(Known { looked: false, ..known }) };
         if standing.cursor.is_none() {

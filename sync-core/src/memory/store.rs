@@ -140,11 +140,11 @@ impl State {
         }
     }
 
-    /// A letter that comes again keeps its place and its day, and takes the newest reason.
+    /// A letter that comes again keeps its place, and takes the newest reason and day.
     fn keep_letter(&mut self, letter: &DeadLetter) {
         let standing = self.places.get(&letter.id).and_then(|place| self.letters.get_mut(place));
         if let Some(standing) = standing {
-            *standing = DeadLetter { at: standing.at, ..letter.clone() };
+            *standing = letter.clone();
             return;
         }
         self.places.insert(letter.id.clone(), self.next_place);

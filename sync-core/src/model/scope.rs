@@ -52,6 +52,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The same in the lane that runs follow day by day. Its lease, and its token, hold for all lanes.
+    #[must_use]
+    pub fn live(&self) -> Self {
+        Self { lane: Lane::Live, ..self.clone() }
+    }
+
     /// What leases and checkpoints are kept under: `pipeline/feed@partition#lane`, unique for a scope, since each part is
     /// escaped. It never changes its form; people read [`Display`](fmt::Display).
     pub fn id(&self) -> String {

@@ -6,7 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Lane, Op, Scope, Value};
+use crate::model::{Key, Op, Scope, Value};
 
 /// Why a row is among the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl LetterId {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        part(Scope { lane: Lane::Live, ..scope.clone() }.id().as_bytes());
+        part(scope.live().id().as_bytes());
         part(stream.as_bytes());
         let mut bytes = Vec::new();
         for value in key.into_iter().flat_map(Key::values) {

@@ -123,6 +123,8 @@ pub enum Entry {
         advance: Advance,
     },
     /// A row that could not be applied.
+    ///
+    /// Recorded again, it keeps its place and takes the newer reason and time: of two letters of one row, replays go by it.
     DeadLetter(DeadLetter),
     /// A dead letter was dealt with: replayed, made obsolete, or dropped by a person. Recorded again, it waits again: its row
     /// was refused once more.

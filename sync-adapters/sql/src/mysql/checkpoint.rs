@@ -117,6 +117,16 @@ pub(crate) async fn advance(
 ) -> Result<()> {
     let next = Checkpoint { tally, ..advance.next.clone() };
     let failed = |cause| failed("the checkpoint cannot be written", cause).with("scope", scope);
+    let live = scope.live();
+    if live != *scope {
+        // Until this commits, nobody claims the lane that all others share their token with.
+        let sql = format!("SELECT token FROM _sync_checkpoint WHERE id = '{}' LOCK IN SHARE MODE", id(&live));
+        let newest = batch::ask(connection, sql).await.map_err(failed)?.into_iter().flatten().next();
+        let newest = newest.map(|row| row.try_get_unchecked(0)).transpose().map_err(failed)?.map(FencingToken);
+        if let Some(newest) = newest.filter(|newest| *newest > advance.token) {
+            return Err(fenced(newest, scope).with("token", advance.token));
+        }
+    }
     // The number of rows that an UPDATE changed depends on the driver's flags: what is locked is looked at instead.
     let sql = format!("SELECT token, seq FROM _sync_checkpoint WHERE id = '{}' FOR UPDATE", id(scope));
     let standing = batch::ask(connection, sql).await.map_err(failed)?.into_iter().flatten().next();

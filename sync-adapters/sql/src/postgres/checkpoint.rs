@@ -110,6 +110,19 @@ pub(crate) async fn advance(
 ) -> Result<()> {
     let next = Checkpoint { tally, ..advance.next.clone() };
     let failed = |cause| failed("the checkpoint cannot be written", cause).with("scope", scope);
+    let live = scope.live();
+    if live != *scope {
+        // Until this commits, nobody claims the lane that all others share their token with.
+        let newest: Option<i64> = sqlx::query_scalar("SELECT token FROM _sync_checkpoint WHERE scope = $1 FOR SHARE")
+            .bind(live.id())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let newest = newest.map(|newest| FencingToken(newest.cast_unsigned()));
+        if let Some(newest) = newest.filter(|newest| *newest > advance.token) {
+            return Err(fenced(newest, scope).with("token", advance.token));
+        }
+    }
     let moved = sqlx::query(
         "UPDATE _sync_checkpoint SET seq = $1, checkpoint = $2, updated_at = now() WHERE scope = $3 AND token = $4 AND seq = $5",
     )

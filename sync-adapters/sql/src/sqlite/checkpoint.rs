@@ -64,7 +64,8 @@ pub(crate) fn advance(connection: &Connection, scope: &Scope, advance: &Advance,
     let moved = connection
         .prepare_cached(
             "UPDATE _sync_checkpoint SET seq = ?1, checkpoint = ?2, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-             WHERE scope = ?3 AND token = ?4 AND seq = ?5",
+             WHERE scope = ?3 AND token = ?4 AND seq = ?5
+             AND NOT EXISTS (SELECT 1 FROM _sync_checkpoint AS live WHERE live.scope = ?6 AND live.token > ?4)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -72,13 +73,15 @@ pub(crate) fn advance(connection: &Connection, scope: &Scope, advance: &Advance,
                 body,
                 scope.id(),
                 advance.token.0.cast_signed(),
-                advance.expected.cast_signed()
+                advance.expected.cast_signed(),
+                scope.live().id()
             ])
         })
         .map_err(|cause| failed("the checkpoint cannot be written", cause).with("scope", scope))?;
     if moved == 1 {
         return Ok(());
     }
-    let newest = read(connection, scope)?.map_or(FencingToken::default(), |(token, _)| token);
+    let standing = [read(connection, scope)?, read(connection, &scope.live())?];
+    let newest = standing.into_iter().flatten().map(|(token, _)| token).max().unwrap_or_default();
     Err(fenced(newest, scope).with("token", advance.token).with("expected", advance.expected))
 }

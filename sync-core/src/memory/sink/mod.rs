@@ -155,6 +155,11 @@ impl Sink for MemorySink {
                 (claim.token, claim.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.seq))
             });
             check_advance(unit.scope, advance, token, seq)?;
+            if let Some(live) = data.claims.get(&unit.scope.live()).filter(|live| live.token > advance.token) {
+                return Err(Error::fenced(live.token, "another lane of the scope is claimed with a higher token")
+                    .with("scope", unit.scope)
+                    .with("token", advance.token));
+            }
         }
         let mut draft = Draft::new(&mut data, advance.map(|advance| advance.token));
         let report = Steps { draft: &mut draft, now, rehearsing: unit.intent == Intent::Rehearse }.run(unit.steps)?;

@@ -112,11 +112,26 @@ pub(super) async fn scopes_stand_apart(sink: &dyn Sink) -> Finding {
         Scope { lane: Lane::Backfill("reconcile".into()), ..other.clone() },
     ];
     for (other, id) in others.into_iter().zip(2..) {
-        same(&format!("checkpoint of {other}"), sink.open(&other, FencingToken(1)).await?, None)?;
+        // Lanes of one scope share a token.
+        let token = if other.live() == scope("orders") { 9 } else { 1 };
+        same(&format!("checkpoint of {other}"), sink.open(&other, FencingToken(token)).await?, None)?;
         bench.scope = other;
-        bench.step(1, 0, order(id, 10, "another scope")).await?;
+        bench.step(token, 0, order(id, 10, "another scope")).await?;
     }
     same("checkpoint of the first scope", sink.checkpoint(&scope("orders")).await?, after_one(0))
+}
+
+pub(super) async fn a_holder_of_a_side_lane_is_fenced_by_the_live_one(sink: &dyn Sink) -> Finding {
+    let mut bench = claimed(sink, 1).await?;
+    let live = std::mem::replace(&mut bench.scope, Scope { lane: Lane::Reconcile, ..scope("orders") });
+    sink.open(&bench.scope, FencingToken(1)).await?;
+    bench.step(1, 0, order(1, 10, "one")).await?;
+    sink.open(&live, FencingToken(2)).await?;
+    fenced("a unit of the side lane", bench.step(1, 1, order(2, 10, "two")).await)?;
+    bench.holds("after it", &[order(1, 10, "one")]).await?;
+    sink.open(&bench.scope, FencingToken(2)).await?;
+    bench.step(2, 1, order(3, 10, "three")).await?;
+    Ok(())
 }
 
 pub(super) async fn looking_claims_nothing(sink: &dyn Sink) -> Finding {

@@ -127,6 +127,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     checkpoints::a_failed_unit_moves_no_checkpoint => "all steps of a unit and its checkpoint, or nothing",
     checkpoints::a_lower_token_cannot_claim => "`Error::fenced` when a higher token has claimed the scope",
     checkpoints::a_fenced_holder_writes_nothing => "a holder that was fenced and does not know it yet: its units must be refused",
+    checkpoints::a_holder_of_a_side_lane_is_fenced_by_the_live_one => "a unit of a side lane is refused when the live lane has been claimed with a higher token since",
     checkpoints::a_unit_that_comes_twice_is_refused => "with an atomic checkpoint the second one is refused",
     checkpoints::claiming_again_is_harmless => "claiming again with the same token is harmless",
     checkpoints::scopes_stand_apart => "what one checkpoint belongs to: a feed of a pipeline, one of its partitions, and the lane",

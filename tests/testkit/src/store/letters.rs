@@ -54,6 +54,13 @@ pub(super) async fn the_same_letter_twice_is_one(bench: &Bench) -> Finding {
     same("letters", all(bench).await?, [letter("a", 1)])
 }
 
+pub(super) async fn a_letter_that_comes_again_says_when_it_came_last(bench: &Bench) -> Finding {
+    keep(bench, &[letter("a", 1), letter("a", 2)]).await?;
+    let later = DeadLetter { at: letter("a", 1).at + chrono::Duration::hours(1), ..letter("a", 1) };
+    keep(bench, std::slice::from_ref(&later)).await?;
+    same("letters", all(bench).await?, [later, letter("a", 2)])
+}
+
 pub(super) async fn letters_come_oldest_first(bench: &Bench) -> Finding {
     for number in 1..=12 {
         keep(bench, &[letter("a", number)]).await?;

@@ -98,6 +98,7 @@ const CHECKS: &[Check<Bench>] = checks![Bench;
     records::runs_come_page_by_page => "run records, newest first, a page at a time",
     letters::a_letter_comes_back_as_it_was => "a row that could not be applied, with everything needed to try again",
     letters::the_same_letter_twice_is_one => "entries have ids: recording the same entry twice leaves one",
+    letters::a_letter_that_comes_again_says_when_it_came_last => "recorded again, it keeps its place and takes the newer reason and time",
     letters::letters_come_oldest_first => "dead letters, oldest first",
     letters::letters_are_found_by_pipeline_stream_and_kind => "which dead letters to read",
     letters::letters_come_page_by_page => "a page at a time",

@@ -35,6 +35,10 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::CutsARunInTwo, &["runs_come_page_by_page"]),
     (Bug::LosesBodies, &["a_letter_comes_back_as_it_was"]),
     (Bug::DoublesLetters, &["the_same_letter_twice_is_one"]),
+    (
+        Bug::KeepsTheFirstLetter,
+        &["a_letter_that_comes_again_says_when_it_came_last", "a_resolved_letter_that_comes_again_waits_again"],
+    ),
     (Bug::ListsLettersById, &["letters_come_oldest_first"]),
     (Bug::IgnoresQueries, &["letters_are_found_by_pipeline_stream_and_kind"]),
     (Bug::LosesItsPlace, &["letters_come_page_by_page"]),
@@ -79,6 +83,7 @@ enum Bug {
     CutsARunInTwo,
     LosesBodies,
     DoublesLetters,
+    KeepsTheFirstLetter,
     ListsLettersById,
     IgnoresQueries,
     LosesItsPlace,
@@ -126,6 +131,9 @@ impl Broken {
                 return Ok(None);
             }
             (Bug::KeepsTheFirstRunRecord, Entry::Run(run)) if !first(format!("{}{}", run.run, run.scope)) => {
+                return Ok(None);
+            }
+            (Bug::KeepsTheFirstLetter, Entry::DeadLetter(letter)) if !first(letter.id.as_str().to_owned()) => {
                 return Ok(None);
             }
             (Bug::ResolvesForEver, Entry::Resolved(id)) => {

@@ -44,6 +44,7 @@ pub(super) enum Bug {
     IgnoresSequence,
     LetsClaimOnce,
     KnowsOneScope,
+    FencesLanesAlone,
     LookingClaims,
     StagesVisibly,
     GuessesWhatItPublished,
@@ -92,6 +93,9 @@ impl Broken {
     }
 
     fn scope(&self, scope: &Scope) -> Scope {
+        if self.has(Bug::FencesLanesAlone) {
+            return Scope { feed: scope.to_string(), ..scope.live() };
+        }
         let scope = scope.clone();
         if self.has(Bug::KnowsOneScope) {
             Scope { feed: "one".into(), lane: Default::default(), ..scope }

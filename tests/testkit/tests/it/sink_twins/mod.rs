@@ -48,6 +48,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::IgnoresSequence, &["a_unit_that_comes_twice_is_refused"]),
     (Bug::LetsClaimOnce, &["claiming_again_is_harmless"]),
     (Bug::KnowsOneScope, &["scopes_stand_apart"]),
+    (Bug::FencesLanesAlone, &["a_holder_of_a_side_lane_is_fenced_by_the_live_one"]),
     (Bug::LookingClaims, &["looking_claims_nothing"]),
     (Bug::StagesVisibly, &["staged_rows_are_invisible"]),
     (Bug::GuessesWhatItPublished, &["published_rows_are_counted_row_by_row"]),
