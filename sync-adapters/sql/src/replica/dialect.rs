@@ -28,6 +28,7 @@ impl<L> Declared<L> {
         self.tables.iter().filter_map(|table| self.layouts.get(table.name()))
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn names(&self) -> Vec<String> {
         self.layouts.keys().cloned().collect()
     }

@@ -5,9 +5,9 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 use sync_core::model::Kind;
 use sync_core::{Error, Key, Result, Value};
 
-use super::cascade::foreign_keys;
 use super::dialect::Shared;
 use super::feed::key;
+use super::foreign::foreign_keys;
 use super::layout::Layout;
 use crate::ident::quoted;
 use crate::mysql::batch::{ask, literal};

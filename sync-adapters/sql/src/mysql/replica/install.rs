@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, Row as _};
 use sync_core::{Error, ErrorKind, Result};
 
-use super::cascade::{Edges, foreign_keys};
+use super::cascade::Edges;
 use super::dialect::Shared;
 use super::feed::{self, number};
+use super::foreign::foreign_keys;
 use super::layout::Layout;
-use super::triggers;
+use super::{common, kept, triggers};
 use crate::mysql::batch::{ask, literal};
 use crate::mysql::checkpoint::NO_SUCH_TABLE;
 use crate::mysql::error::{self, failed, told};
@@ -114,7 +115,7 @@ pub(super) async fn ensure(connection: &mut MySqlConnection, shared: &Shared) ->
     writable(connection).await?;
     fit(connection).await?;
     run(connection, WAIT.to_owned()).await?;
-    for statement in triggers::shared(shared.server.exact) {
+    for statement in common::statements(shared.server.exact) {
         run(connection, statement).await?;
     }
     identify(connection, shared).await?;
@@ -219,7 +220,7 @@ async fn grow(connection: &mut MySqlConnection, shared: &Shared, layout: &Layout
         let what = "a key column may be empty: a row without key cannot be named; declare the column NOT NULL";
         return Err(Error::new(ErrorKind::Schema, what).with("column", key));
     }
-    books(connection, layout).await
+    kept::grow(connection, layout).await
 }
 
 /// A column that is gone was renamed or dropped: an empty one in its place would look like a change of every row.
@@ -230,7 +231,7 @@ async fn still_there(connection: &mut MySqlConnection, shared: &Shared, layout: 
             "the table takes part in two-way sync and is gone: if it was renamed, rename it back; if it was dropped, create it again, empty or not",
         ));
     };
-    let kept = columns(connection, &format!("_sync_row_{}", layout.name())).await?;
+    let kept = kept::columns(connection, &format!("_sync_row_{}", layout.name())).await?;
     for (names, field) in layout.columns.iter().zip(layout.fields()) {
         let took_part = kept.iter().any(|kept| name(kept).is_ok_and(|kept| kept == names.kept));
         if took_part && !there.columns.iter().any(|column| column.name == field.name()) {
@@ -243,66 +244,9 @@ async fn still_there(connection: &mut MySqlConnection, shared: &Shared, layout: 
     Ok(())
 }
 
-/// The columns of a table; none where there is no table.
-async fn columns(connection: &mut MySqlConnection, table: &str) -> Result<Vec<String>> {
-    let found = table::look(connection, table).await?;
-    Ok(found.map(|table| table.columns.into_iter().map(|column| column.name).collect()).unwrap_or_default())
-}
-
-/// Our tables about one of the host's: what they are called, their columns, and what stands behind those.
-fn wanted(layout: &Layout) -> [(String, Vec<String>, String); 2] {
-    let typed = |keys: bool, piece: &dyn Fn(&crate::replica::Names) -> Vec<String>| -> Vec<String> {
-        let columns = layout.columns.iter().zip(&layout.types).filter(|(names, _)| names.is_key == keys);
-        let null = if keys { " NOT NULL" } else { "" };
-        columns.flat_map(|(names, of)| piece(names).into_iter().map(move |name| format!("{name} {of}{null}"))).collect()
-    };
-    let keys = typed(true, &|names| vec![names.kept.clone()]);
-    let with = |more: Vec<String>| keys.iter().cloned().chain(more).collect::<Vec<_>>();
-    let key = layout.keys("");
-    let origin = format!("origin varchar(700) CHARACTER SET utf8mb4 COLLATE {} NOT NULL", layout.exact);
-    [
-        (
-            format!("_sync_row_{}", layout.name()),
-            with(typed(false, &|names| vec![names.kept.clone()])),
-            format!(
-                "rev bigint NOT NULL, hlc bigint NOT NULL, {origin}, op bigint, seen bigint NOT NULL, deleted tinyint NOT NULL, PRIMARY KEY ({key})"
-            ),
-        ),
-        (
-            format!("_sync_log_{}", layout.name()),
-            with(typed(false, &|names| vec![names.before.clone(), names.after.clone()])),
-            format!("had tinyint NOT NULL, has tinyint NOT NULL, id bigint NOT NULL PRIMARY KEY, KEY by_key ({key})"),
-        ),
-    ]
-}
-
-/// Our tables about one of the host's: created, or grown with it.
-async fn books(connection: &mut MySqlConnection, layout: &Layout) -> Result<()> {
-    for (table, wanted, rest) in wanted(layout) {
-        let there = columns(connection, &table).await?;
-        let table = name(&table)?;
-        if there.is_empty() {
-            run(
-                connection,
-                format!("CREATE TABLE {table} ({}, {rest}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC", wanted.join(", ")),
-            )
-            .await?;
-            continue;
-        }
-        for column in wanted {
-            let is_there =
-                there.iter().any(|there| name(there).is_ok_and(|name| column.starts_with(&format!("{name} "))));
-            if !is_there {
-                run(connection, format!("ALTER TABLE {table} ADD COLUMN {column}")).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// What runs in the host's transactions.
 async fn make(connection: &mut MySqlConnection, shared: &Shared, layout: &Layout, edges: &Edges<'_>) -> Result<()> {
-    for statement in edges.indexes(layout)? {
+    for statement in edges.indexes(layout) {
         run(connection, statement).await?;
     }
     for statement in triggers::drops(layout).into_iter().chain(triggers::objects(layout, &shared.name, edges)) {
@@ -395,7 +339,7 @@ pub(super) async fn remove(connection: &mut MySqlConnection) -> Result<()> {
 
 const UNINSTALLED: &str = "what notices the host's writes cannot be installed";
 
-async fn run(connection: &mut MySqlConnection, sql: String) -> Result<()> {
+pub(super) async fn run(connection: &mut MySqlConnection, sql: String) -> Result<()> {
     Shared::run(connection, sql).await.map_err(uninstalled)
 }
 

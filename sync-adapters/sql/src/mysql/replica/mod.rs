@@ -4,9 +4,12 @@
 mod books;
 mod cascade;
 mod clash;
+mod common;
 mod dialect;
 mod feed;
+mod foreign;
 mod install;
+mod kept;
 mod layout;
 mod rows;
 mod triggers;
@@ -71,6 +74,11 @@ use crate::replica::{Connects as _, Declared, Dialect as _, Lease, Pool, SqlTran
 /// `TRUNCATE` fires no trigger. A table that is found empty is compared by the next [`sequence`](Replica::sequence); one into which
 /// rows came since, by [`audit`](Self::audit). So is what is done to a part of a partitioned table.
 ///
+/// # Waiting
+///
+/// Rows that a host has locked are waited for, 30 seconds at most; then the write is `Unavailable`. A write whose caller has gone
+/// away ends then as well, and other writes of replicas wait for it: hosts do not.
+///
 /// # What the account needs
 ///
 /// `SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, LOCK TABLES` on the
@@ -104,7 +112,7 @@ const TRIES: usize = 5;
 const RIGHT: &str = "SELECT GET_LOCK(CONCAT('sync.replica.', MD5(DATABASE())), 60)";
 
 /// Nothing of an earlier transaction is left in the session.
-const FRESH: &str = "SET @sync_conn = NULL, @sync_row = NULL";
+const FRESH: &str = "SET @sync_conn = NULL, @sync_row = NULL, SESSION innodb_lock_wait_timeout = 30";
 
 impl MySqlReplica {
     /// Opens a database by its address, `mysql://user:password@host:port/database`, under this name, and installs what notices
