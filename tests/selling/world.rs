@@ -160,7 +160,8 @@ impl World {
         if kills && let Some(process) = till.process.take() {
             process.kill();
             self.tally.killed_tills += 1;
-            till.starts = Some(self.soon(3000));
+            let starts = self.soon(3000);
+            self.tills[number - 1].starts = Some(starts);
         } else if is_due {
             self.start_till(number);
         }
