@@ -44,7 +44,7 @@ impl Process {
                 if let Some(rest) = line.strip_prefix(beginning) {
                     return Some(rest.trim().to_owned());
                 }
-                println!("{}: {line}", self.name);
+                note(&self.name, &line);
             }
             None
         });
@@ -63,9 +63,7 @@ impl Process {
     pub(crate) fn must_live(&mut self) {
         while let Ok(line) = self.says.try_recv() {
             assert!(!line.starts_with("failed"), "{}: {line}", self.name);
-            if !line.starts_with("ready") && !line.starts_with("settled") {
-                println!("{}: {line}", self.name);
-            }
+            note(&self.name, &line);
         }
         if let Some(ended) = self.child.try_wait().unwrap() {
             panic!("{} has ended by itself: {ended}", self.name);
@@ -75,6 +73,13 @@ impl Process {
     /// With SIGKILL.
     pub(crate) fn kill(mut self) {
         self.must_live();
+    }
+}
+
+/// What was said unasked.
+fn note(name: &str, line: &str) {
+    if !line.starts_with("ready") && !line.starts_with("settled") {
+        println!("{name}: {line}");
     }
 }
 

@@ -75,6 +75,8 @@ fn hub(replica: impl Replica + 'static, clock: Arc<dyn Clock>, flaw: &str) -> Re
         "" => hub,
         "no-idempotency" => hub.plant(Flaw::NoIdempotency),
         "no-base-check" => hub.plant(Flaw::NoBaseCheck),
+        "drop-tombstone" => hub.plant(Flaw::DropTombstone),
+        "off-by-one" => hub.plant(Flaw::OffByOne),
         other => return Err(format!("no flaw is called {other}").into()),
     })
 }

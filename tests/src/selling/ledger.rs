@@ -13,6 +13,8 @@ use std::path::Path;
 pub enum Kind {
     /// A sale: `of` a product, `detail` of them.
     Sale,
+    /// The end of a sale, whose id it has behind `void-`: `detail` of its product come back.
+    Void,
     /// A price, by its value, which nobody else gives: `of` a product, in place of `detail`.
     Price,
     /// A notice, by its text, which nobody else writes: `of` a product, in place of `detail`.
@@ -20,7 +22,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 3] = [(Self::Sale, "sale"), (Self::Price, "price"), (Self::Notice, "notice")];
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Sale, "sale"), (Self::Void, "void"), (Self::Price, "price"), (Self::Notice, "notice")];
 
     fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
@@ -38,6 +41,8 @@ pub struct Entry {
     pub of: String,
     /// See [`Kind`].
     pub detail: String,
+    /// Just before it was written and just after that, milliseconds since 1970.
+    pub written: (u64, u64),
     /// Whether it was committed, as far as the till knows.
     pub done: Option<bool>,
 }
@@ -67,8 +72,9 @@ impl Ledger {
     ///
     /// # Errors
     /// The disk's.
-    pub fn intend(&mut self, kind: Kind, id: &str, of: &str, detail: &str) -> io::Result<()> {
-        self.line(&format!("intend\t{}\t{id}\t{of}\t{detail}", kind.name()))
+    pub fn intend(&mut self, entry: &Entry) -> io::Result<()> {
+        let Entry { kind, id, of, detail, written: (began, ended), .. } = entry;
+        self.line(&format!("intend\t{}\t{id}\t{of}\t{detail}\t{began}\t{ended}", kind.name()))
     }
 
     /// It was committed, or was not and never will be.
@@ -102,11 +108,12 @@ fn parse(text: &str) -> Option<Vec<Entry>> {
     for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix(END)) {
         let fields: Vec<&str> = line.split('\t').collect();
         match fields[..] {
-            ["intend", kind, id, of, detail] => {
+            ["intend", kind, id, of, detail, began, ended] => {
                 let (kind, _) = Kind::ALL.into_iter().find(|(_, name)| *name == kind)?;
                 let (id, of, detail) = (id.to_owned(), of.to_owned(), detail.to_owned());
+                let written = (began.parse().ok()?, ended.parse().ok()?);
                 at.insert(id.clone(), entries.len());
-                entries.push(Entry { kind, id, of, detail, done: None });
+                entries.push(Entry { kind, id, of, detail, written, done: None });
             }
             [ended @ ("done" | "lost"), id] => entries[*at.get(id)?].done = Some(ended == "done"),
             _ => return None,
@@ -121,20 +128,28 @@ mod tests {
 
     #[test]
     fn a_ledger_says_what_was_intended_and_what_became_of_it() {
-        let folder = std::env::temp_dir().join(format!("ledger-{}", uuid::Uuid::new_v4()));
-        let mut ledger = Ledger::open(&folder).unwrap();
-        ledger.intend(Kind::Sale, "a", "tea", "3").unwrap();
+        let path = std::env::temp_dir().join(format!("ledger-{}", uuid::Uuid::new_v4()));
+        let write = |kind, id: &str| Entry {
+            kind,
+            id: id.to_owned(),
+            of: "tea".to_owned(),
+            detail: "3".to_owned(),
+            written: (1, 2),
+            done: None,
+        };
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.intend(&write(Kind::Sale, "a")).unwrap();
         ledger.ended("a", true).unwrap();
-        ledger.intend(Kind::Price, "110", "tea", "100").unwrap();
+        ledger.intend(&write(Kind::Price, "110")).unwrap();
         ledger.0.write_all(b"done\t1").unwrap();
-        let mut ledger = Ledger::open(&folder).unwrap();
-        ledger.intend(Kind::Notice, "b", "tea", "nothing").unwrap();
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.intend(&write(Kind::Notice, "b")).unwrap();
         ledger.ended("b", false).unwrap();
-        let found: Vec<_> =
-            read(&folder).unwrap().into_iter().map(|entry| (entry.kind, entry.id, entry.done)).collect();
-        fs::remove_file(&folder).unwrap();
-        let wanted = [(Kind::Sale, "a", Some(true)), (Kind::Price, "110", None), (Kind::Notice, "b", Some(false))];
-        assert_eq!(found, wanted.map(|(kind, id, done)| (kind, id.to_owned(), done)));
+        let found = read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut wanted = [write(Kind::Sale, "a"), write(Kind::Price, "110"), write(Kind::Notice, "b")];
+        (wanted[0].done, wanted[2].done) = (Some(true), Some(false));
+        assert_eq!(found, wanted);
     }
 
     #[test]
