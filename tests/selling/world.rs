@@ -18,8 +18,10 @@ use crate::proxy::{Line, Proxy, Seen};
 const TICK: Duration = Duration::from_millis(50);
 /// How long a till waits between two sales, on the average.
 const PAUSE: &str = "700";
+/// How long all sell alone in the end.
+const ALONE: Duration = Duration::from_secs(6);
 /// How long healing may take.
-const HEALING: Duration = Duration::from_secs(180);
+const HEALING: Duration = Duration::from_secs(120);
 /// How often all sync in the end, with nothing to say.
 const ROUNDS: usize = 3;
 /// What the master may answer to a till in each of these rounds, bytes: that there is nothing.
@@ -127,6 +129,12 @@ impl World {
                 self.look().await;
             }
         }
+        // In the end all sell alone for a while, and contend for the same rows.
+        for till in &mut self.tills {
+            till.proxy.becomes(Line::Cut);
+            self.tally.cuts += 1;
+        }
+        tokio::time::sleep(ALONE).await;
     }
 
     fn happen_to_master(&mut self) {
@@ -230,10 +238,6 @@ impl World {
             till.process.as_mut().unwrap().hear("resting").await;
         }
         while !self.is_calm().await {
-            if std::env::var("SELLING_MORE").is_ok() {
-                println!("{:?}", began.elapsed());
-                self.complain().await;
-            }
             if began.elapsed() > HEALING {
                 self.complain().await;
                 panic!("they do not heal within {HEALING:?}");
