@@ -11,6 +11,7 @@ use super::triggers::{self, Host};
 use crate::ident::quoted;
 use crate::postgres::error::failed;
 use crate::postgres::query::name;
+use crate::postgres::relation::hides_rows;
 use crate::postgres::schema::{alone, prepare, run};
 
 /// For how long an installation waits for writers of a table to end. Those who come behind it wait as long.
@@ -253,6 +254,12 @@ async fn books(connection: &mut PgConnection, shared: &Shared, layout: &Layout) 
 
 /// Captures what was written while nobody noticed: every difference between the table and what the feed last said of it.
 async fn sweep(connection: &mut PgConnection, layout: &Layout) -> Result<()> {
+    if hides_rows(connection, layout.table.spec()).await? {
+        return Err(Error::new(
+            ErrorKind::Schema,
+            "policies hide rows of this table from our account, and they would be taken for deleted: give it BYPASSRLS, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY",
+        ));
+    }
     run(connection, triggers::sweep(layout), "the table cannot be compared with what was captured").await
 }
 

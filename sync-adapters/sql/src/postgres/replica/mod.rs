@@ -62,7 +62,12 @@ use super::error::failed;
 /// A value that could not be read again, such as the date `infinity`, fails where it is written, with the name of the column.
 /// A table without a unique key over exactly the declared columns, with one that may be empty or is deferrable, or with a
 /// collation that takes different keys for the same, is refused when the replica is opened; so is one from which others
-/// inherit. Partitioned tables take part as a whole.
+/// inherit, and one whose policies hide rows from the account. Partitioned tables take part as a whole.
+///
+/// # Waiting
+///
+/// Rows that a host has locked are waited for, 30 seconds at most, or as long as the account's `lock_timeout` says; then the write
+/// is `Unavailable`. A write whose caller has gone away ends within seconds.
 ///
 /// # When the schema changes
 ///

@@ -13,11 +13,16 @@ use crate::postgres::error::{failed, uncommitted};
 use crate::prompt::send_at_once;
 
 /// What every connection is told first. Whatever the database's defaults are: a statement sees what was committed before it
-/// began, and what is committed survives.
+/// began, and what is committed survives. Whoever waits for a host's lock ends some time, and at once where its caller is gone:
+/// it may hold the right to write, which all others wait for. (Where a server cannot look after its clients it says so.)
 pub(super) const SETTINGS: &str = "
 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET client_min_messages TO warning;
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+SELECT set_config('lock_timeout', '30s', false) WHERE current_setting('lock_timeout') = '0';
+DO $$ BEGIN
+  PERFORM set_config('client_connection_check_interval', '1s', false);
+EXCEPTION WHEN OTHERS THEN NULL; END $$";
 
 /// The most transactions at once.
 const MOST: usize = 16;

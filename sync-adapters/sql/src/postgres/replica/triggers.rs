@@ -117,14 +117,14 @@ fn key_types(layout: &Layout) -> String {
 }
 
 /// What runs in the host's transactions. A host that has changed its table since is not stopped: what it writes is found when
-/// the replica looks at the schema again.
+/// the replica looks at the schema again. A row that a policy hides is not one that is gone.
 fn note(layout: &Layout, host: &Host) -> String {
     let Layout { note, put, row, .. } = layout;
     let key = |alias: &str| passed(layout, |names| format!("{alias}.{}", names.host));
     let columns: Vec<String> = host.columns.iter().map(|column| literal(column)).collect();
     let body = format!(
         "BEGIN
-  IF to_regclass({name})::oid IS DISTINCT FROM {oid}::oid OR (SELECT count(*) FROM pg_attribute a
+  IF to_regclass({name})::oid IS DISTINCT FROM {oid}::oid OR row_security_active({oid}::oid) OR (SELECT count(*) FROM pg_attribute a
       WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
         AND a.attname || ':' || a.atttypid = ANY (ARRAY[{columns}])) <> {count} THEN
     RETURN NULL;
@@ -204,6 +204,10 @@ BEGIN
   has := FOUND;
   SELECT * INTO book FROM {row} b WHERE {kept_key};
   known := FOUND;
+  -- An old snapshot shows a row that was deleted since, beside the one that takes its place: here it is told to try again.
+  IF known AND current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    PERFORM FROM {row} b WHERE {kept_key} FOR UPDATE;
+  END IF;
   had := known AND NOT book.deleted;
   staged := coalesce(current_setting('sync.row', true) = {row_name}, false);
   IF has AND had THEN

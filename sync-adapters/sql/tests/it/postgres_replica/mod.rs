@@ -4,6 +4,7 @@ mod branches;
 mod capture;
 mod conformance;
 mod drift;
+mod hosts;
 mod late;
 mod remote;
 
