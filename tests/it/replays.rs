@@ -213,3 +213,76 @@ async fn a_replay_leaves_letters_alone_whose_scope_another_process_is_at_work_on
     assert_eq!(engine.replay("shop", LetterQuery::default()).await.unwrap().fetched, 1);
     assert_eq!(world.ids(), [1]);
 }
+
+/// A reconcile finds that the row is gone: the letter of its last version is no reason to bring it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_does_not_bring_back_a_row_that_a_reconcile_found_gone() {
+    let (stream, world) = (versioned(), World::prepared(&NO_BAD_NOTES.replace(" n ", " version ")).await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "fine"), row(2, 1, "fine"), row(3, 1, "fine")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 2, "bad"), row(2, 2, "bad"), row(4, 1, "bad")], at(2))]);
+    let listed = [row(2, 2, "bad"), row(3, 1, "fine"), row(4, 1, "bad")];
+    script.then(vec![
+        Batch::marker(Boundary::Begins(RowScope::All)),
+        page(&stream, &listed, at(3)),
+        Batch::marker(Boundary::Ends { scope: RowScope::All, complete: true, resume: None }),
+    ]);
+    for _ in 0..2 {
+        world.run(world.pipeline(script.clone()), RunOptions::incremental()).await.completed().unwrap();
+    }
+    assert_eq!(world.letters(world.pipeline(script.clone())).await, ["1", "2", "4"]);
+    world.run(world.pipeline(script.clone()), RunOptions::reconcile()).await.completed().unwrap();
+    assert_eq!(world.ids(), [2, 3]);
+    world.plain().execute_batch(&ANY_NOTES.replace(" n ", " version ")).unwrap();
+    let ledger = world.engine(world.pipeline(script)).replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.ids(), [2, 3, 4], "row 1 is gone at the source: {ledger:?}");
+    assert_eq!(world.texts("SELECT DISTINCT note FROM orders WHERE id <> 3"), ["bad"]);
+}
+
+/// What a person was to decide about a row is settled when the row is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_letter_does_not_bring_a_deleted_row_back() {
+    use sync_core::state::LetterKind;
+    let (stream, world) = (versioned(), World::new().await);
+    let script = Script::of(&stream);
+    script.then(vec![page(&stream, &[row(1, 1, "first")], at(1))]);
+    script.then(vec![page(&stream, &[row(1, 2, "second")], at(2))]);
+    let gone = Changes::marked(rows(&stream, &[row(1, 3, "second")]), vec![Mark::delete()]);
+    script.then(vec![Batch::of(&stream, gone, at(3))]);
+    let policy = decide(|conflict| match conflict.incoming.op() {
+        sync_core::model::Op::Delete => Resolution::TakeIncoming,
+        sync_core::model::Op::Upsert => Resolution::Park("a person decides".into()),
+    });
+    let pipeline = world.pipeline(script).policy(policy);
+    let engine = world.engine(pipeline);
+    for _ in 0..3 {
+        engine.run("shop").await.unwrap().completed().unwrap();
+    }
+    assert_eq!(world.ids(), Vec::<i64>::new());
+    let query = LetterQuery { kind: Some(LetterKind::Parked), ..LetterQuery::default() };
+    let ledger = engine.replay("shop", query).await.unwrap();
+    assert_eq!(world.ids(), Vec::<i64>::new(), "{ledger:?}");
+}
+
+/// Pages of letters as a person reads them: whoever replays them page by page reaches each.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_several_partitions_are_all_reached_page_by_page() {
+    let world = World::prepared(&NO_BAD_NOTES.replace(" n ", " version ")).await;
+    let source =
+        MemorySource::of([StreamSpec::clone(&versioned())]).feeding(sync_core::memory::Feeding::Version).partitioned(3);
+    let engine = world.engine(world.pipeline(source.clone()));
+    for id in 1..=9 {
+        source.upsert("orders", row(id, 1, "bad"));
+        engine.run("shop").await.unwrap().completed().unwrap();
+    }
+    world.plain().execute_batch(&ANY_NOTES.replace(" n ", " version ")).unwrap();
+    let mut page = LetterQuery { limit: 3, ..LetterQuery::default() };
+    loop {
+        let letters = engine.dead_letters(&page).await.unwrap();
+        let Some(last) = letters.last() else { break };
+        let ledger = engine.replay("shop", page.clone()).await.unwrap();
+        assert_eq!(ledger.fetched, letters.len() as u64);
+        page.after = Some(last.id.clone());
+    }
+    assert_eq!(world.ids(), (1..=9).collect::<Vec<_>>());
+}

@@ -100,7 +100,7 @@ mod postgres;
 mod prompt;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod refused;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod replica;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod scope;
@@ -114,7 +114,7 @@ mod tables;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use catalog::ForeignKey;
 #[cfg(feature = "mysql")]
-pub use mysql::{MySql, MySqlSource};
+pub use mysql::{MySql, MySqlReplica, MySqlSource};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresReplica, PostgresSource};
 #[cfg(feature = "sqlite")]

@@ -121,6 +121,10 @@ impl ScopeRun<'_> {
         self.books.staged = 0;
         self.books.ledger.outcomes += tally;
         let withheld = tally.count(Outcome::Withheld);
+        if infer && withheld == 0 && !stage.keys_only && !self.options.dry_run {
+            let obsolete = self.letters_of_absent(&stage.rows).await?;
+            self.close(obsolete).await?;
+        }
         if withheld > 0 {
             self.inner.tell(&Event::Withheld { run: self.run.clone(), scope: self.scope.clone(), rows: withheld });
         }

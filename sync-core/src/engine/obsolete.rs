@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::scope_run::ScopeRun;
 use super::waiting::watched;
 use crate::Result;
-use crate::model::{Key, Op};
+use crate::model::{Absent, Key, Op, RowScope};
 use crate::sink::Step;
 use crate::state::{DeadLetter, Entry, LetterId, LetterKind, LetterQuery};
 
@@ -29,6 +29,37 @@ impl ScopeRun<'_> {
             for change in write.changes.iter().filter(|change| change.op() == Op::Delete) {
                 let place = (write.stream.name().to_owned(), change.key(&columns));
                 obsolete.extend(self.letters().await?.remove(&place).unwrap_or_default());
+            }
+        }
+        Ok(obsolete)
+    }
+
+    /// The letters of rows that a complete listing of whole rows did not name, once that is published: neither is their row stored,
+    /// nor was it refused just now.
+    pub(super) async fn letters_of_absent(&mut self, rows: &RowScope) -> Result<Vec<LetterId>> {
+        let sink = &self.pipeline.sink;
+        if rows.is_range() || !self.spared.is_known() || !sink.capabilities().read_back {
+            return Ok(Vec::new());
+        }
+        let mut query =
+            LetterQuery { pipeline: Some(self.pipeline.name.clone()), limit: 500, ..LetterQuery::default() };
+        let (mut obsolete, mut looked) = (Vec::new(), 0);
+        while looked < MOST {
+            let page = watched(self.inner, self.at_store("letters"), self.inner.store.dead_letters(&query)).await?;
+            let Some(last) = page.last() else { break };
+            query.after = Some(last.id.clone());
+            looked += page.len();
+            for stream in self.feed.streams().iter().filter(|stream| *stream.when_absent() == Absent::Delete) {
+                let spared = self.spared.keys_of(stream.name());
+                let of_stream =
+                    |letter: &&DeadLetter| letter.stream == stream.name() && letter.scope.live() == self.scope.live();
+                let keyed = page.iter().filter(of_stream).filter_map(|letter| Some((letter.key.clone()?, &letter.id)));
+                let (keys, ids): (Vec<Key>, Vec<&LetterId>) = keyed.filter(|(key, _)| !spared.contains(key)).unzip();
+                if keys.is_empty() {
+                    continue;
+                }
+                let stored = watched(self.inner, self.at_sink("target"), sink.stored(stream, &keys)).await?;
+                obsolete.extend(ids.into_iter().zip(stored).filter(|(_, row)| row.is_none()).map(|(id, _)| id.clone()));
             }
         }
         Ok(obsolete)

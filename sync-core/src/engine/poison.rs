@@ -218,7 +218,9 @@ impl ScopeRun<'_> {
         let staged = self.carried + self.books.staged;
         for error in std::iter::once(error).chain(error.others()) {
             let Some(values) = error.staged_row() else { continue };
-            letters.push(self.skip_staged(steps, error, values)?);
+            let letter = self.skip_staged(steps, error, values)?;
+            self.spared.add(&letter.stream, letter.key.as_ref());
+            letters.push(letter);
             self.refused_at_publish += 1;
             Strain::judge_staged(&self.inner.settings.breaker, self.refused_at_publish, staged)?;
         }

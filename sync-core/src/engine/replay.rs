@@ -45,7 +45,7 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     let kind = query.kind.or(Some(LetterKind::Rejected));
     let query = LetterQuery { pipeline: Some(pipeline.name.clone()), kind, limit: PAGE, ..query };
     let (mut ledger, mut hopeless, mut busy) = (Ledger::default(), None, None);
-    for scope in scopes(inner, &query).await? {
+    for (scope, most) in scopes(inner, &query, most).await? {
         let replay = Replay { inner, pipeline, streams: &streams, query: &query, scope, most };
         match replay.follow(&mut ledger, &mut hopeless).await {
             Ok(()) => {}
@@ -62,9 +62,10 @@ pub(super) async fn replay(inner: &Inner, pipeline: &Pipeline, query: LetterQuer
     }
 }
 
-/// The scopes that letters came from, in the order of their first ones, each in the lane of replays.
-async fn scopes(inner: &Inner, query: &LetterQuery) -> Result<Vec<Scope>> {
-    let mut scopes = Vec::new();
+/// The scopes that the oldest letters came from, at most so many letters, in the order of their first ones, each in the lane of
+/// replays. With each, how many of its letters are among those: whoever goes through all letters page by page misses none.
+async fn scopes(inner: &Inner, query: &LetterQuery, most: u64) -> Result<Vec<(Scope, u64)>> {
+    let (mut scopes, mut left) = (Vec::<(Scope, u64)>::new(), most);
     let mut query = query.clone();
     let errand = Errand { run: None, scope: None, doing: "letters", on: STATE_STORE };
     loop {
@@ -72,9 +73,14 @@ async fn scopes(inner: &Inner, query: &LetterQuery) -> Result<Vec<Scope>> {
         let Some(last) = page.last() else { return Ok(scopes) };
         query.after = Some(last.id.clone());
         for letter in page {
+            if left == 0 {
+                return Ok(scopes);
+            }
+            left -= 1;
             let scope = Scope { lane: Lane::Replay, ..letter.scope };
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
+            match scopes.iter_mut().find(|(known, _)| *known == scope) {
+                Some((_, letters)) => *letters += 1,
+                None => scopes.push((scope, 1)),
             }
         }
     }
@@ -88,7 +94,7 @@ struct Replay<'a> {
     streams: &'a [Arc<StreamSpec>],
     query: &'a LetterQuery,
     scope: Scope,
-    /// How many letters are tried in all scopes.
+    /// How many letters are tried.
     most: u64,
 }
 
@@ -120,14 +126,15 @@ impl Replay<'_> {
         // A letter that was written by a replay which died before it could say so.
         let written: Option<String> = checkpoint.cursor.as_ref().and_then(|cursor| cursor.read(FORMAT).ok());
         let newest = self.newest().await?;
-        let mut query = self.query.clone();
+        let (mut query, mut left) = (self.query.clone(), self.most);
         loop {
             let letters = self.page(&mut query).await?;
             let Some(letters) = letters else { return Ok(()) };
             for letter in &letters {
-                if ledger.fetched == self.most {
+                if left == 0 {
                     return Ok(());
                 }
+                left -= 1;
                 ledger.fetched += 1;
                 let keyed = self.streams.iter().any(|it| it.name() == letter.stream && !it.key_columns().is_empty());
                 // By key, what was written may be written again, and its row may have been refused again since.
@@ -170,13 +177,19 @@ impl Replay<'_> {
 
     /// The next letters of this scope, as they stand under its lease.
     async fn page(&self, query: &mut LetterQuery) -> Result<Option<Vec<DeadLetter>>> {
-        let mut letters = watched(self.inner, self.at_store("letters"), self.inner.store.dead_letters(query)).await?;
+        let letters = self.page_of_all(query).await?;
+        let is_ours = |letter: &DeadLetter| lease_name(&letter.scope) == lease_name(&self.scope);
+        Ok(letters.map(|letters| letters.into_iter().filter(is_ours).collect()))
+    }
+
+    async fn page_of_all(&self, query: &mut LetterQuery) -> Result<Option<Vec<DeadLetter>>> {
+        let letters = watched(self.inner, self.at_store("letters"), self.inner.store.dead_letters(query)).await?;
         let Some(last) = letters.last() else { return Ok(None) };
         query.after = Some(last.id.clone());
-        letters.retain(|letter| lease_name(&letter.scope) == lease_name(&self.scope));
         Ok(Some(letters))
     }
 
+    /// In whichever scope: a row may have moved from one partition to another.
     async fn newest(&self) -> Result<Newest> {
         let mut newest = Newest::default();
         let unversioned = |stream: &&Arc<StreamSpec>| {
@@ -188,7 +201,7 @@ impl Replay<'_> {
             self.streams.iter().filter(unversioned).map(|stream| (stream.name(), stream.schema().width())).collect();
         let mut query = self.query.clone();
         while !open.is_empty() {
-            let Some(page) = self.page(&mut query).await? else { break };
+            let Some(page) = self.page_of_all(&mut query).await? else { break };
             for letter in page {
                 let Some((key, width)) = letter.key.zip(open.get(letter.stream.as_str())) else { continue };
                 if !matches!(&letter.body, LetterBody::Row { op: Op::Upsert, values } if values.len() < *width) {
@@ -220,6 +233,10 @@ impl Replay<'_> {
             let stored = pipeline.sink.stored(stream, &[key]).await?.pop().flatten();
             if let Some(passed) = stored.as_ref().and_then(|stored| passed(stream, &stored.values, &changes)) {
                 return Ok(Tried { outcome: passed, written: false });
+            }
+            // There was a row when it was parked: it was deleted since.
+            if stored.is_none() && letter.kind == LetterKind::Parked {
+                return Ok(Tried { outcome: Outcome::Stale, written: false });
             }
             expect.push(stored.map_or(Expect::Absent, |stored| Expect::Row(stored.values)));
         }

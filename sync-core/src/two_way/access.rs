@@ -34,6 +34,10 @@ impl Access {
         self
     }
 
+    pub(super) fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// Whether this row is one of them. A table without scope columns is everybody's.
     pub fn holds(&self, table: &Table, row: &[Value]) -> bool {
         self.everything

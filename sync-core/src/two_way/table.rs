@@ -113,6 +113,13 @@ impl Table {
         self.server_owned.iter().filter_map(|name| self.spec.schema().index(name)).collect()
     }
 
+    /// Columns that only the master writes stay as they are in the row that is there.
+    pub(super) fn keep_owned(&self, row: &mut [Value], existing: &[Value]) {
+        for column in self.server_owned_indices() {
+            row[column].clone_from(&existing[column]);
+        }
+    }
+
     /// Whether these two rows belong to the same.
     pub(super) fn same_scope(&self, one: &[Value], other: &[Value]) -> bool {
         let columns = self.scope.iter().filter_map(|name| self.spec.schema().index(name));

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use sync_core::conflict::{LastWriteWins, Park};
 use sync_core::memory::MemoryReplica;
 use sync_core::two_way::{
-    Access, Became, Branch, Decision, Edit, Group, Hlc, Hub, HubSettings, Peer, Pull, Push, Queue, Reason, Table,
-    Tables,
+    Access, Became, Branch, Decision, Edit, Group, Head, Hlc, Hub, HubSettings, Peer, Pull, Push, Queue, Reason,
+    Replica, Table, Tables, Transaction,
 };
 use sync_core::{Clock, Error, ErrorKind, Key, StreamSpec, SystemClock, Value};
 
@@ -444,4 +444,162 @@ async fn a_row_that_only_a_lost_master_knew_gives_way_when_everything_is_loaded(
     for replica in [&master, &one, &two] {
         assert_eq!(replica.rows("lines"), [(Key::new(["kept"]), line("kept", "pear", 20))]);
     }
+}
+
+/// A row that is there, sent as a new one: what only the master writes stays as it is, whichever write is the later.
+#[tokio::test]
+async fn a_row_that_is_claimed_to_be_new_takes_nothing_from_the_masters_own_columns() {
+    let master = replica("master", [items().policy(LastWriteWins)]);
+    let mut graded = item("pear", "north", "pear", 10);
+    graded[4] = "best".into();
+    put(&master, "items", graded).await;
+    let hub = Hub::new(master.clone(), clock());
+    let claimed = Edit {
+        hlc: Hlc::at(clock().now() + TimeDelta::seconds(30)),
+        ..edit("items", 1, None, Some(item("pear", "north", "renamed", 10)))
+    };
+    let pushed = hub.push(&push(0, vec![claimed]), &north()).await.unwrap();
+    let row = row(&master, "items", "pear").unwrap();
+    assert_eq!((&row[2], &row[4]), (&"renamed".into(), &"best".into()));
+    assert_eq!(pushed.results[0].row, Some(row), "who sent it is told");
+}
+
+/// Whoever decides what waits may write what they might have pushed, and no more.
+#[tokio::test]
+async fn a_decision_writes_no_column_that_only_the_master_writes() {
+    let (master, hub, _) = shop().await;
+    let mut graded = item("plum", "north", "plum", 1);
+    graded[4] = "best".into();
+    let mut renamed = graded.clone();
+    renamed[2] = "renamed".into();
+    // Nobody gave it this grade: the row is not there, and the branch says what stood before.
+    let group = vec![
+        edit("items", 1, Some(graded.clone()), Some(renamed.clone())),
+        edit("lines", 2, None, Some(line("a", "nowhere", 1))),
+    ];
+    assert_eq!(hub.push(&push(0, group), &north()).await.unwrap().results[0].became, Became::Waits);
+    put(&master, "items", item("nowhere", "north", "there by now", 1)).await;
+    let id = hub.inbox(&north()).await.unwrap().remove(0).id;
+    let write = Decision::Write(vec![Some(renamed.clone()), Some(line("a", "nowhere", 1))]);
+    for decision in [Decision::TakeIncoming, write.clone()] {
+        let refused = hub.decide(&id, decision, &north()).await.unwrap_err();
+        assert_eq!((code(&refused), refused.kind()), ("server_owned", ErrorKind::Forbidden));
+        assert_eq!(row(&master, "items", "plum"), None);
+    }
+    hub.decide(&id, write, &Access::everything()).await.unwrap();
+    assert_eq!(row(&master, "items", "plum"), Some(renamed), "whose the master is, may");
+}
+
+/// It waited behind another, so nobody looked at it; when somebody does, its sum fits no column. That is its own affair.
+#[tokio::test]
+async fn a_group_in_the_inbox_that_cannot_be_judged_fails_no_push_of_others() {
+    let (master, hub, [(one, to_one), _]) = shop().await;
+    let orphan = |op| edit("lines", op, None, Some(line("a", "nowhere", 1)));
+    let pear = |stock| Some(item("pear", "north", "pear", stock));
+    let sold = hub.push(&push(0, vec![edit("items", 1, pear(10), pear(8))]), &north()).await.unwrap();
+    hub.push(&push(1, vec![orphan(2)]), &north()).await.unwrap();
+    let most = Edit { base: sold.results[0].rev, ..edit("items", 3, pear(0), pear(i64::MAX)) };
+    let behind = hub.push(&push(2, vec![most, orphan(4)]), &north()).await.unwrap();
+    assert_eq!(behind.results[0].became, Became::Waits);
+    let first = hub.inbox(&north()).await.unwrap().remove(0);
+    hub.decide(&first.id, Decision::KeepExisting, &north()).await.unwrap();
+    put(&one, "items", item("plum", "north", "plum", 1)).await;
+    to_one.sync().await.unwrap();
+    assert_eq!(row(&master, "items", "plum"), Some(item("plum", "north", "plum", 1)));
+    assert_eq!(hub.inbox(&north()).await.unwrap().len(), 1, "it is still there for somebody to decide");
+}
+
+/// The machine's time, or an hour before it.
+#[derive(Debug, Default)]
+struct SetBack(std::sync::atomic::AtomicBool);
+
+#[async_trait::async_trait]
+impl Clock for SetBack {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        let back = i64::from(self.0.load(std::sync::atomic::Ordering::Relaxed));
+        SystemClock::new().now() - TimeDelta::hours(back)
+    }
+
+    fn elapsed(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
+    async fn sleep(&self, pause: std::time::Duration) {
+        tokio::time::sleep(pause).await;
+    }
+
+    fn random(&self) -> u64 {
+        0
+    }
+}
+
+/// The master's clock is set back between two writes that wait: they pass in the order in which they came.
+#[tokio::test]
+async fn what_waits_passes_in_the_order_it_came_although_the_clock_went_back() {
+    let (master, set_back) = (master(), Arc::new(SetBack::default()));
+    let hub = Hub::new(master.clone(), Arc::<SetBack>::clone(&set_back));
+    let numbered = |number| line("a", "plum", number);
+    hub.push(&push(0, vec![edit("lines", 1, None, Some(numbered(1)))]), &north()).await.unwrap();
+    set_back.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    hub.push(&push(1, vec![edit("lines", 2, Some(numbered(1)), Some(numbered(2)))]), &north()).await.unwrap();
+    put(&master, "items", item("plum", "north", "plum", 1)).await;
+    for op in [3, 4] {
+        let other = edit("items", op, None, Some(item(&format!("other {op}"), "north", "pear", 1)));
+        hub.push(&push(op - 1, vec![other]), &north()).await.unwrap();
+    }
+    assert_eq!(row(&master, "lines", "a"), Some(numbered(2)));
+    assert_eq!(hub.inbox(&north()).await.unwrap(), []);
+}
+
+/// Counts the transactions that write.
+#[derive(Debug, Clone)]
+struct Counted(MemoryReplica, Arc<std::sync::atomic::AtomicUsize>);
+
+#[async_trait::async_trait]
+impl Replica for Counted {
+    fn name(&self) -> &sync_core::model::Origin {
+        self.0.name()
+    }
+
+    fn tables(&self) -> &Tables {
+        self.0.tables()
+    }
+
+    async fn begin(&self) -> sync_core::Result<Box<dyn Transaction>> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.begin().await
+    }
+
+    async fn look(&self) -> sync_core::Result<Box<dyn Transaction>> {
+        self.0.look().await
+    }
+
+    async fn sequence(&self) -> sync_core::Result<Head> {
+        self.0.sequence().await
+    }
+}
+
+/// One shop's writes wait by the hundred; another's push costs what it did before, and what waits passes all the same.
+#[tokio::test]
+async fn an_inbox_that_one_shop_fills_costs_another_nothing() {
+    let writes = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let master = Counted(master(), Arc::clone(&writes));
+    let (hub, south) = (Hub::new(master.clone(), clock()), Access::rows_with("shop", "south"));
+    let orphan = |op: u64| {
+        let group = vec![edit("lines", op, None, Some(south_line(&format!("l{op}"), "nowhere", op as i64)))];
+        Group { previous: op - 1, edits: group }
+    };
+    let flood = Push { peer: Peer { name: "south".to_owned(), life: 0 }, groups: (1..=300).map(orphan).collect() };
+    hub.push(&flood, &south).await.unwrap();
+    assert_eq!(hub.inbox(&south).await.unwrap().len(), 300);
+    writes.store(0, std::sync::atomic::Ordering::Relaxed);
+    hub.push(&push(0, vec![edit("items", 1, None, Some(item("pear", "north", "pear", 1)))]), &north()).await.unwrap();
+    assert!(writes.load(std::sync::atomic::Ordering::Relaxed) < 20, "{writes:?} transactions for one edit");
+    put(&master.0, "items", item("nowhere", "south", "there by now", 1)).await;
+    for op in 1..=20 {
+        let edits = vec![edit("items", op, None, Some(item(&format!("p{op}"), "south", "pear", 1)))];
+        let peer = Peer { name: "another".to_owned(), life: 0 };
+        hub.push(&Push { peer, groups: vec![Group { previous: op - 1, edits }] }, &south).await.unwrap();
+    }
+    assert_eq!(hub.inbox(&south).await.unwrap(), []);
 }

@@ -4,8 +4,10 @@
 //! The oracle is a ledger of what the hosts have written, kept outside of the library; that all replicas end equal is not enough.
 
 mod ledger;
+mod mariadb;
 mod oracles;
 mod postgres;
+mod servers;
 mod shop;
 mod sqlite;
 mod wire;

@@ -22,7 +22,8 @@ pub(crate) fn unread(what: &'static str, cause: sqlx::Error) -> Error {
     }
 }
 
-fn told(what: &'static str, cause: sqlx::Error) -> Error {
+/// The error without a remedy.
+pub(crate) fn told(what: &'static str, cause: sqlx::Error) -> Error {
     let (kind, retry) = match &cause {
         sqlx::Error::Database(database) => {
             let number = number(&cause).unwrap_or_default();

@@ -10,6 +10,7 @@ mod pool;
 mod publish;
 mod query;
 mod rehearsal;
+mod replica;
 mod schema;
 mod scope;
 mod sink;
@@ -22,12 +23,13 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::mysql::MySqlConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sync_core::address::MYSQL;
 use sync_core::{Error, Result};
 
 use connection::{Access, Server};
 use pool::{Pool, Session};
+pub use replica::MySqlReplica;
 pub use source::MySqlSource;
 use table::Definitions;
 
@@ -90,6 +92,14 @@ impl MySql {
 /// Connections to the database of this address, what it is called in reports, without user and password, and what its server
 /// is like.
 async fn open(url: &str, access: Access, most: usize) -> Result<(String, Pool, Server)> {
+    let (name, options, first, server) = reach(url, access).await?;
+    let pool = Pool::new(options, access, most, first, server.packet);
+    Ok((name, pool, server))
+}
+
+/// What the database of this address is called in reports, how to connect to it, the first connection, and what its server is
+/// like.
+async fn reach(url: &str, access: Access) -> Result<(String, MySqlConnectOptions, MySqlConnection, Server)> {
     let options: MySqlConnectOptions = url.parse().map_err(|_| MYSQL.unread())?;
     MYSQL.check(url)?;
     let Some(database) = options.get_database().filter(|name| !name.is_empty()) else {
@@ -103,8 +113,7 @@ async fn open(url: &str, access: Access, most: usize) -> Result<(String, Pool, S
         .await
         .unwrap_or_else(|_| Err(connection::silent()))
         .map_err(|error| error.with("database", name.as_str()))?;
-    let pool = Pool::new(options, access, most, first, server.packet);
-    Ok((name, pool, server))
+    Ok((name, options, first, server))
 }
 
 impl fmt::Debug for MySql {

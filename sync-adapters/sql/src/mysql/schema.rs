@@ -9,7 +9,6 @@ use super::batch::run;
 use super::column::{declared_types, plain_type};
 use super::connection::{Server, is_exact};
 use super::error::failed;
-use super::pool::Session;
 use super::query::name;
 use super::table::{self, Column, Table};
 use crate::ident::list;
@@ -20,7 +19,7 @@ use crate::tables::Shape;
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(session: &mut Session, stream: &StreamSpec, server: Server) -> Result<Shape> {
+pub(crate) async fn prepare(session: &mut MySqlConnection, stream: &StreamSpec, server: Server) -> Result<Shape> {
     writable(session).await?;
     let target = Target { stream, server };
     if let Need::Nothing(shape) = target.needs(session).await? {

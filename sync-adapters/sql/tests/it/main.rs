@@ -8,6 +8,8 @@ mod chinook;
 mod conformance;
 mod copy;
 mod engine;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod entries;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod estimates;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
@@ -18,6 +20,8 @@ mod following;
 mod hostile;
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql")]
+mod mysql_replica;
 #[cfg(feature = "mysql")]
 mod mysql_source;
 mod names;
@@ -35,4 +39,6 @@ mod schema;
 mod script;
 mod source;
 mod staging;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod tills;
 mod values;

@@ -8,7 +8,7 @@ use super::Hub;
 use super::books::{Answer, hash_of, load, read, result_id, save, waiting_id};
 use super::judge::{Judgement, judge};
 use crate::model::Value;
-use crate::two_way::{Access, Became, Book, EditResult, Group, Held, Hlc, Peer, RowWrite, Transaction, refuse};
+use crate::two_way::{Access, Became, Book, EditResult, Group, Held, Hlc, Peer, RowWrite, Table, Transaction, refuse};
 use crate::{Error, ErrorKind, Result};
 
 /// Why a group waits.
@@ -81,7 +81,14 @@ pub(super) async fn put(
     group: &Group,
     reason: Reason,
 ) -> Result<Vec<EditResult>> {
-    let since = hub.present().millis();
+    let mut since = hub.present().millis();
+    for edit in &group.edits {
+        let place = waiting_id(&edit.table, &edit.key);
+        let waiting: Vec<String> = load(tx, Book::Waiting, &place).await?.unwrap_or_default();
+        // Behind all that wait for the same row, wherever the clock stands.
+        let latest = waiting.iter().filter_map(|id| id.split('-').next()?.parse().ok()).max();
+        since = latest.map_or(since, |latest: u64| since.max(latest + 1));
+    }
     let id = format!("{since:015}-{who}-{:020}", group.edits[0].op);
     let (mut rows, mut results) = (Vec::new(), Vec::new());
     for edit in &group.edits {
@@ -165,7 +172,7 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
             access.check(table, row)?;
         }
         let (rev, stored_at) = held.stamp.as_ref().map_or((0, Hlc::default()), |stamp| (stamp.rev, stamp.hlc));
-        let wanted = match &decision {
+        let mut wanted = match &decision {
             Decision::KeepExisting => held.row.clone(),
             Decision::Write(rows) => rows[number].clone(),
             Decision::TakeIncoming => match (&edit.after, &held.row) {
@@ -174,6 +181,12 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
                 (Some(after), Some(row)) => Some(table.onto(edit.before.as_deref(), after, row)?),
             },
         };
+        if let Some(row) = wanted.as_mut().filter(|_| !access.is_everything()) {
+            match &held.row {
+                Some(existing) => table.keep_owned(row, existing),
+                None => owns_nothing(table, row)?,
+            }
+        }
         let hlc = Hlc::after(hub.clock.now(), stored_at);
         let mut result = EditResult {
             op: edit.op,
@@ -206,7 +219,17 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
     }
     settle(hub, &mut *tx, &waiting, &results).await?;
     tx.commit().await?;
-    try_again(hub).await
+    try_again(hub, access).await
+}
+
+/// A row that is made anew has nothing yet in the columns that only the master writes.
+fn owns_nothing(table: &Table, row: &[Value]) -> Result<()> {
+    match table.server_owned_indices().into_iter().find(|column| !row[*column].is_null()) {
+        None => Ok(()),
+        Some(column) => Err(refuse(ErrorKind::Forbidden, "server_owned", "only the master writes this column")
+            .with("table", table.name())
+            .with("column", table.spec().schema().fields()[column].name())),
+    }
 }
 
 /// It waits no longer: the answers take the place of the first ones.
@@ -229,13 +252,21 @@ async fn settle(hub: &Hub, tx: &mut dyn Transaction, waiting: &Waiting, results:
     tx.put(Book::Inbox, &waiting.id, None).await
 }
 
-/// Tries what may pass by itself, oldest first, until nothing does any more.
-pub(super) async fn try_again(hub: &Hub) -> Result<()> {
-    let mut left = {
+/// How many groups of the caller's are tried at once, and how many of others: whoever fills the inbox holds up nobody else.
+const OWN: usize = 200;
+const OTHERS: usize = 10;
+
+/// Tries what may pass by itself, oldest first, until nothing does any more. Where much waits, a part is tried that chance chooses.
+pub(super) async fn try_again(hub: &Hub, access: &Access) -> Result<()> {
+    let all = {
         let mut tx = hub.replica.look().await?;
         waiting(&mut *tx).await?
     };
-    left.retain(|waiting| waiting.reason.may_pass());
+    let all = all.into_iter().filter(|waiting| waiting.reason.may_pass());
+    let (own, others): (Vec<_>, Vec<_>) = all.partition(|waiting| may_see(hub, waiting, access));
+    let mut left = some_of(own, OWN, hub.clock.random());
+    left.extend(some_of(others, OTHERS, hub.clock.random()));
+    left.sort_by(|one, other| one.id.cmp(&other.id));
     loop {
         let before = left.len();
         let mut still = Vec::new();
@@ -251,12 +282,25 @@ pub(super) async fn try_again(hub: &Hub) -> Result<()> {
     }
 }
 
+fn some_of(mut waiting: Vec<Waiting>, most: usize, random: u64) -> Vec<Waiting> {
+    if waiting.len() > most {
+        let first = usize::try_from(random % waiting.len() as u64).unwrap_or_default();
+        waiting.rotate_left(first);
+        waiting.truncate(most);
+    }
+    waiting
+}
+
+/// What cannot even be judged, such as a row from before the table had all its columns, waits for somebody to decide.
 async fn passes(hub: &Hub, waiting: &Waiting) -> Result<bool> {
     let mut tx = hub.replica.begin().await?;
     if tx.get(Book::Inbox, &waiting.id).await?.is_none() {
         return Ok(true);
     }
-    let judged = judge(hub, &mut *tx, &waiting.peer, &waiting.group, None, Some(&waiting.id)).await?;
+    let judged = match judge(hub, &mut *tx, &waiting.peer, &waiting.group, None, Some(&waiting.id)).await {
+        Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => return Ok(false),
+        judged => judged?,
+    };
     let Judgement::Write { writes, verdicts } = judged else { return Ok(false) };
     let revs = match tx.write(&writes).await {
         Ok(revs) => revs,

@@ -94,7 +94,10 @@ pub(super) async fn judge(
             Outcome::Write(became, row) => (became, Some(row)),
             Outcome::Park(reason) => return Ok(Judgement::Wait(Reason::Parked(reason))),
         };
-        if let Some(row) = row {
+        if let Some(mut row) = row {
+            if let (Some(row), Some(existing)) = (&mut row, &standing.row) {
+                table.keep_owned(row, existing);
+            }
             // What was written with the row before its eyes is later than it, whatever the branch's clock says.
             standing.hlc = if clean { hlc.max(Hlc(standing.hlc.0 + 1)) } else { hlc.max(standing.hlc) };
             standing.row.clone_from(&row);

@@ -37,7 +37,10 @@ pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Push
         pushed.results.extend(results);
         pushed.last_op = group.edits.last().map_or(pushed.last_op, |edit| edit.op);
     }
-    inbox::try_again(hub).await?;
+    // What was taken is taken, whatever keeps others waiting.
+    if let Err(error) = inbox::try_again(hub, access).await {
+        tracing::warn!(%error, "what waits cannot be tried again; the next push does");
+    }
     Ok(pushed)
 }
 

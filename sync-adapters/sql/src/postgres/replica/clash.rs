@@ -1,11 +1,8 @@
-//! Which rows stand in the way of a write, because they hold a value that no two rows share.
-
-use std::collections::HashSet;
+//! Which rows hold a value that no two rows share, and which hang on others, as the catalogue tells.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
-use sync_core::two_way::RowWrite;
-use sync_core::{Error, Key, Result};
+use sync_core::{Error, Key, Result, Value};
 
 use super::Shared;
 use super::feed::key;
@@ -13,6 +10,7 @@ use super::layout::{Layout, bind_all};
 use crate::ident::quoted;
 use crate::postgres::column::{asked_as, sent_as};
 use crate::postgres::error::failed;
+use crate::replica::Row;
 
 /// A rule that no two rows share these values: what is compared, as SQL about a row, and which rows it is about.
 type Unique = (Vec<String>, Option<String>);
@@ -20,13 +18,8 @@ type Unique = (Vec<String>, Option<String>);
 /// Rows of a table that hang on rows of another: its name, its columns, and the columns there that they name.
 type Foreign = (String, Vec<String>, Vec<String>);
 
-/// Rows in the way of this write, each behind the rows that hang on it.
-pub(super) async fn clashing(
-    connection: &mut PgConnection,
-    shared: &Shared,
-    write: &RowWrite,
-) -> Result<Vec<(String, Key)>> {
-    let (Some(row), layout) = (&write.row, shared.layout(write.table.name())?) else { return Ok(Vec::new()) };
+/// Rows that hold a unique value which this row wants, each once.
+pub(super) async fn holders(connection: &mut PgConnection, layout: &Layout, row: &[Value]) -> Result<Vec<Key>> {
     let unique: Vec<Unique> = sqlx::query_as(
         "SELECT ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k ORDER BY k) AS values,
                 pg_get_expr(i.indpred, i.indrelid) AS only
@@ -53,16 +46,12 @@ pub(super) async fn clashing(
         let select = bind_all(sqlx::query(AssertSqlSafe(sql)), layout.row_arrays(row)?);
         for found in select.fetch_all(&mut *connection).await.map_err(unread)? {
             let other = key(&found, 0, layout)?;
-            if other != write.key && !way.contains(&other) {
+            if !way.contains(&other) {
                 way.push(other);
             }
         }
     }
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
-    for other in way {
-        hanging(connection, shared, (layout.name().to_owned(), other), &mut seen, &mut found).await?;
-    }
-    Ok(found)
+    Ok(way)
 }
 
 /// The row that comes, with all columns of the host's table: those that are not declared are empty.
@@ -88,32 +77,8 @@ async fn coming(connection: &mut PgConnection, layout: &Layout) -> Result<String
     Ok(format!("SELECT {} FROM {}", pieces.join(", "), layout.unnest(&every, 1)))
 }
 
-/// Puts the row behind all rows that hang on it.
-async fn hanging(
-    connection: &mut PgConnection,
-    shared: &Shared,
-    row: (String, Key),
-    seen: &mut HashSet<(String, Key)>,
-    found: &mut Vec<(String, Key)>,
-) -> Result<()> {
-    // First what is open, then what is done with: a row is put down when everything below it is.
-    let mut open = vec![(row, false)];
-    while let Some((row, done)) = open.pop() {
-        if done {
-            found.push(row);
-            continue;
-        }
-        if !seen.insert(row.clone()) {
-            continue;
-        }
-        let below = children(connection, shared, &row).await?;
-        open.push((row, true));
-        open.extend(below.into_iter().rev().map(|child| (child, false)));
-    }
-    Ok(())
-}
-
-async fn children(connection: &mut PgConnection, shared: &Shared, row: &(String, Key)) -> Result<Vec<(String, Key)>> {
+/// Rows of declared tables that hang on this one.
+pub(super) async fn children(connection: &mut PgConnection, shared: &Shared, row: &Row) -> Result<Vec<Row>> {
     let layout = shared.layout(&row.0)?;
     let foreign: Vec<Foreign> = sqlx::query_as(
         "SELECT d.name AS child,

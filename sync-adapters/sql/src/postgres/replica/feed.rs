@@ -6,12 +6,11 @@ use sync_core::model::Field;
 use sync_core::two_way::{Entry, Head, Hlc, Stamp};
 use sync_core::{Error, Key, Result, Value};
 
-use std::collections::BTreeMap;
-
 use super::Shared;
 use super::layout::{Layout, bind_all};
 use crate::postgres::column::read;
 use crate::postgres::error::failed;
+use crate::replica::Images;
 
 /// Whether something is committed that is not in the feed.
 pub(super) async fn is_behind(connection: &mut PgConnection, schema: &str) -> Result<bool> {
@@ -59,13 +58,8 @@ pub(super) async fn begin_epoch(connection: &mut PgConnection, schema: &str, epo
     sqlx::query(AssertSqlSafe(sql)).bind(rev).execute(connection).await.map(drop).map_err(unbegun)
 }
 
-pub(super) async fn feed(
-    connection: &mut PgConnection,
-    shared: &Shared,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<Entry>> {
-    let schema = &shared.schema;
+/// The place behind which entries are read, and the end of the last group that the page holds.
+pub(super) async fn page(connection: &mut PgConnection, schema: &str, after: u64, limit: usize) -> Result<(u64, u64)> {
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
     // The place where the page is full, and the rest of its group, however long that is.
@@ -75,13 +69,9 @@ pub(super) async fn feed(
          next AS (SELECT l.seq FROM {schema}._sync_log l, full_at f WHERE l.seq > f.seq AND l.grp <> f.grp ORDER BY l.seq LIMIT 1)
          SELECT b.seq, coalesce((SELECT seq - 1 FROM next), b.end) FROM begin b"
     );
-    let (after, up_to): (i64, i64) = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(after)
-        .bind(limit - 1)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(unread)?;
-    if up_to <= after { Ok(Vec::new()) } else { between(connection, shared, after, up_to).await }
+    let page = sqlx::query_as::<_, (i64, i64)>(AssertSqlSafe(sql)).bind(after).bind(limit - 1);
+    let (after, up_to) = page.fetch_one(&mut *connection).await.map_err(unread)?;
+    Ok((after.cast_unsigned(), up_to.cast_unsigned()))
 }
 
 /// What the log says besides the images: ten columns. What is written here has its place as its number.
@@ -126,42 +116,34 @@ pub(super) fn key(row: &PgRow, from: usize, layout: &Layout) -> Result<Key> {
     Ok(Key::new(values.collect::<Result<Vec<_>>>()?))
 }
 
-async fn between(connection: &mut PgConnection, shared: &Shared, after: i64, up_to: i64) -> Result<Vec<Entry>> {
-    let schema = &shared.schema;
+/// Entries without their rows, behind one place and up to another.
+pub(super) async fn entries(connection: &mut PgConnection, schema: &str, after: u64, up_to: u64) -> Result<Vec<Entry>> {
     let sql = format!("SELECT {ENTRY} FROM {schema}._sync_log l WHERE l.seq > $1 AND l.seq <= $2 ORDER BY l.seq");
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(after).bind(up_to).fetch_all(&mut *connection).await.map_err(unread)?;
-    let mut entries = rows.iter().map(entry).collect::<sqlx::Result<Vec<_>>>().map_err(unread)?;
-    let mut images: BTreeMap<u64, Images> = BTreeMap::new();
-    for layout in shared.layouts.values() {
-        if !entries.iter().any(|entry| entry.table == layout.name()) {
-            continue;
-        }
-        let sql = format!(
-            "SELECT l.seq, {} FROM {schema}._sync_log l JOIN {} i ON i.id = l.id WHERE l.seq > $1 AND l.seq <= $2 AND l.tbl = $3",
-            of_images(layout),
-            layout.log
-        );
-        let select = sqlx::query(AssertSqlSafe(sql)).bind(after).bind(up_to).bind(layout.name());
-        for row in select.fetch_all(&mut *connection).await.map_err(unread)? {
-            let seq: i64 = row.try_get(0).map_err(unread)?;
-            images.insert(seq.cast_unsigned(), Images::of(&row, 1, layout)?);
-        }
-    }
-    for entry in &mut entries {
-        let images = images.remove(&entry.seq);
-        images
-            .ok_or_else(|| Error::internal("an entry without its rows").with("table", &entry.table))?
-            .into_entry(entry);
-    }
-    Ok(entries)
+    let select = sqlx::query(AssertSqlSafe(sql)).bind(after.cast_signed()).bind(up_to.cast_signed());
+    let rows = select.fetch_all(connection).await.map_err(unread)?;
+    rows.iter().map(entry).collect::<sqlx::Result<_>>().map_err(unread)
 }
 
-/// The rows of an entry.
-struct Images {
-    key: Key,
-    before: Option<Vec<Value>>,
-    after: Option<Vec<Value>>,
+/// The rows of the entries of one table, with their places.
+pub(super) async fn images(
+    connection: &mut PgConnection,
+    schema: &str,
+    layout: &Layout,
+    after: u64,
+    up_to: u64,
+) -> Result<Vec<(u64, Images)>> {
+    let sql = format!(
+        "SELECT l.seq, {} FROM {schema}._sync_log l JOIN {} i ON i.id = l.id WHERE l.seq > $1 AND l.seq <= $2 AND l.tbl = $3",
+        of_images(layout),
+        layout.log
+    );
+    let select = sqlx::query(AssertSqlSafe(sql)).bind(after.cast_signed()).bind(up_to.cast_signed());
+    let rows = select.bind(layout.name()).fetch_all(connection).await.map_err(unread)?;
+    let one = |row: &PgRow| {
+        let seq: i64 = row.try_get(0).map_err(unread)?;
+        Ok((seq.cast_unsigned(), images_of(row, 1, layout)?))
+    };
+    rows.iter().map(one).collect()
 }
 
 /// The columns that [`Images`] are read from.
@@ -170,19 +152,13 @@ fn of_images(layout: &Layout) -> String {
     format!("i.had, i.has, {}, {before}, {after}", layout.asked_key("i."))
 }
 
-impl Images {
-    fn of(row: &PgRow, from: usize, layout: &Layout) -> Result<Self> {
-        let (had, has): (bool, bool) = (row.try_get(from).map_err(unread)?, row.try_get(from + 1).map_err(unread)?);
-        let (keys, width) = (layout.key.len(), layout.fields().len());
-        let read = |from| image(row, from, layout.fields()).map_err(|error| error.with("table", layout.name()));
-        let before = had.then(|| read(from + 2 + keys)).transpose()?;
-        let after = has.then(|| read(from + 2 + keys + width)).transpose()?;
-        Ok(Self { key: key(row, from + 2, layout)?, before, after })
-    }
-
-    fn into_entry(self, entry: &mut Entry) {
-        (entry.key, entry.before, entry.after) = (self.key, self.before, self.after);
-    }
+fn images_of(row: &PgRow, from: usize, layout: &Layout) -> Result<Images> {
+    let (had, has): (bool, bool) = (row.try_get(from).map_err(unread)?, row.try_get(from + 1).map_err(unread)?);
+    let (keys, width) = (layout.key.len(), layout.fields().len());
+    let read = |from| image(row, from, layout.fields()).map_err(|error| error.with("table", layout.name()));
+    let before = had.then(|| read(from + 2 + keys)).transpose()?;
+    let after = has.then(|| read(from + 2 + keys + width)).transpose()?;
+    Ok(Images { key: key(row, from + 2, layout)?, before, after })
 }
 
 pub(super) async fn pending(
@@ -205,7 +181,7 @@ pub(super) async fn pending(
     let mut pending = Vec::new();
     for row in select.fetch_all(connection).await.map_err(unread)? {
         let mut entry = entry(&row).map_err(unread)?;
-        Images::of(&row, 10, layout)?.into_entry(&mut entry);
+        images_of(&row, 10, layout)?.into_entry(&mut entry);
         pending.push(entry);
     }
     Ok(pending)

@@ -3,12 +3,11 @@
 
 mod books;
 mod clash;
+mod dialect;
 mod feed;
 mod install;
 mod layout;
-mod pool;
 mod rows;
-mod transaction;
 mod triggers;
 
 use std::collections::BTreeMap;
@@ -16,15 +15,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sqlx::Connection as _;
 use sync_core::model::Origin;
 use sync_core::two_way::{Head, Replica, Tables, Transaction};
 use sync_core::{Clock, Error, Result};
 
+use self::dialect::{SETTINGS, Shared};
 use self::install::Installed;
 use self::layout::Layout;
-use self::pool::{Lease, Pool, SETTINGS};
-use self::transaction::PostgresTransaction;
-use super::error::failed;
+use super::error::{failed, uncommitted};
+use crate::replica::{Declared, Dialect as _, Lease, Pool, SqlTransaction};
 
 /// A [`Replica`] over a PostgreSQL database.
 ///
@@ -76,35 +76,10 @@ use super::error::failed;
 /// word on each row. A table or column that was renamed or dropped is an error that says so; the host's own writes go on.
 #[derive(Clone)]
 pub struct PostgresReplica {
-    pool: Pool,
+    pool: Pool<Shared>,
     shared: Arc<Shared>,
     /// Held by the one transaction of this process that writes: who waits here holds no connection.
     writer: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// What all clones and transactions know.
-struct Shared {
-    name: Origin,
-    tables: Tables,
-    layouts: BTreeMap<String, Layout>,
-    clock: Arc<dyn Clock>,
-    /// Where our tables are. Quoted.
-    schema: String,
-}
-
-impl Shared {
-    fn layout(&self, table: &str) -> Result<&Layout> {
-        self.layouts.get(table).ok_or_else(|| Error::config("the table does not take part").with("table", table))
-    }
-
-    /// Parents first.
-    fn in_order(&self) -> impl Iterator<Item = &Layout> {
-        self.tables.iter().filter_map(|table| self.layouts.get(table.name()))
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.layouts.keys().cloned().collect()
-    }
 }
 
 /// How often a transaction begins again because somebody changes the schema.
@@ -128,8 +103,8 @@ impl PostgresReplica {
         for table in tables.iter() {
             layouts.insert(table.name().to_owned(), Layout::of(table, &schema, &name)?);
         }
-        let shared = Arc::new(Shared { name, tables, layouts, clock, schema });
-        let replica = Self { pool: Pool::new(options, first), shared, writer: Arc::default() };
+        let shared = Arc::new(Shared { declared: Declared { name, tables, layouts, clock }, schema, options });
+        let replica = Self { pool: Pool::new(Arc::clone(&shared), first), shared, writer: Arc::default() };
         replica.check().await?;
         Ok(replica)
     }
@@ -165,14 +140,13 @@ impl PostgresReplica {
     /// # Errors
     /// As those of [`open`](Self::open).
     pub async fn remove(url: &str) -> Result<()> {
-        let (options, _, mut first) = super::open(url, SETTINGS).await?;
-        let schema = schema(&mut first).await?;
-        let pool = Pool::new(options, first);
-        let mut lease = pool.begin("BEGIN").await?;
-        install::remove(lease.work(), &schema).await?;
-        lease.rest(());
-        lease.commit().await?;
-        pool.close().await;
+        let (_, _, mut only) = super::open(url, SETTINGS).await?;
+        let schema = schema(&mut only).await?;
+        let mut tx = only.begin().await.map_err(|cause| failed("a transaction cannot begin", cause))?;
+        install::remove(&mut tx, &schema).await?;
+        tx.commit().await.map_err(uncommitted)?;
+        // Whoever is gone has closed it already.
+        let _ = only.close().await;
         Ok(())
     }
 
@@ -182,7 +156,7 @@ impl PostgresReplica {
     }
 
     /// Begins a transaction that writes, and in which every change is captured.
-    async fn begin_writing(&self) -> Result<Lease> {
+    async fn begin_writing(&self) -> Result<Lease<Shared>> {
         for _ in 0..TRIES {
             let now = self.shared.clock.now().timestamp_millis();
             let begin = format!(
@@ -234,7 +208,7 @@ impl Replica for PostgresReplica {
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let lease = self.begin_writing().await?;
-        Ok(Box::new(PostgresTransaction { lease, shared: Arc::clone(&self.shared), writer: Some(writer) }))
+        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: Some(writer) }))
     }
 
     async fn look(&self) -> Result<Box<dyn Transaction>> {
@@ -244,7 +218,7 @@ impl Replica for PostgresReplica {
         );
         // The moment that it sees begins with its first read.
         let lease = self.pool.begin(&begin).await?;
-        Ok(Box::new(PostgresTransaction { lease, shared: Arc::clone(&self.shared), writer: None }))
+        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: None }))
     }
 
     async fn sequence(&self) -> Result<Head> {
@@ -259,7 +233,7 @@ impl Replica for PostgresReplica {
         if feed::is_behind(lease.work(), schema).await? {
             feed::sequence(lease.work(), schema).await?;
         }
-        let head = feed::head(lease.work(), schema).await?;
+        let head = self.shared.head(lease.work()).await?;
         Ok(lease.rest(head))
     }
 }

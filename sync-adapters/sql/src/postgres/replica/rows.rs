@@ -1,16 +1,15 @@
-//! Rows and their stamps: read, locked, written under the stamp that they come with, and refused with the rule that they break.
+//! Rows and their stamps: the statements that read, lock and write them.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use sync_core::two_way::{Held, RowWrite, Stamp};
+use sync_core::two_way::{Held, RowWrite};
 use sync_core::{Error, Key, Result, Value};
 
-use super::Shared;
 use super::feed::{image, key, stamp};
 use super::layout::{Layout, all, bind_all};
-use crate::classified::changed_meanwhile;
 use crate::postgres::column::Column;
 use crate::postgres::error::failed;
+use crate::replica::{Doing, clock, count};
 
 /// What is known of a row's last write: five columns. What is written here has its place in the feed as its number.
 const STAMP: &str = "b.rev, b.hlc, b.origin, coalesce(b.op, l.seq, 0), b.seen";
@@ -59,35 +58,13 @@ pub(super) async fn held(
     select.fetch_all(connection).await.map_err(unread)?.iter().map(one).collect()
 }
 
-/// Rows in the order of the keys. A row that was never noticed comes when an audit has found it.
-pub(super) async fn scan(
+/// The next keys. The book of rows has them in the order that all replicas know, whatever collation the host's table has.
+pub(super) async fn keys(
     connection: &mut PgConnection,
-    schema: &str,
     layout: &Layout,
     after: Option<&Key>,
     limit: usize,
-) -> Result<Vec<(Key, Stamp, Vec<Value>)>> {
-    let (mut rows, mut after) = (Vec::new(), after.cloned());
-    while rows.len() < limit {
-        let wanted = limit - rows.len();
-        let keys = keys(connection, layout, after.as_ref(), wanted).await?;
-        let over = keys.len() < wanted;
-        after = keys.last().cloned();
-        for (key, held) in keys.iter().zip(held(connection, schema, layout, &keys).await?) {
-            // A row whose delete was missed is there no more.
-            if let Held { stamp: Some(stamp), row: Some(row) } = held {
-                rows.push((key.clone(), stamp, row));
-            }
-        }
-        if over {
-            break;
-        }
-    }
-    Ok(rows)
-}
-
-/// The next keys. The book of rows has them in the order that all replicas know, whatever collation the host's table has.
-async fn keys(connection: &mut PgConnection, layout: &Layout, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
+) -> Result<Vec<Key>> {
     let order = layout.keys("b.");
     let later = match after {
         Some(_) => format!("({order}) > (SELECT {} FROM {})", layout.sent_keys(), layout.unnest_keys(2)),
@@ -103,79 +80,26 @@ async fn keys(connection: &mut PgConnection, layout: &Layout, after: Option<&Key
     select.fetch_all(connection).await.map_err(unread)?.iter().map(|row| key(row, 0, layout)).collect()
 }
 
-/// A write that was not made.
-pub(super) struct Refused {
-    pub(super) error: Error,
-    /// Whether a unique value was refused to a row that was not there when it was looked for.
-    absent: bool,
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self { error, absent: false }
-    }
-}
-
-/// Writes a row under the stamp that it comes with. Returns its `rev` afterwards.
-pub(super) async fn write(
+/// Makes a write. Returns how many rows there were for it.
+pub(super) async fn make(
     connection: &mut PgConnection,
-    shared: &Shared,
-    write: &RowWrite,
-) -> std::result::Result<u64, Refused> {
-    let layout = shared.layout(write.table.name())?;
-    let keys = std::slice::from_ref(&write.key);
-    lock(connection, layout, keys).await?;
-    let held = held(connection, &shared.schema, layout, keys).await?.pop().unwrap_or_default();
-    let known = held.stamp.as_ref();
-    if held.row == write.row && (known.is_some() || write.row.is_none() && write.op == 0) {
-        return Ok(note_seen(connection, layout, write).await?);
-    }
-    if write.row.as_ref().is_some_and(|row| layout.table.key_of(row) != write.key) {
-        return Err(Error::data("the key is not that of the row").with("table", layout.name()).into());
-    }
-    stage(connection, layout, write).await?;
-    let written = match (&held.row, &write.row) {
-        (None, Some(row)) => insert(connection, layout, row).await?,
-        (Some(before), Some(row)) if before != row => update(connection, layout, row).await?,
-        (Some(_), None) => {
-            let sql =
-                format!("DELETE FROM {} t USING {} WHERE {}", layout.host, layout.unnest_keys(1), layout.is_sent("t."));
-            execute(connection, sql, layout.key_arrays(keys)?).await
-        }
-        // Nothing to write, and something to note: a delete of a row that never was, or a row that was never noticed.
-        (None, None) | (Some(_), Some(_)) => {
-            let sql = format!("SELECT {}({}) FROM {}", layout.put, layout.sent_keys(), layout.unnest_keys(1));
-            execute(connection, sql, layout.key_arrays(keys)?).await
-        }
+    layout: &Layout,
+    key: &Key,
+    doing: Doing<'_>,
+) -> Result<Written> {
+    let (sql, arrays) = match doing {
+        Doing::Insert(row) => return insert(connection, layout, row).await,
+        Doing::Update(row) => return update(connection, layout, row).await,
+        Doing::Delete => (
+            format!("DELETE FROM {} t USING {} WHERE {}", layout.host, layout.unnest_keys(1), layout.is_sent("t.")),
+            layout.key_arrays([key])?,
+        ),
+        Doing::Note => (
+            format!("SELECT {}({}) FROM {}", layout.put, layout.sent_keys(), layout.unnest_keys(1)),
+            layout.key_arrays([key])?,
+        ),
     };
-    match written {
-        Ok(0) => Err(Error::data("a trigger of the table ignores the row").with("table", layout.name()).into()),
-        Ok(_) => Ok(rev(connection, layout, &write.key).await?),
-        Err(cause) => {
-            let error = refused(cause, layout, write);
-            let absent = held.row.is_none() && error.context().any(|pair| pair == ("code", "unique"));
-            Err(Refused { error, absent })
-        }
-    }
-}
-
-/// What is said of a refused write, once it was taken back: a row that was not there, and is now, was written by somebody else
-/// meanwhile.
-pub(super) async fn explained(
-    connection: &mut PgConnection,
-    shared: &Shared,
-    write: &RowWrite,
-    Refused { error, absent }: Refused,
-) -> Error {
-    let Ok(layout) = shared.layout(write.table.name()) else { return error };
-    if !absent {
-        return error;
-    }
-    let held = held(connection, &shared.schema, layout, std::slice::from_ref(&write.key)).await;
-    match held.ok().and_then(|mut held| held.pop()) {
-        Some(Held { row: Some(_), .. }) => changed_meanwhile(layout.table.spec()),
-        _ => error,
-    }
+    Ok(execute(connection, sql, arrays).await)
 }
 
 type Written = sqlx::Result<u64>;
@@ -217,7 +141,7 @@ async fn update(connection: &mut PgConnection, layout: &Layout, row: &[Value]) -
 }
 
 /// The row is so already: only what is known of the upstream's count is new.
-async fn note_seen(connection: &mut PgConnection, layout: &Layout, write: &RowWrite) -> Result<u64> {
+pub(super) async fn note_seen(connection: &mut PgConnection, layout: &Layout, write: &RowWrite) -> Result<u64> {
     let sql = format!(
         "INSERT INTO {} AS b ({}, rev, hlc, origin, op, seen, deleted) SELECT {}, 0, $1, $2, $3, $4, true FROM {}
          ON CONFLICT ({}) DO UPDATE SET seen = CASE WHEN $4 > 0 THEN $4 ELSE b.seen END, hlc = greatest(b.hlc, $1)
@@ -240,7 +164,7 @@ async fn note_seen(connection: &mut PgConnection, layout: &Layout, write: &RowWr
 
 /// Lays out the stamp for the trigger that is about to notice the write. It is taken by the first change of that row, and ends
 /// with the transaction.
-async fn stage(connection: &mut PgConnection, layout: &Layout, write: &RowWrite) -> Result<()> {
+pub(super) async fn stage(connection: &mut PgConnection, layout: &Layout, write: &RowWrite) -> Result<()> {
     let sql = format!(
         "SELECT set_config('sync.hlc', $1, true), set_config('sync.origin', $2, true), set_config('sync.op', $3, true),
            set_config('sync.seen', $4, true), set_config('sync.upstream', $5, true), set_config('sync.row', {}, true) FROM {}",
@@ -258,7 +182,7 @@ async fn stage(connection: &mut PgConnection, layout: &Layout, write: &RowWrite)
 }
 
 /// The row's count. No stamp outlives its write: what follows is the host's.
-async fn rev(connection: &mut PgConnection, layout: &Layout, key: &Key) -> Result<u64> {
+pub(super) async fn unstage(connection: &mut PgConnection, layout: &Layout, key: &Key) -> Result<Option<u64>> {
     let sql = format!(
         "SELECT b.rev, set_config('sync.row', '', true) FROM {} JOIN {} b ON {}",
         layout.unnest_keys(1),
@@ -268,36 +192,7 @@ async fn rev(connection: &mut PgConnection, layout: &Layout, key: &Key) -> Resul
     let select = bind_all(sqlx::query(AssertSqlSafe(sql)), layout.key_arrays([key])?);
     let found = select.fetch_optional(connection).await.map_err(unwritten)?;
     let rev = found.map(|row| row.try_get::<i64, _>(0)).transpose().map_err(unwritten)?;
-    rev.map(i64::cast_unsigned).ok_or_else(|| {
-        Error::internal("a write was not noticed: call `PostgresReplica::audit`").with("table", layout.name())
-    })
-}
-
-/// PostgreSQL's integers end at 2⁶³. Half of that is room for the counter above any time that is to come.
-fn clock(write: &RowWrite) -> Result<i64> {
-    let hlc = i64::try_from(write.hlc.0).ok().filter(|hlc| *hlc < i64::MAX / 2);
-    hlc.ok_or_else(|| Error::data("the time of the write lies beyond the year 4000").with("table", write.table.name()))
-}
-
-fn count(number: u64) -> Result<i64> {
-    i64::try_from(number).map_err(|_| Error::data("a count of writes is larger than PostgreSQL's integers"))
-}
-
-/// Which rule of the table the row breaks (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-fn refused(cause: sqlx::Error, layout: &Layout, write: &RowWrite) -> Error {
-    let state = cause.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-    let (code, what) = match state.as_str() {
-        "23505" => (Some("unique"), "another row holds this unique value"),
-        "23503" if write.row.is_none() => (Some("child"), "other rows hang on this one"),
-        "23001" => (Some("child"), "other rows hang on this one"),
-        "23503" => (Some("parent"), "the row it hangs on is missing"),
-        _ => (None, "the row cannot be written"),
-    };
-    let error = failed(what, cause).with("table", layout.name());
-    match code {
-        Some(code) => error.with("code", code),
-        None => error,
-    }
+    Ok(rev.map(i64::cast_unsigned))
 }
 
 fn unread(cause: sqlx::Error) -> Error {

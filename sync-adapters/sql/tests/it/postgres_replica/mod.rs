@@ -11,10 +11,12 @@ mod remote;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
-use sync_core::two_way::{Entry, Replica, RowWrite, Table, Tables};
-use sync_core::{Key, StreamSpec, SystemClock, Value};
+use sync_core::two_way::{Entry, Replica, Table, Tables};
+use sync_core::{StreamSpec, SystemClock};
 use sync_sql::PostgresReplica;
 use sync_test_servers::Database;
+
+use crate::entries::{row, sizes, sorted, told, write};
 
 /// Tables as a shop makes them: a unique number that ignores case, lines that go with their invoice, and a product that may
 /// be taken off them.
@@ -88,43 +90,4 @@ async fn open(database: &Database, tables: Tables) -> sync_core::Result<Postgres
 
 async fn execute(host: &mut PgConnection, sql: &str) {
     host.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
-}
-
-fn row(values: impl IntoIterator<Item = impl Into<Value>>) -> Vec<Value> {
-    values.into_iter().map(Into::into).collect()
-}
-
-/// An entry as table, key, row before and row after.
-fn told(entries: &[Entry]) -> Vec<String> {
-    let show = |row: &Option<Vec<Value>>| match row {
-        Some(row) => row.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-        None => "-".to_owned(),
-    };
-    entries
-        .iter()
-        .map(|entry| format!("{} {}: {} > {}", entry.table, entry.key, show(&entry.before), show(&entry.after)))
-        .collect()
-}
-
-fn sorted(entries: &[Entry]) -> Vec<String> {
-    let mut told = told(entries);
-    told.sort();
-    told
-}
-
-fn sizes(entries: &[Entry]) -> Vec<usize> {
-    entries.chunk_by(|one, other| one.group == other.group).map(<[Entry]>::len).collect()
-}
-
-fn write(tables: &Tables, table: &str, id: impl Into<Value>, row: Option<Vec<Value>>) -> RowWrite {
-    RowWrite {
-        table: Arc::clone(tables.get(table).unwrap()),
-        key: Key::new([id]),
-        row,
-        hlc: sync_core::two_way::Hlc(77 << 16),
-        origin: "master".into(),
-        op: 7,
-        seen: 9,
-        upstream: true,
-    }
 }

@@ -4,29 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Executor as _};
 use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Stamp, Table, Transaction};
 use sync_core::{Error, Key, Result, Value};
 use tokio::sync::OwnedMutexGuard;
 
-use super::pool::Lease;
-use super::{Shared, books, clash, feed, rows};
-use crate::postgres::error::failed;
+use super::{Dialect, Lease, clash, feed, rows};
 
-pub(super) struct PostgresTransaction {
-    pub(super) lease: Lease,
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct SqlTransaction<D: Dialect> {
+    pub(crate) lease: Lease<D>,
+    pub(crate) dialect: Arc<D>,
     /// The right to write, among those of this process; `None` when it only reads.
-    pub(super) writer: Option<OwnedMutexGuard<()>>,
+    pub(crate) writer: Option<OwnedMutexGuard<()>>,
 }
 
-impl fmt::Debug for PostgresTransaction {
+impl<D: Dialect> fmt::Debug for SqlTransaction<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresTransaction").field("writes", &self.writer.is_some()).finish_non_exhaustive()
+        f.debug_struct("SqlTransaction").field("writes", &self.writer.is_some()).finish_non_exhaustive()
     }
 }
 
-impl PostgresTransaction {
+impl<D: Dialect> SqlTransaction<D> {
     fn writes(&self) -> Result<()> {
         match self.writer {
             Some(_) => Ok(()),
@@ -35,21 +32,21 @@ impl PostgresTransaction {
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<()> {
-        let done = self.lease.work().execute(AssertSqlSafe(sql)).await;
-        let done = done.map_err(|cause| failed("a part of a transaction cannot begin or end", cause))?;
-        self.lease.rest(done);
+        let done = D::run(self.lease.work(), sql.to_owned()).await;
+        done.map_err(|cause| D::failed("a part of a transaction cannot begin or end", cause))?;
+        self.lease.rest(());
         Ok(())
     }
 }
 
 #[async_trait]
-impl Transaction for PostgresTransaction {
+impl<D: Dialect> Transaction for SqlTransaction<D> {
     async fn rows(&mut self, table: &Table, keys: &[Key]) -> Result<Vec<Held>> {
-        let layout = self.shared.layout(table.name())?;
+        let layout = self.dialect.layout(table.name())?;
         if self.writer.is_some() {
-            rows::lock(self.lease.work(), layout, keys).await?;
+            self.dialect.lock(self.lease.work(), layout, keys).await?;
         }
-        let held = rows::held(self.lease.work(), &self.shared.schema, layout, keys).await?;
+        let held = self.dialect.held(self.lease.work(), layout, keys).await?;
         Ok(self.lease.rest(held))
     }
 
@@ -62,14 +59,14 @@ impl Transaction for PostgresTransaction {
         self.run("SAVEPOINT sync_write").await?;
         let mut revs = Vec::with_capacity(writes.len());
         for (number, write) in writes.iter().enumerate() {
-            match rows::write(self.lease.work(), &self.shared, write).await {
+            match rows::write(&*self.dialect, self.lease.work(), write).await {
                 Ok(rev) => revs.push(rev),
                 Err(refused) => {
                     // Where this fails as well, the connection is closed, and the transaction ends with it.
                     if self.run("ROLLBACK TO SAVEPOINT sync_write; RELEASE SAVEPOINT sync_write").await.is_err() {
                         return Err(refused.error);
                     }
-                    let error = rows::explained(self.lease.work(), &self.shared, write, refused).await;
+                    let error = rows::explained(&*self.dialect, self.lease.work(), write, refused).await;
                     self.lease.rest(());
                     return Err(error.at_row(0, number));
                 }
@@ -80,7 +77,7 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<(String, Key)>> {
-        let clashing = clash::clashing(self.lease.work(), &self.shared, write).await?;
+        let clashing = clash::clashing(&*self.dialect, self.lease.work(), write).await?;
         Ok(self.lease.rest(clashing))
     }
 
@@ -90,59 +87,59 @@ impl Transaction for PostgresTransaction {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<(Key, Stamp, Vec<Value>)>> {
-        let layout = self.shared.layout(table.name())?;
-        let rows = rows::scan(self.lease.work(), &self.shared.schema, layout, after, limit).await?;
+        let layout = self.dialect.layout(table.name())?;
+        let rows = rows::scan(&*self.dialect, self.lease.work(), layout, after, limit).await?;
         Ok(self.lease.rest(rows))
     }
 
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>> {
-        let entries = feed::feed(self.lease.work(), &self.shared, after, limit).await?;
+        let entries = feed::feed(&*self.dialect, self.lease.work(), after, limit).await?;
         Ok(self.lease.rest(entries))
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {
-        let layout = self.shared.layout(table.name())?;
-        let pending = feed::pending(self.lease.work(), &self.shared.schema, layout, keys, above).await?;
+        let layout = self.dialect.layout(table.name())?;
+        let pending = self.dialect.pending(self.lease.work(), layout, keys, above).await?;
         Ok(self.lease.rest(pending))
     }
 
     async fn head(&mut self) -> Result<Head> {
-        let head = feed::head(self.lease.work(), &self.shared.schema).await?;
+        let head = self.dialect.head(self.lease.work()).await?;
         Ok(self.lease.rest(head))
     }
 
     async fn nonce(&mut self, seq: u64) -> Result<Option<u64>> {
-        let nonce = feed::nonce(self.lease.work(), &self.shared.schema, seq).await?;
+        let nonce = self.dialect.nonce(self.lease.work(), seq).await?;
         Ok(self.lease.rest(nonce))
     }
 
     async fn begin_epoch(&mut self, epoch: u64, rev: u64) -> Result<()> {
         self.writes()?;
-        feed::begin_epoch(self.lease.work(), &self.shared.schema, epoch, rev).await?;
+        self.dialect.begin_epoch(self.lease.work(), epoch, rev).await?;
         self.lease.rest(());
         Ok(())
     }
 
     async fn trim(&mut self, up_to: u64) -> Result<u64> {
         self.writes()?;
-        let forgotten = feed::trim(self.lease.work(), &self.shared, up_to).await?;
+        let forgotten = self.dialect.trim(self.lease.work(), up_to).await?;
         Ok(self.lease.rest(forgotten))
     }
 
     async fn get(&mut self, book: Book, id: &str) -> Result<Option<Vec<u8>>> {
-        let body = books::get(self.lease.work(), &self.shared.schema, book, id).await?;
+        let body = self.dialect.get(self.lease.work(), book, id).await?;
         Ok(self.lease.rest(body))
     }
 
     async fn put(&mut self, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
         self.writes()?;
-        books::put(self.lease.work(), &self.shared.schema, book, id, body).await?;
+        self.dialect.put(self.lease.work(), book, id, body).await?;
         self.lease.rest(());
         Ok(())
     }
 
     async fn list(&mut self, book: Book, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
-        let found = books::list(self.lease.work(), &self.shared.schema, book, (prefix, after), limit).await?;
+        let found = self.dialect.list(self.lease.work(), book, (prefix, after), limit).await?;
         Ok(self.lease.rest(found))
     }
 

@@ -3,26 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use sync_core::{Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::address::PATIENCE;
-use crate::postgres::error::{failed, uncommitted};
-use crate::prompt::send_at_once;
-
-/// What every connection is told first. Whatever the database's defaults are: a statement sees what was committed before it
-/// began, and what is committed survives. Whoever waits for a host's lock ends some time, and at once where its caller is gone:
-/// it may hold the right to write, which all others wait for. (Where a server cannot look after its clients it says so.)
-pub(super) const SETTINGS: &str = "
-SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
-SET client_min_messages TO warning;
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-SELECT set_config('lock_timeout', '30s', false) WHERE current_setting('lock_timeout') = '0';
-DO $$ BEGIN
-  PERFORM set_config('client_connection_check_interval', '1s', false);
-EXCEPTION WHEN OTHERS THEN NULL; END $$";
 
 /// The most transactions at once.
 const MOST: usize = 16;
@@ -30,24 +14,59 @@ const MOST: usize = 16;
 /// For how long a transaction that was dropped may take to be rolled back, before its connection is closed.
 const ROLLBACK: Duration = Duration::from_secs(10);
 
+/// How a database is connected to, and how its transactions end.
+pub(crate) trait Connects: Send + Sync + 'static {
+    /// A connection.
+    type Connection: Send + 'static;
+
+    /// Makes everything durable and visible at once. In a transaction that has failed, it must not roll back and say nothing.
+    const COMMIT: &'static str;
+
+    /// Takes everything back, and gives up what the connection holds besides.
+    const ROLLBACK: &'static str;
+
+    /// A new connection that was told all settings.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection>> + Send;
+
+    /// Runs statements that bind nothing.
+    fn run(connection: &mut Self::Connection, sql: String) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Ends a connection as it should be.
+    fn close(connection: Self::Connection) -> impl Future<Output = ()> + Send;
+
+    /// Whether a connection that was idle turns out to be dead.
+    fn is_gone(cause: &sqlx::Error) -> bool;
+
+    /// What the server says, in the words of the library.
+    fn failed(what: &'static str, cause: sqlx::Error) -> Error;
+
+    /// The error of a commit: one whose answer is lost may have happened.
+    fn uncommitted(cause: sqlx::Error) -> Error;
+}
+
 /// Connections to one database. Idle ones wait for the next transaction.
-#[derive(Clone)]
-pub(super) struct Pool {
-    options: PgConnectOptions,
-    idle: Arc<Mutex<Vec<PgConnection>>>,
+pub(crate) struct Pool<C: Connects> {
+    connects: Arc<C>,
+    idle: Arc<Mutex<Vec<C::Connection>>>,
     room: Arc<Semaphore>,
 }
 
-impl Pool {
-    pub(super) fn new(options: PgConnectOptions, first: PgConnection) -> Self {
-        Self { options, idle: Arc::new(Mutex::new(vec![first])), room: Arc::new(Semaphore::new(MOST)) }
+impl<C: Connects> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self { connects: Arc::clone(&self.connects), idle: Arc::clone(&self.idle), room: Arc::clone(&self.room) }
+    }
+}
+
+impl<C: Connects> Pool<C> {
+    pub(crate) fn new(connects: Arc<C>, first: C::Connection) -> Self {
+        Self { connects, idle: Arc::new(Mutex::new(vec![first])), room: Arc::new(Semaphore::new(MOST)) }
     }
 
     /// A connection on which this was run. One that turns out to be dead is replaced.
     ///
     /// # Errors
     /// `Unavailable` or `Unauthorized` when the server does not let us in, or all places stay taken.
-    pub(super) async fn begin(&self, sql: &str) -> Result<Lease> {
+    pub(crate) async fn begin(&self, sql: &str) -> Result<Lease<C>> {
         let closed =
             |_| Error::unavailable("no transaction of this replica has ended for a long time, and no more may begin");
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.room).acquire_owned()).await.map_err(closed)?;
@@ -66,50 +85,41 @@ impl Pool {
                 open: true,
                 busy: true,
             };
-            match lease.work().execute(AssertSqlSafe(sql.to_owned())).await {
-                Ok(_) => {
+            match C::run(lease.work(), sql.to_owned()).await {
+                Ok(()) => {
                     lease.permit = Some(permit);
                     return Ok(lease.rested());
                 }
-                Err(sqlx::Error::Io(_)) if used => {}
-                Err(sqlx::Error::Database(gone)) if used && gone.code().is_some_and(|code| code.starts_with("57P")) => {
-                }
-                Err(cause) => return Err(failed("a transaction cannot begin", cause)),
+                Err(cause) if used && C::is_gone(&cause) => {}
+                Err(cause) => return Err(C::failed("a transaction cannot begin", cause)),
             }
         }
     }
 
-    fn take_idle(&self) -> Option<PgConnection> {
+    fn take_idle(&self) -> Option<C::Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    async fn connect(&self) -> Result<PgConnection> {
-        let connect = async {
-            let mut connection = self.options.connect().await?;
-            send_at_once(self.options.get_port());
-            connection.execute(SETTINGS).await?;
-            Ok::<_, sqlx::Error>(connection)
-        };
-        let connected = tokio::time::timeout(PATIENCE, connect).await;
-        connected
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-            .map_err(|cause| failed("the database cannot be reached", cause))
+    async fn connect(&self) -> Result<C::Connection> {
+        let connected = tokio::time::timeout(PATIENCE, self.connects.connect()).await;
+        connected.unwrap_or_else(|_| {
+            Err(C::failed("the database cannot be reached", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        })
     }
 
     /// Closes the connections that nobody uses.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for connection in idle {
-            // Whoever is gone has closed it already.
-            let _ = connection.close().await;
+            C::close(connection).await;
         }
     }
 }
 
 /// A connection for one transaction, which is rolled back with it unless it was committed.
-pub(super) struct Lease {
-    connection: Option<PgConnection>,
-    idle: Arc<Mutex<Vec<PgConnection>>>,
+pub(crate) struct Lease<C: Connects> {
+    connection: Option<C::Connection>,
+    idle: Arc<Mutex<Vec<C::Connection>>>,
     permit: Option<OwnedSemaphorePermit>,
     /// Whether a transaction is open.
     open: bool,
@@ -117,9 +127,9 @@ pub(super) struct Lease {
     busy: bool,
 }
 
-impl Lease {
+impl<C: Connects> Lease<C> {
     /// The connection, for something that ends with [`rest`](Self::rest) when all went well.
-    pub(super) fn work(&mut self) -> &mut PgConnection {
+    pub(crate) fn work(&mut self) -> &mut C::Connection {
         self.busy = true;
         match &mut self.connection {
             Some(connection) => connection,
@@ -128,13 +138,13 @@ impl Lease {
     }
 
     /// All that was asked was answered.
-    pub(super) fn rest<T>(&mut self, answer: T) -> T {
+    pub(crate) fn rest<T>(&mut self, answer: T) -> T {
         self.busy = false;
         answer
     }
 
     /// The same, with no transaction open: each statement is one.
-    pub(super) fn idle(mut self) -> Self {
+    pub(crate) fn idle(mut self) -> Self {
         self.open = false;
         self
     }
@@ -145,16 +155,15 @@ impl Lease {
     }
 
     /// Makes everything durable and visible at once.
-    pub(super) async fn commit(mut self) -> Result<()> {
-        // In a transaction that has failed, COMMIT alone would roll back and say nothing.
-        let done = self.work().execute("SELECT 1; COMMIT").await.map_err(uncommitted)?;
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        C::run(self.work(), C::COMMIT.to_owned()).await.map_err(C::uncommitted)?;
         self.open = false;
-        self.rest(done);
+        self.rest(());
         Ok(())
     }
 }
 
-impl Drop for Lease {
+impl<C: Connects> Drop for Lease<C> {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         if self.busy {
@@ -168,8 +177,8 @@ impl Drop for Lease {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            let done = tokio::time::timeout(ROLLBACK, connection.execute("ROLLBACK")).await;
-            if matches!(done, Ok(Ok(_))) {
+            let done = tokio::time::timeout(ROLLBACK, C::run(&mut connection, C::ROLLBACK.to_owned())).await;
+            if matches!(done, Ok(Ok(()))) {
                 keep(connection);
             }
             drop(permit);
