@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use mysql_async::Pool;
+use mysql_async::prelude::Queryable as _;
 use rusqlite::Connection;
 use sync_tests::selling::shop::TABLES;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -16,10 +18,14 @@ pub(crate) type Contents = BTreeMap<&'static str, Vec<Row>>;
 /// The master's database.
 pub(crate) enum Plain {
     Postgres(Client),
+    MariaDb(Pool),
 }
 
 impl Plain {
     pub(crate) async fn connect(url: &str) -> Self {
+        if url.starts_with("mysql:") {
+            return Self::MariaDb(Pool::from_url(url).unwrap());
+        }
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         tokio::spawn(connection);
         Self::Postgres(client)
@@ -28,6 +34,12 @@ impl Plain {
     pub(crate) async fn run(&self, sql: &str) {
         match self {
             Self::Postgres(client) => client.batch_execute(sql).await.unwrap(),
+            Self::MariaDb(pool) => {
+                let mut connection = pool.get_conn().await.unwrap();
+                for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
+                    connection.query_drop(statement).await.unwrap();
+                }
+            }
         }
     }
 
@@ -40,6 +52,15 @@ impl Plain {
                     _ => None,
                 });
                 rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect()).collect()
+            }
+            Self::MariaDb(pool) => {
+                let mut connection = pool.get_conn().await.unwrap();
+                let rows: Vec<mysql_async::Row> = connection.query(sql).await.unwrap();
+                let text = |value| match value {
+                    mysql_async::Value::NULL => "NULL".to_owned(),
+                    value => mysql_async::from_value(value),
+                };
+                rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect()
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::proxy::{Line, Proxy, Seen};
 const TICK: Duration = Duration::from_millis(50);
 /// How long a till waits between two sales, on the average.
 const PAUSE: &str = "700";
+/// How often somebody is at the master's desk.
+const AT_THE_DESK: Duration = Duration::from_secs(4);
 /// How long all sell alone in the end.
 const ALONE: Duration = Duration::from_secs(6);
 /// How long healing may take.
@@ -111,7 +113,7 @@ impl World {
 
     /// Everything happens to them.
     pub(crate) async fn live(&mut self, span: Duration) {
-        let (began, mut looked) = (Instant::now(), Instant::now());
+        let (began, mut looked, mut decided) = (Instant::now(), Instant::now(), Instant::now());
         while began.elapsed() < span {
             tokio::time::sleep(TICK).await;
             self.happen_to_master();
@@ -127,6 +129,10 @@ impl World {
             if looked.elapsed() > Duration::from_secs(1) {
                 looked = Instant::now();
                 self.look().await;
+            }
+            if decided.elapsed() > AT_THE_DESK {
+                decided = Instant::now();
+                self.decide().await;
             }
         }
         // In the end all sell alone for a while, and contend for the same rows.
@@ -249,14 +255,8 @@ impl World {
 
     /// Nothing waits for a decision, and all have as many sales, and the same of everything else.
     async fn is_calm(&mut self) -> bool {
-        match desk::decide(self.master.port, self.tills.len(), &mut self.random).await {
-            Ok(0) => {}
-            Ok(decided) => {
-                self.tally.decided += decided;
-                return false;
-            }
-            // The master has just been started.
-            Err(_) => return false,
+        if self.decide().await != Some(0) {
+            return false;
         }
         let (wanted, sold) =
             (self.master.plain.contents(&SMALL).await, self.master.plain.rows("SELECT count(*) FROM sales").await);
@@ -264,6 +264,13 @@ impl World {
             let database = self.file(number, "db");
             of_till(&database, &SMALL) == wanted && count(&database, "sales") == sold[0][0]
         })
+    }
+
+    /// Decides what waits. Returns how much that was, where the master answers: it may be dead.
+    async fn decide(&mut self) -> Option<usize> {
+        let decided = desk::decide(self.master.port, self.tills.len(), &mut self.random).await.ok()?;
+        self.tally.decided += decided;
+        Some(decided)
     }
 
     /// What the tills say of themselves.

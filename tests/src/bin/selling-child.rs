@@ -14,7 +14,7 @@ use std::time::Duration;
 use sync_core::two_way::{Branch, Flaw, Hub, HubSettings, Replica};
 use sync_core::{Clock, SystemClock};
 use sync_master::{HttpMaster, LiveBranch, LiveSettings, RoomSettings, Rooms, Routes};
-use sync_sql::{PostgresReplica, SqliteReplica};
+use sync_sql::{MySqlReplica, PostgresReplica, SqliteReplica};
 use sync_tests::selling::login::{Login, cursor_key, keys};
 use sync_tests::selling::shop::tables;
 use sync_tests::selling::till::{Result, Seller, settle};
@@ -63,8 +63,14 @@ fn tell(line: &str) {
 async fn master(database: &str, port: u16, flaw: &str) -> Result<()> {
     let _told = told();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let replica = PostgresReplica::open(database, "master", tables()?, Arc::clone(&clock)).await?;
-    serve(hub(replica, clock, flaw)?, port).await
+    let hub = if database.starts_with("mysql:") {
+        let replica = MySqlReplica::open(database, "master", tables()?, Arc::clone(&clock)).await?;
+        hub(replica, clock, flaw)?
+    } else {
+        let replica = PostgresReplica::open(database, "master", tables()?, Arc::clone(&clock)).await?;
+        hub(replica, clock, flaw)?
+    };
+    serve(hub, port).await
 }
 
 fn hub(replica: impl Replica + 'static, clock: Arc<dyn Clock>, flaw: &str) -> Result<Hub> {

@@ -80,7 +80,7 @@ impl Seller {
         let entry = match self.random.below(100) {
             0..=9 => self.set_price()?,
             // What waits for a decision waits with its group: no sale may be in it.
-            10..=20 if self.marks => self.write_notice()?,
+            10..=13 if self.marks => self.write_notice()?,
             21..=23 => self.void()?,
             _ => self.sell()?,
         };
