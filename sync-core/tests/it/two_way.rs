@@ -603,3 +603,25 @@ async fn an_inbox_that_one_shop_fills_costs_another_nothing() {
     }
     assert_eq!(hub.inbox(&south).await.unwrap(), []);
 }
+
+/// A group waits, and the next version of the host declares one more column, in front of the one that says whose a row is.
+#[tokio::test]
+async fn a_group_from_before_a_column_was_declared_waits_on_and_fails_no_push() {
+    let master = master();
+    let orphan = edit("lines", 1, None, Some(line("a", "nowhere", 1)));
+    Hub::new(master.clone(), clock()).push(&push(0, vec![orphan]), &north()).await.unwrap();
+    let wider = StreamSpec::new("lines").text("id").key(["id"]).text("item").text("note").int("more").int("number");
+    let later = replica("master", [items(), Table::new(wider.text("shop")).scoped_by(["shop"])]);
+    later.restore(&master.backup()).await;
+    let hub = Hub::new(later.clone(), clock());
+    hub.push(&push(1, vec![edit("items", 2, None, Some(item("pear", "north", "pear", 1)))]), &north()).await.unwrap();
+    assert_eq!(row(&later, "items", "pear"), Some(item("pear", "north", "pear", 1)));
+    let waiting = hub.inbox(&Access::everything()).await.unwrap();
+    assert_eq!(
+        (waiting.len(), hub.inbox(&north()).await.unwrap()),
+        (1, Vec::new()),
+        "nobody can tell any more whose it is"
+    );
+    hub.decide(&waiting[0].id, Decision::KeepExisting, &Access::everything()).await.unwrap();
+    assert_eq!(hub.inbox(&Access::everything()).await.unwrap(), []);
+}

@@ -133,13 +133,31 @@ async fn waiting(tx: &mut dyn Transaction) -> Result<Vec<Waiting>> {
     }
 }
 
+/// Whoever may see all rows may see this group, too, whatever table it is of. Of a row from before its table was declared otherwise
+/// nobody can tell whose it is.
 fn may_see(hub: &Hub, waiting: &Waiting, access: &Access) -> bool {
+    if access.is_everything() {
+        return true;
+    }
+    if !fits(hub, waiting) {
+        return false;
+    }
     let local = waiting.group.edits.iter().flat_map(|edit| [&edit.before, &edit.after].map(|row| (edit, row)));
     let remote = waiting.group.edits.iter().zip(&waiting.rows);
     local.chain(remote).all(|(edit, row)| match (row, hub.replica.tables().get(&edit.table)) {
         (Some(row), Some(table)) => access.holds(table, row),
         (None, _) => true,
         (Some(_), None) => false,
+    })
+}
+
+/// Whether its rows have the columns that their tables have by now.
+fn fits(hub: &Hub, waiting: &Waiting) -> bool {
+    let local = waiting.group.edits.iter().flat_map(|edit| [&edit.before, &edit.after].map(|row| (edit, row)));
+    let remote = waiting.group.edits.iter().zip(&waiting.rows);
+    local.chain(remote).all(|(edit, row)| {
+        let table = hub.replica.tables().get(&edit.table);
+        row.as_ref().is_none_or(|row| table.is_some_and(|table| table.spec().schema().width() == row.len()))
     })
 }
 
@@ -291,8 +309,11 @@ fn some_of(mut waiting: Vec<Waiting>, most: usize, random: u64) -> Vec<Waiting> 
     waiting
 }
 
-/// What cannot even be judged, such as a row from before the table had all its columns, waits for somebody to decide.
+/// What cannot even be judged waits for somebody to decide.
 async fn passes(hub: &Hub, waiting: &Waiting) -> Result<bool> {
+    if !fits(hub, waiting) {
+        return Ok(false);
+    }
     let mut tx = hub.replica.begin().await?;
     if tx.get(Book::Inbox, &waiting.id).await?.is_none() {
         return Ok(true);

@@ -19,6 +19,7 @@ use crate::replica::{Connects, Declared, Dialect, Doing, Images, Row, Rule};
 pub(super) const SETTINGS: &str = "
 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET client_min_messages TO warning;
+SET standard_conforming_strings = on;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 SELECT set_config('lock_timeout', '30s', false) WHERE current_setting('lock_timeout') = '0';
 DO $$ BEGIN

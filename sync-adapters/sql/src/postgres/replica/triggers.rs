@@ -168,8 +168,12 @@ fn passed(layout: &Layout, piece: impl Fn(&Names) -> String) -> String {
 
 /// A function that runs with the rights of the one who made it, and finds nothing but what is named in full.
 fn function(head: &str, body: &str) -> String {
+    // Its text is read in the host's session, which may take a backslash in a name for an escape.
+    let strings = if body.contains('\\') { " SET standard_conforming_strings = on" } else { "" };
     let body = literal(body);
-    format!("CREATE FUNCTION {head} LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}")
+    format!(
+        "CREATE FUNCTION {head} LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp{strings} AS {body}"
+    )
 }
 
 /// Records the difference between a row and what the feed last said of it.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::ErrorKind;
-use sync_core::two_way::Replica as _;
+use sync_core::StreamSpec;
+use sync_core::two_way::{Replica as _, Table, Tables};
 use sync_sql::PostgresReplica;
 
 use super::{Office, execute, open, row, shop, told, write};
@@ -110,4 +111,86 @@ async fn a_table_that_hides_rows_from_our_account_is_refused_and_none_of_them_is
     let refused = refused.unwrap_err();
     assert!(refused.contains("invoices") && refused.contains("FORCE"), "{refused}");
     assert_eq!((after.unwrap().seq, last), (3, vec!["invoices a: a,1 > a,3".to_owned()]));
+}
+
+/// Names with what strings are escaped by, in a session that escapes as servers did before 2010.
+#[tokio::test]
+async fn a_host_whose_strings_have_escapes_is_noticed_whatever_the_names() {
+    let odd = r"sho\p\' it";
+    let tables = || Tables::new([Table::new(StreamSpec::new(odd).text("id").key(["id"]).text(r"no\te"))]).unwrap();
+    for by_default in [false, true] {
+        let office = Office::with("", shop()).await;
+        office.replica.close().await;
+        PostgresReplica::remove(&office.database.url()).await.unwrap();
+        if by_default {
+            let name = office.database.name();
+            office.run(&format!("ALTER DATABASE {name} SET standard_conforming_strings = off")).await;
+        }
+        let replica = open(&office.database, tables()).await.unwrap();
+        let mut host = office.host().await;
+        execute(&mut host, &format!("SET standard_conforming_strings = off; INSERT INTO \"{odd}\" VALUES ('a', 'b')"))
+            .await;
+        assert_eq!(replica.sequence().await.unwrap().seq, 1, "by default: {by_default}");
+    }
+}
+
+/// A child may be written before its parent, and by another transaction, where the rule is looked at when both are done.
+#[tokio::test]
+async fn a_child_whose_rule_is_deferred_reaches_a_branch_page_by_page() {
+    const SCHEMA: &str = "CREATE TABLE parents (id bigint PRIMARY KEY);
+        CREATE TABLE children (id bigint PRIMARY KEY, parent bigint REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);";
+    let tables = || {
+        let parents = StreamSpec::new("parents").int("id").key(["id"]);
+        Tables::new([parents, StreamSpec::new("children").int("id").key(["id"]).int("parent")].map(Table::new)).unwrap()
+    };
+    let office = Office::with(SCHEMA, tables()).await;
+    let clock: Arc<dyn sync_core::Clock> = Arc::new(sync_core::SystemClock::new());
+    let hub = sync_core::two_way::Hub::new(office.replica.clone(), Arc::clone(&clock));
+    let till = sync_core::memory::MemoryReplica::new("till", tables(), Arc::clone(&clock))
+        .parent("children", "parent", "parents");
+    let branch = sync_core::two_way::Branch::new(till.clone(), (hub, sync_core::two_way::Access::everything()), clock)
+        .pull_rows(1);
+    branch.sync().await.unwrap();
+    let mut host = office.host().await;
+    execute(&mut host, "BEGIN; INSERT INTO children VALUES (1, 1)").await;
+    office.run("INSERT INTO parents VALUES (1)").await;
+    execute(&mut host, "COMMIT").await;
+    assert_eq!(
+        told(&office.after(0).await),
+        ["children 1: - > 1,1", "parents 1: - > 1"],
+        "in the order of their last writes"
+    );
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("children").len(), 1);
+}
+
+/// Whatever a host has set for its session, its rows come as they are.
+#[tokio::test]
+async fn what_a_host_sets_for_its_session_changes_nothing_of_what_is_noticed() {
+    let spec = || {
+        StreamSpec::new("things")
+            .timestamp("at")
+            .float("f")
+            .key(["at", "f"])
+            .bytes("b")
+            .date("d")
+            .json("j")
+            .decimal("n", 20, 4)
+    };
+    let tables = || Tables::new([Table::new(spec())]).unwrap();
+    let office = Office::with("", tables()).await;
+    let insert = "INSERT INTO things (at, f, b, d, j, n) VALUES ('2026-03-04T05:06:07.123456Z', 0.1, '\\x0a5c'::bytea, '2026-03-04', '{\"a\":1.50}', 12.3400)";
+    let plain = office.noticed(insert).await;
+    office.run("DELETE FROM things").await;
+    let seq = office.replica.sequence().await.unwrap().seq;
+    let mut host = office.host().await;
+    execute(&mut host, "SET DateStyle = 'German, DMY'; SET TimeZone = 'Asia/Kolkata'; SET bytea_output = 'escape'; SET extra_float_digits = -15;
+        SET transform_null_equals = on; SET quote_all_identifiers = on; SET array_nulls = off; SET plpgsql.extra_errors = 'all';
+        SET plpgsql.variable_conflict = 'use_column'; SET search_path = ''; SET IntervalStyle = 'sql_standard'; SET default_transaction_read_only = off").await;
+    execute(&mut host, &insert.replace("INTO things", "INTO public.things")).await;
+    assert_eq!(told(&office.after(seq).await), told(&plain));
+    execute(&mut host, "UPDATE public.things SET f = 0.30000000000000004, n = 12.34").await;
+    execute(&mut host, "DELETE FROM public.things").await;
+    assert_eq!(office.after(seq).await.len(), 4);
+    assert_eq!(office.replica.audit().await.unwrap(), 0);
 }
