@@ -65,8 +65,9 @@ BEGIN
   START TRANSACTION;
   SELECT c.seq INTO head FROM _sync_ctx c FOR UPDATE;
   SET place = head;
-  FOR r IN (SELECT f.id, f.last_one FROM (SELECT l.id, MAX(l.id) OVER (PARTITION BY l.trx) AS last_one
-              FROM _sync_log l WHERE l.seq IS NULL) f ORDER BY f.last_one, f.id) DO
+  -- One statement is one snapshot. (A window would read a large transaction once for each of its rows.)
+  FOR r IN (SELECT l.id, g.last_one FROM _sync_log l JOIN (SELECT f.trx, MAX(f.id) AS last_one FROM _sync_log f
+              WHERE f.seq IS NULL GROUP BY f.trx) g ON g.trx = l.trx WHERE l.seq IS NULL ORDER BY g.last_one, l.id) DO
     SET place = place + 1;
     IF r.last_one <> last_id THEN SET first_place = place, last_id = r.last_one; END IF;
     UPDATE _sync_log l SET l.seq = place, l.grp = first_place, l.nonce = FLOOR(RAND() * 4503599627370496) WHERE l.id = r.id;

@@ -82,8 +82,9 @@ use crate::replica::{Connects as _, Declared, Dialect as _, Lease, Pool, SqlTran
 /// # What the account needs
 ///
 /// `SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, LOCK TABLES` on the
-/// database; where the server writes a binary log, `log_bin_trust_function_creators`, and `binlog_format` not `STATEMENT`. Other
-/// accounts of the host need no rights on tables of ours.
+/// database. Triggers run in its name: it must not be dropped. Where the server writes a binary log, it wants
+/// `log_bin_trust_function_creators`, and `binlog_format` not `STATEMENT`. Other accounts of the host need no rights on tables of
+/// ours.
 ///
 /// # What it refuses
 ///

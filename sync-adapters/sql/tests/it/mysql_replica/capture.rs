@@ -127,6 +127,15 @@ async fn what_foreign_keys_do_to_other_rows_is_noticed() {
     assert_eq!(office.replica.audit().await.unwrap(), 0);
 }
 
+#[tokio::test]
+async fn where_foreign_keys_are_switched_off_nothing_is_taken_along() {
+    let office = Office::shop().await;
+    office.noticed("INSERT INTO invoices VALUES ('i', '1'); INSERT INTO `lines` VALUES (1, 'i', NULL, 3)").await;
+    let entries = office.noticed("SET foreign_key_checks = 0; DELETE FROM invoices").await;
+    assert_eq!(told(&entries), ["invoices i: i,1 > -"]);
+    assert_eq!(office.replica.audit().await.unwrap(), 0);
+}
+
 const TREE: &str = "
 CREATE TABLE folders (id bigint PRIMARY KEY, parent bigint REFERENCES folders (id) ON DELETE CASCADE, link bigint, name longtext,
   FOREIGN KEY (link) REFERENCES folders (id) ON DELETE SET NULL);
