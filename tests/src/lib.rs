@@ -1,6 +1,7 @@
 //! Tests that need more than one crate. The README's code is one of them: it must compile.
 
 pub mod history;
+pub mod selling;
 pub mod told;
 
 #[cfg(doctest)]
