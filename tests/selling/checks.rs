@@ -27,7 +27,7 @@ pub(crate) fn wrongs(ledgers: &Ledgers, master: &Contents, tills: &[Contents]) -
 }
 
 /// All databases are equal in all tables.
-fn differences(master: &Contents, till: &Contents) -> Vec<String> {
+pub(crate) fn differences(master: &Contents, till: &Contents) -> Vec<String> {
     let mut wrongs = Vec::new();
     for (table, wanted) in master {
         let (wanted, found): (BTreeSet<&Row>, BTreeSet<&Row>) = (wanted.iter().collect(), till[table].iter().collect());

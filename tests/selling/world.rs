@@ -8,7 +8,7 @@ use sync_tests::selling::ledger;
 use sync_tests::selling::shop::{STOCK, first_rows};
 use tempfile::TempDir;
 
-use crate::checks::{Ledgers, wrongs};
+use crate::checks::{Ledgers, differences, wrongs};
 use crate::contents::{Contents, Plain, of_till};
 use crate::desk;
 use crate::process::Process;
@@ -221,6 +221,12 @@ impl World {
         self.tally.looks += 1;
     }
 
+    /// Leaves the databases and the ledgers of the tills for whoever looks for the reason.
+    fn keep(&mut self) -> String {
+        self.folder.disable_cleanup(true);
+        self.folder.path().display().to_string()
+    }
+
     fn file(&self, number: usize, ending: &str) -> PathBuf {
         self.folder.path().join(format!("till-{number}.{ending}"))
     }
@@ -281,7 +287,14 @@ impl World {
             let (state, database) = (process.hear("state").await, self.folder.path().join(format!("till-{number}.db")));
             println!("till {number} has {} sales: {state}", count(&database, "sales"));
         }
-        println!("the master has {:?} sales", self.master.plain.rows("SELECT count(*) FROM sales").await);
+        let master = self.master.plain.contents(&ALL).await;
+        println!("the master has {} sales", master["sales"].len());
+        for number in 1..=self.tills.len() {
+            for what in differences(&master, &of_till(&self.file(number, "db"), &ALL)).iter().take(10) {
+                println!("till {number} {what}");
+            }
+        }
+        println!("kept: {}", self.keep());
     }
 
     /// All leave their rooms, and sync so often that nothing moves any more. Returns what the master answers in a round then.
@@ -347,7 +360,7 @@ impl World {
         let wrongs = wrongs(&ledgers, &master, &tills);
         self.print(&ledgers, healed, traffic, wrongs.len());
         if !wrongs.is_empty() {
-            println!("kept: {}", self.folder.keep().display());
+            println!("kept: {}", self.keep());
         }
         wrongs
     }

@@ -225,6 +225,34 @@ async fn what_the_policy_leaves_to_a_person_waits_and_later_edits_wait_behind_it
 }
 
 #[tokio::test]
+async fn a_decision_is_not_forgotten_before_the_branch_has_heard_it() {
+    let notes = || {
+        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
+    };
+    let note = |text: &str| vec!["n".into(), text.into()];
+    let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
+    put(&master, "notes", note("first")).await;
+    let mut settings = HubSettings::default();
+    settings.keep = std::time::Duration::ZERO;
+    let hub = Hub::new(master.clone(), clock()).settings(settings);
+    let branch = branch(&till, &hub, Access::everything());
+    branch.sync().await.unwrap();
+    put(&till, "notes", note("mine")).await;
+    put(&master, "notes", note("theirs")).await;
+    for _ in 0..2 {
+        branch.sync().await.unwrap();
+    }
+    let inbox = hub.inbox(&Access::everything()).await.unwrap();
+    hub.decide(&inbox[0].id, Decision::KeepExisting, &Access::everything()).await.unwrap();
+    // The branch stays away for longer than answers are kept.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    hub.clean_up().await.unwrap();
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("notes"), master.rows("notes"));
+    assert_eq!(branch.queue().await.unwrap().waiting, 0);
+}
+
+#[tokio::test]
 async fn a_row_that_leaves_a_tills_scope_is_gone_there() {
     let (master, hub, [(one, to_one), _]) = shop().await;
     put(&master, "items", item("pear", "south", "pear", 10)).await;

@@ -254,7 +254,7 @@ fn owns_nothing(table: &Table, row: &[Value]) -> Result<()> {
 async fn settle(hub: &Hub, tx: &mut dyn Transaction, waiting: &Waiting, results: &[EditResult]) -> Result<()> {
     let (hash, at) = (hash_of(&waiting.group)?, hub.present().millis());
     for result in results {
-        let answer = Answer { hash: hash.clone(), result: result.clone(), at };
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: true };
         save(tx, Book::Results, &result_id(&waiting.peer.to_string(), result.op), &answer).await?;
     }
     for edit in &waiting.group.edits {

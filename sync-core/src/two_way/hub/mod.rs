@@ -38,6 +38,7 @@ pub struct HubSettings {
     /// How long entries, tombstones and answers are kept at least. They stay longer while a live branch has not read them (P7).
     pub keep: Duration,
     /// After how long without a word a branch is no longer waited for. It starts over when it comes back, and keeps what it has written.
+    /// What was decided about a write that waited is known as long.
     pub forget: Duration,
     /// The most edits in one group.
     pub group: usize,
