@@ -80,9 +80,14 @@ pub(super) async fn absorb(
         }
     }
     let mut writes = Vec::with_capacity(latest.len());
+    let own = link.peer(branch.replica.name()).to_string();
     for (place, (number, canonical)) in latest {
         let Some(table) = branch.replica.tables().get(&canonical.table) else { continue };
+        // Edits of one row are decided in their order: in what became of a later one, the earlier ones are already, although
+        // what was decided about them has not come yet.
+        let last = if canonical.origin == own { canonical.op } else { 0 };
         let open = known.open.get(&place).map(Vec::as_slice).unwrap_or_default();
+        let open = open.iter().filter(|entry| entry.seq == 0 || entry.seq > last);
         let write = RowWrite {
             table: Arc::clone(table),
             key: canonical.key,
@@ -132,7 +137,11 @@ impl Known {
 }
 
 /// The row with undecided edits on top, in order.
-fn on_top(table: &Table, open: &[Entry], canonical: Option<Vec<Value>>) -> Result<Option<Vec<Value>>> {
+fn on_top<'e>(
+    table: &Table,
+    open: impl Iterator<Item = &'e Entry>,
+    canonical: Option<Vec<Value>>,
+) -> Result<Option<Vec<Value>>> {
     let mut row = canonical;
     for entry in open {
         row = match (&entry.after, row) {
