@@ -158,7 +158,7 @@ async fn answer(
 ) -> Result<()> {
     let (hash, at) = (hash_of(group)?, hub.present().millis());
     for result in results {
-        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: false };
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: None };
         save(tx, Book::Results, &result_id(&who.to_string(), result.op), &answer).await?;
     }
     let last_op = group.edits.last().map_or(book.last_op, |edit| edit.op);
