@@ -283,6 +283,31 @@ async fn a_decision_is_not_forgotten_before_the_branch_has_heard_it() {
 }
 
 #[tokio::test]
+async fn an_edit_that_is_taken_before_the_branch_hears_of_an_earlier_decision_stays() {
+    let notes = || {
+        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
+    };
+    let note = |text: &str| vec!["n".into(), text.into()];
+    let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
+    put(&master, "notes", note("first")).await;
+    let hub = Hub::new(master.clone(), clock());
+    let branch = branch(&till, &hub, Access::everything());
+    branch.sync().await.unwrap();
+    put(&till, "notes", note("mine")).await;
+    put(&master, "notes", note("theirs")).await;
+    branch.sync().await.unwrap();
+    let inbox = hub.inbox(&Access::everything()).await.unwrap();
+    hub.decide(&inbox[0].id, Decision::TakeIncoming, &Access::everything()).await.unwrap();
+    // It is sent before the decision is asked for.
+    put(&till, "notes", note("mine, later")).await;
+    for _ in 0..2 {
+        branch.sync().await.unwrap();
+    }
+    assert_eq!(row(&master, "notes", "n"), Some(note("mine, later")));
+    assert_eq!(till.rows("notes"), master.rows("notes"));
+}
+
+#[tokio::test]
 async fn a_row_that_leaves_a_tills_scope_is_gone_there() {
     let (master, hub, [(one, to_one), _]) = shop().await;
     put(&master, "items", item("pear", "south", "pear", 10)).await;

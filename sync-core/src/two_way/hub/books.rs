@@ -29,9 +29,9 @@ pub(super) struct Answer {
     pub(super) result: EditResult,
     /// When it was given, milliseconds since 1970.
     pub(super) at: u64,
-    /// Whether it took the place of the answer that the write waits: its branch asks for it, whenever it comes.
+    /// The row's key, where it took the place of the answer that the write waits: its branch asks for it, whenever it comes.
     #[serde(default)]
-    pub(super) waited: bool,
+    pub(super) waited: Option<Key>,
 }
 
 /// Writes that were lost when the master was restored from a backup: what is based on one of them is based on nothing.

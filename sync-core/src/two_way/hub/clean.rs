@@ -63,7 +63,8 @@ pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
             let held =
                 id.rsplit_once('/').and_then(|(peer, _)| answered.get(peer)).is_some_and(|op| answer.result.op <= *op);
             // What came after a wait was not in the answer that the branch holds: it asks for it when it comes back.
-            let keep = if answer.waited { hub.settings.forget.max(hub.settings.keep) } else { hub.settings.keep };
+            let keep =
+                if answer.waited.is_some() { hub.settings.forget.max(hub.settings.keep) } else { hub.settings.keep };
             if answer.at < before(keep) && held && !waits {
                 // A branch that was restored from an old backup sends it again: it must be known, whenever that is.
                 tx.put(Book::Taken, id, Some(answer.hash.into_bytes())).await?;

@@ -254,7 +254,8 @@ fn owns_nothing(table: &Table, row: &[Value]) -> Result<()> {
 async fn settle(hub: &Hub, tx: &mut dyn Transaction, waiting: &Waiting, results: &[EditResult]) -> Result<()> {
     let (hash, at) = (hash_of(&waiting.group)?, hub.present().millis());
     for result in results {
-        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: true };
+        let waited = waiting.group.edits.iter().find(|edit| edit.op == result.op).map(|edit| edit.key.clone());
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited };
         save(tx, Book::Results, &result_id(&waiting.peer.to_string(), result.op), &answer).await?;
     }
     for edit in &waiting.group.edits {

@@ -55,8 +55,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     for &(life, op) in &pull.waiting {
         let then = Peer { life, ..pull.peer.clone() };
         let answer: Option<Answer> = load(&mut *tx, Book::Results, &result_id(&then.to_string(), op)).await?;
-        let decided = answer.map(|answer| answer.result).filter(|result| result.became != Became::Waits);
-        page.decided.extend(decided.map(|result| within(hub, result, access)));
+        let Some(answer) = answer.filter(|answer| answer.result.became != Became::Waits) else { continue };
+        let result = as_it_is_now(hub, &mut *tx, answer).await?;
+        page.decided.push(within(hub, result, access));
     }
     // Who asks for everything holds nothing yet: a first question that the network brings again, much later, says nothing about
     // what the branch has read since.
@@ -168,6 +169,17 @@ async fn feed_page(
     };
     page.items = entries.iter().filter(|entry| !is_known(entry)).filter_map(|entry| item(hub, entry, access)).collect();
     Ok(page)
+}
+
+/// What became of a write that waited, with the row as it is now: the branch may have seen more of it since the decision, with its
+/// own edit on top, and takes nothing older for what the row is without that edit.
+async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, answer: Answer) -> Result<EditResult> {
+    let (Some(key), Some(table)) = (answer.waited, hub.replica.tables().get(&answer.result.table)) else {
+        return Ok(answer.result);
+    };
+    let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
+    let Some(stamp) = held.stamp else { return Ok(answer.result) };
+    Ok(EditResult { rev: stamp.rev, hlc: stamp.hlc, row: held.row, ..answer.result })
 }
 
 /// A person may have given the row to somebody else.

@@ -254,7 +254,7 @@ async fn remember(
 ) -> Result<()> {
     let (hash, at) = (hash_of(group)?, hub.present().millis());
     for result in results {
-        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: false };
+        let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: None };
         save(tx, Book::Results, &result_id(&who.to_string(), result.op), &answer).await?;
     }
     Ok(())
