@@ -9,7 +9,7 @@ use sync_core::{Error, Key, Result, Value};
 
 use super::cascade::Edges;
 use super::layout::Layout;
-use super::{books, clash, common, feed, rows, triggers};
+use super::{books, clash, feed, log, rows, triggers};
 use crate::mysql::connection::{Access, Server, set_up};
 use crate::mysql::error::{failed, number, uncommitted};
 use crate::prompt::send_at_once;
@@ -36,7 +36,7 @@ impl Shared {
     /// By what is known whether what is installed is that of this library, this declaration and this replica.
     pub(super) fn mark(&self, layout: &Layout) -> String {
         let mut text = triggers::objects(layout, &self.name, &Edges::none());
-        text.extend(common::statements(layout.exact));
+        text.extend(log::statements(layout.exact));
         text.extend(layout.types.iter().cloned());
         blake3::hash(text.join("\0").as_bytes()).to_hex()[..32].to_owned()
     }

@@ -10,7 +10,7 @@ use super::dialect::Shared;
 use super::feed::{self, number};
 use super::foreign::foreign_keys;
 use super::layout::Layout;
-use super::{common, kept, triggers};
+use super::{kept, log, triggers};
 use crate::mysql::batch::{ask, literal};
 use crate::mysql::checkpoint::NO_SUCH_TABLE;
 use crate::mysql::error::{self, failed, told};
@@ -115,7 +115,7 @@ pub(super) async fn ensure(connection: &mut MySqlConnection, shared: &Shared) ->
     writable(connection).await?;
     fit(connection).await?;
     run(connection, WAIT.to_owned()).await?;
-    for statement in common::statements(shared.server.exact) {
+    for statement in log::statements(shared.server.exact) {
         run(connection, statement).await?;
     }
     identify(connection, shared).await?;

@@ -4,13 +4,13 @@
 mod books;
 mod cascade;
 mod clash;
-mod common;
 mod dialect;
 mod feed;
 mod foreign;
 mod install;
 mod kept;
 mod layout;
+mod log;
 mod rows;
 mod triggers;
 
