@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags};
@@ -133,8 +133,17 @@ fn open(options: &SqliteOptions) -> Result<Connection> {
         define(&connection)?;
         Ok(())
     };
-    set().map_err(|cause| unopened(options, cause))?;
-    Ok(connection)
+    let began = Instant::now();
+    loop {
+        match set() {
+            Ok(()) => return Ok(connection),
+            // Two that turn a new file to WAL at once stand in each other's way: SQLite fails one without waiting.
+            Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < BUSY => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(cause) => return Err(unopened(options, cause)),
+        }
+    }
 }
 
 /// Why a file cannot be opened, and what to do.

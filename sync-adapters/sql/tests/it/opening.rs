@@ -91,3 +91,16 @@ async fn a_closed_database_leaves_one_file_and_refuses_what_comes_later() {
     let error = sink.prepare(&stream).await.unwrap_err();
     assert!(error.to_string().contains("closed"), "{error}");
 }
+
+/// As services do that a machine starts together on a new file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let file = folder.path().join(format!("shop{round}.db"));
+        let opened: Vec<_> = (0..16).map(|_| tokio::spawn(Sqlite::open(file.clone()))).collect();
+        for sink in opened {
+            sink.await.unwrap().unwrap();
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! SQLite: a file that processes of one machine share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -35,7 +35,15 @@ impl File {
                 // There is no server that could have gone, and asking costs as much as a statement.
                 .test_before_acquire(false)
         };
-        Ok(Self { second: one().connect_lazy_with(options.clone()), first: one().connect_with(options).await? })
+        let began = Instant::now();
+        let first = loop {
+            match one().connect_with(options.clone()).await {
+                // Two that turn a new file to WAL at once stand in each other's way: SQLite fails one without waiting.
+                Err(cause) if is_locked(&cause) && began.elapsed() < BUSY => tokio::time::sleep(GRACE).await,
+                opened => break opened?,
+            }
+        };
+        Ok(Self { first, second: one().connect_lazy_with(options) })
     }
 
     pub(crate) async fn close(&self) {
@@ -62,13 +70,21 @@ impl File {
     }
 }
 
+/// Another connection has the file locked.
+const LOCKED: Meaning = Meaning::UNAVAILABLE.with_remedy(Error::FILE_LOCKED);
+
+fn is_locked(cause: &sqlx::Error) -> bool {
+    let code = cause.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| meaning(&code) == LOCKED)
+}
+
 /// What a primary result code means (<https://www.sqlite.org/rescode.html>).
 pub(crate) fn meaning(code: &str) -> Meaning {
     match code.parse::<i32>().unwrap_or_default() & 0xFF {
         // PERM, READONLY, CANTOPEN.
         3 | 8 | 14 => Meaning::fatal(ErrorKind::Forbidden).with_remedy(Error::FILE_FORBIDDEN),
         // BUSY, LOCKED.
-        5 | 6 => Meaning::UNAVAILABLE.with_remedy(Error::FILE_LOCKED),
+        5 | 6 => LOCKED,
         // IOERR.
         10 => Meaning::UNAVAILABLE.with_remedy("see whether the disk that the file lies on is sound"),
         // CORRUPT, NOTADB.
@@ -87,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_locked_file_is_not_taken_for_another_side_that_is_down() {
-        assert_eq!(meaning("5"), Meaning::UNAVAILABLE.with_remedy(Error::FILE_LOCKED));
+        assert_eq!(meaning("5"), LOCKED);
         assert_eq!(meaning("517"), meaning("5"), "SQLITE_BUSY_SNAPSHOT");
         assert_eq!(meaning("8"), Meaning::fatal(ErrorKind::Forbidden).with_remedy(Error::FILE_FORBIDDEN));
     }

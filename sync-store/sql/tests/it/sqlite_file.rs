@@ -54,3 +54,21 @@ async fn who_reads_does_not_wait_for_the_write_lock() {
     publishing.rollback().await.unwrap();
     writer.await.unwrap().unwrap();
 }
+
+/// As services do that a machine starts together on a new file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let file = folder.path().join(format!("state{round}.db"));
+        let opened: Vec<_> = (0..16)
+            .map(|_| {
+                let file = file.clone();
+                tokio::spawn(async move { SqlStore::open_sqlite(&file).await })
+            })
+            .collect();
+        for store in opened {
+            store.await.unwrap().unwrap();
+        }
+    }
+}
