@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Hub;
-use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
+use super::books::{Answer, LOST, Lost, PeerBook, load, peer, result_id, save};
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
 use crate::two_way::{
     Access, Became, Book, EditResult, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse,
@@ -12,6 +12,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// A branch that has read nothing new is noted as alive this often.
 const ALIVE: Duration = Duration::from_secs(60);
+
+/// A branch that reads page after page is noted this often.
+const OFTEN: Duration = Duration::from_secs(2);
 
 pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page> {
     hub.replica.sequence().await?;
@@ -64,7 +67,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     let asked = if pull.from.is_some() { then.seq } else { 0 };
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { asked };
     drop(tx);
-    note(hub, pull, read).await?;
+    if is_news(hub, pull, read, &book, page.more) {
+        note(hub, pull, read).await?;
+    }
     Ok(page)
 }
 
@@ -210,15 +215,19 @@ fn item(hub: &Hub, entry: &Entry, access: &Access) -> Option<Item> {
     })
 }
 
+/// Whether the master must write down what the branch says of itself. In the midst of many pages that follow each other it need not:
+/// what it knows of the branch is older then, and more is kept than must be.
+fn is_news(hub: &Hub, pull: &Pull, read: u64, book: &PeerBook, more: bool) -> bool {
+    let since = Duration::from_millis(hub.present().millis().saturating_sub(book.heard));
+    let moved = read > book.read || pull.answered > book.answered;
+    since >= ALIVE || moved && !(more && since < OFTEN)
+}
+
 /// The branch has durable what came before its position: nobody keeps that for it any more.
 async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
     let now = hub.present().millis();
     let mut tx = hub.replica.begin().await?;
     let mut book = peer(&mut *tx, &pull.peer).await?;
-    let alive = now.saturating_sub(book.heard) < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
-    if read <= book.read && pull.answered <= book.answered && alive {
-        return Ok(());
-    }
     (book.read, book.heard) = (book.read.max(read), now.max(book.heard));
     book.answered = book.answered.max(pull.answered);
     save(&mut *tx, Book::Peers, &pull.peer.to_string(), &book).await?;
