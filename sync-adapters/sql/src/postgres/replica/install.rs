@@ -13,13 +13,18 @@ use crate::postgres::error::failed;
 use crate::postgres::query::name;
 use crate::postgres::relation::hides_rows;
 use crate::postgres::schema::{alone, prepare, run};
+use crate::replica::literal;
 
 /// For how long an installation waits for writers of a table to end. Those who come behind it wait as long.
 const WAIT: &str = "SET LOCAL lock_timeout = '5s'";
 
-/// What a table is like: its columns, its parts and its files, our triggers and functions, each with the transaction that
-/// changed it last. `$1` is the tables' names, `$2` our schema.
-const LIKE: &str = r"
+/// What each table is like: its columns, its parts and its files, our triggers and functions, each with the transaction that
+/// changed it last. The names stand in the text: with parameters it would be planned anew each time, which takes longer than the rest.
+fn likeness(shared: &Shared) -> String {
+    let names: Vec<String> = shared.names().iter().map(|name| literal(name)).collect();
+    let (names, schema) = (names.join(", "), literal(&shared.schema));
+    format!(
+        r"
 SELECT u.name, md5(concat_ws('/', c.oid, c.xmin,
   (SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid, a.xmin), ',' ORDER BY a.attnum)
    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -28,8 +33,10 @@ SELECT u.name, md5(concat_ws('/', c.oid, c.xmin,
        WHERE g.tgrelid = p.oid AND g.tgname IN ('_sync_row', '_sync_truncate'))), ',' ORDER BY p.oid)
    FROM (SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t) p),
   (SELECT string_agg(concat_ws(':', f.proname, f.xmin), ',' ORDER BY f.proname) FROM pg_proc f
-   WHERE f.pronamespace = to_regnamespace($2) AND f.proname IN ('_sync_put_' || u.name, '_sync_note_' || u.name))))
-FROM UNNEST($1::text[]) AS u(name) JOIN pg_class c ON c.oid = to_regclass(quote_ident(u.name))";
+   WHERE f.pronamespace = to_regnamespace({schema}) AND f.proname IN ('_sync_put_' || u.name, '_sync_note_' || u.name))))
+FROM UNNEST(ARRAY[{names}]::text[]) AS u(name) JOIN pg_class c ON c.oid = to_regclass(quote_ident(u.name))"
+    )
+}
 
 /// How what is installed stands to what is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +52,11 @@ pub(super) enum Installed {
 /// Looks whether every declared table is captured.
 pub(super) async fn look(connection: &mut PgConnection, shared: &Shared) -> Result<Installed> {
     let sql = format!(
-        "SELECT k.name, k.made, k.seen = l.seen FROM {}._sync_table k LEFT JOIN ({LIKE}) l (name, seen) ON l.name = k.name",
-        shared.schema
+        "SELECT k.name, k.made, k.seen = l.seen FROM {}._sync_table k LEFT JOIN ({}) l (name, seen) ON l.name = k.name",
+        shared.schema,
+        likeness(shared)
     );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(shared.names()).bind(&shared.schema).fetch_all(connection).await;
+    let found = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await;
     let found = match found {
         // Somebody has taken our tables out.
         Err(sqlx::Error::Database(gone)) if gone.code().as_deref() == Some("42P01") => return Ok(Installed::Nothing),
@@ -318,12 +326,8 @@ async fn registered(connection: &mut PgConnection, shared: &Shared) -> Result<BT
 }
 
 async fn like(connection: &mut PgConnection, shared: &Shared) -> Result<BTreeMap<String, String>> {
-    let rows: Vec<(String, String)> = sqlx::query_as(LIKE)
-        .bind(shared.names())
-        .bind(&shared.schema)
-        .fetch_all(connection)
-        .await
-        .map_err(uninstalled)?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(AssertSqlSafe(likeness(shared))).fetch_all(connection).await.map_err(uninstalled)?;
     Ok(rows.into_iter().collect())
 }
 

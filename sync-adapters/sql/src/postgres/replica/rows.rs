@@ -12,16 +12,18 @@ use crate::postgres::error::failed;
 use crate::replica::{Doing, clock, count};
 
 /// What is known of a row's last write: five columns. What is written here has its place in the feed as its number.
-const STAMP: &str = "b.rev, b.hlc, b.origin, coalesce(b.op, l.seq, 0), b.seen";
+const STAMP: &str = "b.rev, b.hlc, b.origin, coalesce(b.op, l.seq, 0) AS op, b.seen";
 
 /// Locks the rows of these keys against other writers, in the order of the keys.
 pub(super) async fn lock(connection: &mut PgConnection, layout: &Layout, keys: &[Key]) -> Result<()> {
+    // A join would do, but a plan that was made for an empty table reads the whole of it, for as long as the connection lasts.
+    // Here and below each key is looked up by itself, whatever is planned.
     let sql = format!(
-        "SELECT 1 FROM {} JOIN {} t ON {} ORDER BY {} FOR UPDATE OF t",
+        "SELECT 1 FROM (SELECT * FROM {} ORDER BY {}) u, LATERAL (SELECT FROM {} t WHERE {} LIMIT 1 FOR UPDATE) t",
         layout.unnest_keys(1),
+        layout.sent_keys(),
         layout.host,
         layout.is_sent("t."),
-        layout.sent_keys(),
     );
     let lock = bind_all(sqlx::query(AssertSqlSafe(sql)), layout.key_arrays(keys)?);
     let done = lock.execute(connection).await;
@@ -37,8 +39,10 @@ pub(super) async fn held(
 ) -> Result<Vec<Held>> {
     let there = layout.key_names().next().map_or("NULL", |names| &names.host);
     let sql = format!(
-        "SELECT t.{there} IS NOT NULL, b.rev IS NOT NULL, {STAMP}, {} FROM {} LEFT JOIN {} t ON {} LEFT JOIN {} b ON {}
-         LEFT JOIN {schema}._sync_log l ON l.id = b.rev ORDER BY u.ord",
+        "SELECT t.{there} IS NOT NULL, b.rev IS NOT NULL, b.rev, b.hlc, b.origin, b.op, b.seen, {} FROM {}
+         LEFT JOIN LATERAL (SELECT * FROM {} t WHERE {} LIMIT 1) t ON true
+         LEFT JOIN LATERAL (SELECT {STAMP} FROM {} b LEFT JOIN {schema}._sync_log l ON l.id = b.rev WHERE {} LIMIT 1) b ON true
+         ORDER BY u.ord",
         layout.asked("t.", |names| &names.host),
         layout.unnest_keys(1),
         layout.host,
@@ -91,7 +95,12 @@ pub(super) async fn make(
         Doing::Insert(row) => return insert(connection, layout, row).await,
         Doing::Update(row) => return update(connection, layout, row).await,
         Doing::Delete => (
-            format!("DELETE FROM {} t USING {} WHERE {}", layout.host, layout.unnest_keys(1), layout.is_sent("t.")),
+            format!(
+                "DELETE FROM {} t USING (SELECT * FROM {} LIMIT 1) u WHERE {}",
+                layout.host,
+                layout.unnest_keys(1),
+                layout.is_sent("t.")
+            ),
             layout.key_arrays([key])?,
         ),
         Doing::Note => (
@@ -131,7 +140,7 @@ async fn update(connection: &mut PgConnection, layout: &Layout, row: &[Value]) -
     let sets: Vec<String> = values.into_iter().map(|(names, value)| format!("{} = {value}", names.host)).collect();
     let same: Vec<String> = keys.into_iter().map(|(names, value)| format!("t.{} = {value}", names.host)).collect();
     let sql = format!(
-        "UPDATE {} t SET {} FROM {} WHERE {}",
+        "UPDATE {} t SET {} FROM (SELECT * FROM {} LIMIT 1) u WHERE {}",
         layout.host,
         sets.join(", "),
         layout.unnest(&every(layout), 1),
@@ -184,7 +193,7 @@ pub(super) async fn stage(connection: &mut PgConnection, layout: &Layout, write:
 /// The row's count. No stamp outlives its write: what follows is the host's.
 pub(super) async fn unstage(connection: &mut PgConnection, layout: &Layout, key: &Key) -> Result<Option<u64>> {
     let sql = format!(
-        "SELECT b.rev, set_config('sync.row', '', true) FROM {} JOIN {} b ON {}",
+        "SELECT b.rev, set_config('sync.row', '', true) FROM {}, LATERAL (SELECT rev FROM {} b WHERE {} LIMIT 1) b",
         layout.unnest_keys(1),
         layout.row,
         layout.is_sent_ours("b.")
