@@ -1,6 +1,8 @@
 //! What the programs `master` and `slave` share: the tables, and how they are shown.
 //!
-//! Read on in this order: `bin/slave.rs`, then `sync` (what its `run` does), then `bin/master.rs`.
+//! Read on in this order: `bin/slave.rs`, then `slave` (what its `run` does), then `bin/master.rs`.
+
+use std::process::ExitCode;
 
 pub mod slave;
 pub mod stock;
@@ -9,3 +11,17 @@ pub mod token;
 
 /// What every step of these programs may end in.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Says what went wrong and what to do, and whether anything did.
+pub fn ended(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(error) = error.downcast_ref::<sync_core::Error>() {
+                eprintln!("remedy: {}", error.remedy());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

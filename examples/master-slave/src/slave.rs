@@ -16,6 +16,8 @@ use sync_store_file::{State, StatusFile, SyncStatus};
 use crate::Result;
 use crate::tables::tables;
 
+const NO_TOKEN: &str = "set SYNC_TOKEN to what `master token SLAVE` prints where that master is";
+
 /// The slave's database, and its link with the master.
 #[derive(Debug)]
 pub struct Slave {
@@ -98,6 +100,7 @@ impl Slave {
                     format!("the master refuses what was written here: {why}"),
                 )),
             },
+            Err(error) if error.kind() == ErrorKind::Unauthorized => Err(error.with_remedy(NO_TOKEN)),
             Err(error) => Err(error),
         };
         let queue = branch.queue().await?;

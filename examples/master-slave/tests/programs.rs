@@ -89,11 +89,13 @@ fn what_two_slaves_take_from_one_stock_is_taken_twice_and_all_end_equal() {
     // Nobody is reached meanwhile.
     let url = serving.url.clone();
     drop(serving);
-    said(place.slave("north", &["sell", "nails", "30"]).output().unwrap());
+    assert_eq!(said(place.slave("north", &["sell", "nails", "30"]).output().unwrap()), "nails: 30 sold, 70 left\n");
     said(place.slave("south", &["sell", "nails", "20"]).output().unwrap());
     said(place.slave("south", &["adjust", "nails", "-5", "bent"]).output().unwrap());
     for failures in 1..=2 {
-        assert!(!place.run("south", &url, &["--force"]).status.success());
+        let failed = place.run("south", &url, &["--force"]);
+        let error = String::from_utf8(failed.stderr).unwrap();
+        assert!(!failed.status.success() && error.contains(&url), "{error}");
         let status = place.status("south");
         assert_eq!((&status["status"], &status["retry_count"]), (&json!("failed"), &json!(failures)));
         assert_eq!(status["pending_records"], 4, "two stocks, a transaction, an adjustment");
@@ -158,6 +160,7 @@ fn it_is_switched_off_reset_and_told_where_the_master_is() {
         place.slave("north", &["run", "--force", "--token", "x"]).env("MASTER_URL", &serving.url).output().unwrap();
     assert!(!stranger.status.success());
     assert!(place.status("north")["last_error"].as_str().unwrap().starts_with("unauthorized"));
+    assert!(String::from_utf8(stranger.stderr).unwrap().contains("SYNC_TOKEN"));
 }
 
 #[test]

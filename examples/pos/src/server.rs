@@ -31,6 +31,9 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the database, and serves it on this machine.
     pub(crate) async fn start(folder: &Path, port: u16, ws_port: u16) -> Result<Self> {
+        // First of all, so that nothing is said to be there when it can't be reached.
+        let (on_http, on_ws) = (listen(port).await?, listen(ws_port).await?);
+        let (http, ws) = (on_http.local_addr()?, on_ws.local_addr()?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let database = SqliteReplica::open(folder.join(MASTER), "master", tables()?, Arc::clone(&clock)).await?;
         stock_up(&database).await?;
@@ -42,8 +45,6 @@ impl Server {
         let router = routes.with_rooms(rooms.clone()).router()?;
         println!("All routes registered successfully: {} tables", tables()?.iter().count());
 
-        let (on_http, on_ws) = (listen(port).await?, listen(ws_port).await?);
-        let (http, ws) = (on_http.local_addr()?, on_ws.local_addr()?);
         let stop = CancellationToken::new();
         let serving =
             [on_http, on_ws].map(|listener| tokio::spawn(serve(listener, router.clone(), stop.clone()))).into();

@@ -145,11 +145,12 @@ async fn table(server: &Server, tills: &[Till], sold: &BTreeMap<&'static str, i6
         print!("{:>10}", till.name);
     }
     println!();
-    let mut is_right = true;
+    let (mut is_right, mut oversold) = (true, false);
     for (product, initial, _) in PRODUCTS {
         let (sold, master) =
             (sold.get(product).copied().unwrap_or_default(), number(&server.database, STOCK, product).await?);
         print!("{product:<10}{initial:>9}{sold:>8}{:>10}{master:>10}", initial - sold);
+        oversold |= master < 0;
         is_right &= master == initial - sold && number(&server.database, SOLD, product).await? == sold;
         for till in tills {
             let left = number(&till.database, STOCK, product).await?;
@@ -157,6 +158,11 @@ async fn table(server: &Server, tills: &[Till], sold: &BTreeMap<&'static str, i6
             print!("{left:>10}");
         }
         println!();
+    }
+    if oversold {
+        println!(
+            "\nBelow zero: offline, the tills have sold more than there was. Each sale has happened, and is kept."
+        );
     }
     let verdict = if is_right {
         "stock = initial - sold, and equal everywhere: no sale is lost, and none counted twice."

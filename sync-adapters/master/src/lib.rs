@@ -96,4 +96,4 @@ mod server;
 mod wire;
 
 pub use client::{HttpMaster, LiveBranch, LiveSettings, LiveState, Tokens};
-pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, RoomSettings, Rooms, Routes, TracingAudit};
+pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, Revoked, RoomSettings, Rooms, Routes, TracingAudit};

@@ -45,13 +45,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    master_slave::ended(run(Args::parse()).await)
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -65,7 +59,13 @@ async fn run(args: Args) -> Result<()> {
             println!("{}", secret.token(&slave)?);
             Ok(())
         }
-        Command::Receive { item, quantity } => stock::receive(&database, &item, quantity).await,
+        Command::Receive { item, quantity } => match stock::receive(&database, &item, quantity).await {
+            Ok(there) => {
+                println!("{item}: {quantity} received, {there} there");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
         Command::Show => {
             print!("{}", stock::show(&database).await?);
             Ok(())

@@ -73,13 +73,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    master_slave::ended(run(Args::parse()).await)
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -117,8 +111,14 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
             slave.reset().await?;
             println!("the next run loads everything; what is not sent yet stays");
         }
-        Command::Sell { item, quantity } => stock::sell(&slave.database, slave.name(), &item, quantity).await?,
-        Command::Adjust { item, by, reason } => stock::adjust(&slave.database, &item, by, &reason).await?,
+        Command::Sell { item, quantity } => {
+            let left = stock::sell(&slave.database, slave.name(), &item, quantity).await?;
+            println!("{item}: {quantity} sold, {left} left");
+        }
+        Command::Adjust { item, by, reason } => {
+            let left = stock::adjust(&slave.database, &item, by, &reason).await?;
+            println!("{item}: {by:+} ({reason}), {left} left");
+        }
         Command::Show => print!("{}", stock::show(&slave.database).await?),
     }
     Ok(())

@@ -107,8 +107,13 @@ impl HttpMaster {
             .map_err(|cause| Error::config("this is no address").caused_by(cause))
     }
 
-    /// Asks, and once more with a new token where the first is no longer taken.
+    /// Asks, and says of what went wrong which master it was.
     async fn ask(&self, method: Method, url: Url, body: Option<Vec<u8>>, effect: Effect) -> Result<Answer> {
+        self.ask_with_token(method, url, body, effect).await.map_err(|error| error.with("master", &self.base))
+    }
+
+    /// Asks, and once more with a new token where the first is no longer taken.
+    async fn ask_with_token(&self, method: Method, url: Url, body: Option<Vec<u8>>, effect: Effect) -> Result<Answer> {
         let (mut token, mut renewed) = (self.tokens.current().await?, false);
         loop {
             let mut request = self.client.request(method.clone(), url.clone()).bearer_auth(token.secret());

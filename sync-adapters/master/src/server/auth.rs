@@ -38,10 +38,13 @@ pub(super) fn authenticate(service: &Service, parts: &Parts, place: Place) -> Re
         _ => bearer(&parts.headers)?,
     };
     let claims = service.keys.verify(token).map_err(|why| unauthorized().because(why))?;
+    if service.revoked.has(&claims) {
+        return Err(unauthorized().because("the token was revoked"));
+    }
     let client = one(&parts.headers, ACT_AS_CLIENT)?;
     let branch = one(&parts.headers, ACT_AS_BRANCH)?;
     if claims.role.as_deref() == Some(SUPER_ADMIN) {
-        return act_as(service, parts, &claims, client, branch);
+        return act_as(service, parts, claims, client, branch);
     }
     if client.is_some() || branch.is_some() {
         return Err(Fault::new(StatusCode::FORBIDDEN, "not_super_admin", "only a super-admin acts in a tenant's name"));
@@ -54,14 +57,13 @@ pub(super) fn authenticate(service: &Service, parts: &Parts, place: Place) -> Re
     };
     let access = service.scope.access(&client, branch.as_deref());
     let access = access.ok_or_else(|| unauthorized().because("an id of the token does not fit its scope column"))?;
-    let until = claims.until();
-    Ok(Caller::new(claims.sub, client, branch, access).proved_until(until))
+    Ok(Caller::new(claims.sub.clone(), client, branch, access).proved_by(claims))
 }
 
 fn act_as(
     service: &Service,
     parts: &Parts,
-    claims: &Claims,
+    claims: Claims,
     client: Option<&str>,
     branch: Option<&str>,
 ) -> Result<Caller, Fault> {
@@ -76,7 +78,7 @@ fn act_as(
     let access = service.scope.access(client, branch).ok_or_else(bad)?;
     service.audit.record(&ActedAs::new(&claims.sub, client, branch, parts));
     let caller = Caller::new(claims.sub.clone(), client.to_owned(), branch.map(str::to_owned), access);
-    Ok(caller.proved_until(claims.until()))
+    Ok(caller.proved_by(claims))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {

@@ -1,10 +1,14 @@
 //! Who is asking, proved: which rows are theirs, and by which names they may call themselves.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sync_core::two_way::{Access, Peer};
 use sync_core::{ErrorKind, Result, Value};
 
+use super::keys::Claims;
+use super::revoked::Revoked;
 use super::scope::Scope;
 use crate::refusal::refuse;
 
@@ -15,7 +19,8 @@ pub(super) struct Caller {
     client: String,
     branch: Option<String>,
     access: Access,
-    until: Option<DateTime<Utc>>,
+    /// What was verified; nothing where the host lets everybody in.
+    claims: Option<Arc<Claims>>,
 }
 
 /// Names that the hub keeps for peers over HTTP begin with it; a replica's own name never does.
@@ -26,17 +31,22 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 impl Caller {
     pub(super) fn new(subject: String, client: String, branch: Option<String>, access: Access) -> Self {
-        Self { subject, client, branch, access, until: None }
+        Self { subject, client, branch, access, claims: None }
     }
 
-    /// The same, proved until this moment.
-    pub(super) fn proved_until(self, moment: DateTime<Utc>) -> Self {
-        Self { until: Some(moment), ..self }
+    /// The same, proved by a token that says this.
+    pub(super) fn proved_by(self, claims: Claims) -> Self {
+        Self { claims: Some(Arc::new(claims)), ..self }
     }
 
     /// Until when it is proved who this is: when the token expires.
     pub(super) fn until(&self) -> Option<DateTime<Utc>> {
-        self.until
+        self.claims.as_ref().map(|claims| claims.until())
+    }
+
+    /// Whether the token was revoked since.
+    pub(super) fn is_revoked(&self, revoked: &Revoked) -> bool {
+        self.claims.as_ref().is_some_and(|claims| revoked.has(claims))
     }
 
     pub(super) fn access(&self) -> &Access {

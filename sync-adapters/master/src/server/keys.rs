@@ -9,8 +9,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use sync_core::{Error, Result};
 
-/// How far clocks may be apart, seconds.
-const LEEWAY: u64 = 5;
+/// How far clocks may be apart.
+pub(super) const LEEWAY: Duration = Duration::from_secs(5);
 
 /// The longest token that is looked at, bytes.
 const LONGEST: usize = 8192;
@@ -21,7 +21,8 @@ const LONGEST: usize = 8192;
 /// and it has `exp`, `aud`, `iss` and `sub`, all of them right; `nbf` is respected. Nothing that a token says of keys
 /// (`jku`, `jwk`, `x5u`, `x5c`) is followed: such a token is refused (RFC 8725, 3.1, 3.10).
 ///
-/// Keys are rotated by adding the new one, issuing with it, and removing the old one when its last token has expired.
+/// Keys are rotated by adding the new one, issuing with it, and removing the old one when its last token has expired. One token, or
+/// those of one subject, are taken back by [`Revoked`](super::Revoked).
 #[derive(Clone)]
 pub struct Keys {
     issuer: String,
@@ -45,6 +46,10 @@ impl fmt::Debug for Keys {
 pub(super) struct Claims {
     pub(super) sub: String,
     exp: f64,
+    #[serde(default, rename = "iat")]
+    pub(super) issued: Option<f64>,
+    #[serde(default)]
+    pub(super) jti: Option<String>,
     #[serde(default)]
     pub(super) client_id: Option<Id>,
     #[serde(default)]
@@ -56,8 +61,7 @@ pub(super) struct Claims {
 impl Claims {
     /// Until when the token is taken.
     pub(super) fn until(&self) -> DateTime<Utc> {
-        let seconds =
-            Duration::try_from_secs_f64(self.exp).unwrap_or_default().saturating_add(Duration::from_secs(LEEWAY));
+        let seconds = Duration::try_from_secs_f64(self.exp).unwrap_or_default().saturating_add(LEEWAY);
         TimeDelta::from_std(seconds)
             .ok()
             .and_then(|since| DateTime::UNIX_EPOCH.checked_add_signed(since))
@@ -151,7 +155,7 @@ impl Keys {
             return Err("the token is not signed with the algorithm of its key".to_owned());
         }
         let mut rules = Validation::new(*algorithm);
-        rules.leeway = LEEWAY;
+        rules.leeway = LEEWAY.as_secs();
         rules.validate_nbf = true;
         rules.set_audience(&[&self.audience]);
         rules.set_issuer(&[&self.issuer]);

@@ -14,6 +14,7 @@ mod pull;
 mod push;
 mod quota;
 mod resolve;
+mod revoked;
 mod rooms;
 mod scope;
 mod stats;
@@ -34,6 +35,7 @@ pub use self::keys::Keys;
 use self::legacy::Legacy;
 use self::policy::{Policy, Route, guarded, unguarded};
 use self::quota::{Quotas, Strangers};
+pub use self::revoked::Revoked;
 pub use self::rooms::{RoomSettings, Rooms};
 use self::scope::Scope;
 use crate::wire::Codecs;
@@ -56,6 +58,7 @@ use crate::wire::Codecs;
 pub struct Routes {
     hub: Hub,
     keys: Keys,
+    revoked: Revoked,
     cursors: CursorKey,
     client_column: String,
     branch_column: String,
@@ -92,6 +95,7 @@ impl Default for Limits {
 pub(crate) struct Service {
     hub: Hub,
     keys: Keys,
+    revoked: Revoked,
     cursors: CursorKey,
     scope: Scope,
     codecs: Codecs,
@@ -110,6 +114,7 @@ impl Routes {
         Self {
             hub,
             keys,
+            revoked: Revoked::new(),
             cursors,
             client_column: "client_id".to_owned(),
             branch_column: "branch_id".to_owned(),
@@ -126,6 +131,13 @@ impl Routes {
     #[must_use]
     pub fn scoped_by(mut self, client: impl Into<String>, branch: impl Into<String>) -> Self {
         (self.client_column, self.branch_column) = (client.into(), branch.into());
+        self
+    }
+
+    /// Tokens that are taken no more although they have not expired.
+    #[must_use]
+    pub fn revoked(mut self, revoked: &Revoked) -> Self {
+        self.revoked = revoked.clone();
         self
     }
 
@@ -209,6 +221,7 @@ impl Routes {
         let service = Arc::new(Service {
             hub: self.hub,
             keys: self.keys,
+            revoked: self.revoked,
             cursors: self.cursors,
             scope,
             codecs,

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 pub(crate) use self::codec::{Codec, Codecs, Raw};
 pub(crate) use self::room::{
-    Asked, BAD_MESSAGE, Closing, FAILED, Mark, NO_PONG, PROTOCOL, STOPPING, TOKEN, TOKEN_EXPIRED, TOO_LARGE, TOO_MANY,
-    Told,
+    Asked, BAD_MESSAGE, Closing, FAILED, Mark, NO_PONG, PROTOCOL, STOPPING, TOKEN, TOKEN_EXPIRED, TOKEN_REVOKED,
+    TOO_LARGE, TOO_MANY, Told,
 };
 
 /// A batch of edits: groups, or edits that are one group.

@@ -85,6 +85,8 @@ pub(crate) const FAILED: Closing = Closing { code: 1011, reason: "failed" };
 pub(crate) const BAD_MESSAGE: Closing = Closing { code: 4400, reason: "bad_message" };
 /// The token has expired: come back with another.
 pub(crate) const TOKEN_EXPIRED: Closing = Closing { code: 4401, reason: "token_expired" };
+/// The token was taken back: come back with another, if there is one.
+pub(crate) const TOKEN_REVOKED: Closing = Closing { code: 4401, reason: "token_revoked" };
 /// A ping was not answered in time.
 pub(crate) const NO_PONG: Closing = Closing { code: 4408, reason: "no_pong" };
 /// Too many messages a second.

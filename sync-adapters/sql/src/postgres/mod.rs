@@ -43,6 +43,8 @@ pub struct Postgres {
     sessions: Sessions,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
     contended: Tables,
+    /// Tables of which all rows that this run wrote last were new: there, many are copied without a look.
+    fresh: Tables,
     /// What the tables were like when they were prepared.
     shapes: Shapes,
 }
@@ -59,6 +61,7 @@ impl Postgres {
             name: name.into(),
             sessions: Sessions::new(options, first),
             contended: Tables::default(),
+            fresh: Tables::default(),
             shapes: Shapes::default(),
         })
     }

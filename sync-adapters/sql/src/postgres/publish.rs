@@ -224,6 +224,7 @@ impl Publishing<'_> {
             incoming: Incoming { stream: self.plan.stream, changes, rules: self.publish.rules(), expect: &[], step },
             copies: self.copies,
             look: self.look,
+            fresh: false,
         };
         Ok(writing.write(connection).await?.into_iter().collect())
     }

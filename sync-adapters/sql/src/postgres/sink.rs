@@ -102,6 +102,8 @@ impl Sink for Postgres {
             }
         };
         self.shapes.note(stream, shape);
+        // Each run looks at first: where nothing has changed, nothing is written and taken back either.
+        self.fresh.note(stream.name(), false);
         Ok(())
     }
 
@@ -306,8 +308,12 @@ impl Postgres {
             },
             look: self.look(&write.stream),
             copies: self.shapes.knows(&write.stream),
+            fresh: self.fresh.has(write.stream.name()),
         };
-        writing.write(connection).await
+        let written = writing.write(connection).await;
+        let all_new = |outcomes: &Vec<Outcome>| outcomes.iter().all(|outcome| *outcome == Outcome::Created);
+        self.fresh.note(write.stream.name(), written.as_ref().is_ok_and(all_new));
+        written
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Writing<'w> {
     pub(crate) copies: bool,
     /// Locked from the first look on, where somebody else is writing the same rows.
     pub(crate) look: Look,
+    /// Whether every row is likely to be new, as those before it were.
+    pub(crate) fresh: bool,
 }
 
 /// How often rows are looked at anew whose keys somebody else has added meanwhile, before the whole unit is tried again.
@@ -46,6 +48,11 @@ impl Writing<'_> {
             self.append(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
+        if self.fresh
+            && let Some(outcomes) = self.copy_unseen(connection).await?
+        {
+            return Ok(outcomes);
+        }
         let mut outcomes = vec![None; all.len()];
         let mut open = all;
         for _ in 0..LOOKS {
@@ -55,6 +62,21 @@ impl Writing<'_> {
             return Err(self.not_inserted(connection, &open).await?);
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
+    }
+
+    /// Copies rows without a look at what is there, which costs as much as to write a row where keys are in no order: the key
+    /// itself refuses the whole copy where one of them is there. Then nothing is done.
+    async fn copy_unseen(&self, connection: &mut PgConnection) -> Result<Option<Vec<Outcome>>> {
+        let mut outcomes = vec![None; self.incoming.changes.len()];
+        let Ok(classified) = self.incoming.classify((0..outcomes.len()).map(|row| (row, None)), &mut outcomes) else {
+            return Ok(None);
+        };
+        let all_new = classified.inserts.len() == outcomes.len();
+        Ok(if all_new && self.copy(connection, &classified.inserts).await? {
+            Some(vec![Outcome::Created; outcomes.len()])
+        } else {
+            None
+        })
     }
 
     /// Looks at the rows that are there, and writes what differs. Returns those that somebody else has added meanwhile.

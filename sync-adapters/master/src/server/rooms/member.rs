@@ -15,7 +15,8 @@ use super::watch::has_news;
 use crate::server::Service;
 use crate::server::caller::Caller;
 use crate::wire::{
-    Asked, BAD_MESSAGE, Closing, FAILED, Mark, NO_PONG, STOPPING, TOKEN_EXPIRED, TOO_LARGE, TOO_MANY, Told,
+    Asked, BAD_MESSAGE, Closing, FAILED, Mark, NO_PONG, STOPPING, TOKEN_EXPIRED, TOKEN_REVOKED, TOO_LARGE, TOO_MANY,
+    Told,
 };
 
 /// The longest that a connection stays, whatever its token says. Nobody notices: it comes back.
@@ -80,6 +81,9 @@ impl Member {
         let expired = Instant::now() + stay.min(LONGEST);
         let mut pings = interval_at(Instant::now() + ping, ping);
         let mut answer_by: Option<Instant> = None;
+        let mut revoked = self.service.revoked.watch();
+        // It may have been revoked between the question and this.
+        revoked.mark_changed();
         let ping_ms = u64::try_from(ping.as_millis()).unwrap_or(u64::MAX);
         if let Err(end) = self.tell(socket, &Told::Welcome { at: self.at, ping_ms }).await {
             return end;
@@ -94,6 +98,10 @@ impl Member {
             let next = tokio::select! { biased;
                 () = self.rooms.stop.cancelled() => Err(End::Close(STOPPING)),
                 () = sleep_until(expired) => Err(End::Close(TOKEN_EXPIRED)),
+                Ok(()) = revoked.changed() => match self.caller.is_revoked(&self.service.revoked) {
+                    true => Err(End::Close(TOKEN_REVOKED)),
+                    false => Ok(()),
+                },
                 () = late => Err(End::Close(NO_PONG)),
                 message = socket.recv() => match message {
                     Some(Ok(message)) => {

@@ -37,7 +37,7 @@ pub use self::settings::RoomSettings;
 ///
 /// Whoever has a token, in `Authorization: Bearer`; a page in a browser, which cannot set headers, offers the subprotocols
 /// `sync.v1` and `bearer.TOKEN`, from an origin that [`RoomSettings::origins`] names. A token in an address is not looked at: addresses
-/// are written to logs. When the token expires the member is dropped.
+/// are written to logs. When the token expires or is [revoked](super::Revoked) the member is dropped.
 ///
 /// # Why a connection ends
 ///
@@ -48,6 +48,7 @@ pub use self::settings::RoomSettings;
 /// | 1011 | `failed` | come back later |
 /// | 4400 | `bad_message` | correct the message |
 /// | 4401 | `token_expired` | come back with a new token |
+/// | 4401 | `token_revoked` | come back with a new token, if there is one |
 /// | 4408 | `no_pong` | answer pings |
 /// | 4429 | `too_many_messages` | send fewer |
 ///

@@ -77,3 +77,16 @@ async fn a_row_that_cannot_be_copied_is_found_among_the_others() {
     assert_eq!(world.ask("SELECT count(*), count(*) FILTER (WHERE id = 17) FROM orders").await, "1999\t0");
     assert_eq!(world.ask("SELECT count(*) > 0 FROM log WHERE said = 'COPY \"'").await, "t");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
+    let world = World::new(MemorySource::of([orders()]).page(500)).await;
+    world.run(RunOptions::incremental()).await;
+    world.ask("INSERT INTO orders VALUES (2500, 1, 'theirs')").await;
+    world.ask(&format!("INSERT INTO orders VALUES (3000, 3000, '{}')", long(3000))).await;
+    (1..=3 * ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &long(id))));
+    let report = world.run(RunOptions::incremental()).await;
+    let counted = [Outcome::Created, Outcome::Updated, Outcome::Unchanged].map(|outcome| count(&report, outcome));
+    assert_eq!(counted, [3 * ROWS as u64 - 2, 1, 1], "{report}");
+    world.assert_in_step().await;
+}

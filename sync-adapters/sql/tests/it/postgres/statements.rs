@@ -12,6 +12,26 @@ fn logged(server: &PostgresServer) -> Vec<String> {
     log.lines().filter_map(of_a_statement).collect()
 }
 
+/// A server that logs what it is asked.
+async fn logs_statements(world: &World) {
+    world.ask("ALTER SYSTEM SET log_statement = 'all'").await;
+    world.ask("SELECT pg_reload_conf()").await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_load_looks_for_its_first_rows_and_not_for_the_others() {
+    let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
+    let world = World::on(server.database().await.unwrap(), MemorySource::of([orders()]).page(500)).await;
+    logs_statements(&world).await;
+    (1..=20_000).for_each(|id| world.source.upsert("orders", row(id, 1, &"long ".repeat(40))));
+    world.run(RunOptions::incremental()).await;
+    let asked = logged(&server);
+    let those = |said: &str| asked.iter().filter(|statement| statement.contains(said)).count();
+    assert!(those("COPY \"orders\"") >= 4, "{asked:#?}");
+    assert_eq!(those("SELECT u.ord, t.xmin"), 1, "{asked:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_without_changes_asks_the_server_five_things_one_of_which_writes() {
     let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
@@ -19,9 +39,7 @@ async fn a_run_without_changes_asks_the_server_five_things_one_of_which_writes()
     (1..=50).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
     world.run(RunOptions::incremental()).await;
     world.run(RunOptions::incremental()).await;
-    world.ask("ALTER SYSTEM SET log_statement = 'all'").await;
-    world.ask("SELECT pg_reload_conf()").await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    logs_statements(&world).await;
     let before = logged(&server).len();
     world.run(RunOptions::incremental()).await;
     let asked = logged(&server).split_off(before);
