@@ -13,9 +13,6 @@ use crate::{Error, ErrorKind, Result};
 /// A branch that has read nothing new is noted as alive this often.
 const ALIVE: Duration = Duration::from_secs(60);
 
-/// A branch that reads page after page is noted this often.
-const OFTEN: Duration = Duration::from_secs(2);
-
 pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page> {
     hub.replica.sequence().await?;
     let mut tx = hub.replica.look().await?;
@@ -67,7 +64,7 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     let asked = if pull.from.is_some() { then.seq } else { 0 };
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { asked };
     drop(tx);
-    if is_news(hub, pull, read, &book, page.more) {
+    if is_news(hub, pull, read, &book) {
         note(hub, pull, read).await?;
     }
     Ok(page)
@@ -215,12 +212,11 @@ fn item(hub: &Hub, entry: &Entry, access: &Access) -> Option<Item> {
     })
 }
 
-/// Whether the master must write down what the branch says of itself. In the midst of many pages that follow each other it need not:
-/// what it knows of the branch is older then, and more is kept than must be.
-fn is_news(hub: &Hub, pull: &Pull, read: u64, book: &PeerBook, more: bool) -> bool {
-    let since = Duration::from_millis(hub.present().millis().saturating_sub(book.heard));
-    let moved = read > book.read || pull.answered > book.answered;
-    since >= ALIVE || moved && !(more && since < OFTEN)
+/// Whether the branch says something of itself that is not written down: only then is a transaction begun that writes.
+fn is_news(hub: &Hub, pull: &Pull, read: u64, book: &PeerBook) -> bool {
+    let since = hub.present().millis().saturating_sub(book.heard);
+    let alive = since < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
+    read > book.read || pull.answered > book.answered || !alive
 }
 
 /// The branch has durable what came before its position: nobody keeps that for it any more.
