@@ -140,6 +140,14 @@ pub trait Transaction: Debug + Send {
     /// Puts something into a book; `None` takes it out.
     async fn put(&mut self, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()>;
 
+    /// Puts many things into a book. What is put under an id twice stands as it was put last.
+    async fn put_all(&mut self, book: Book, bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        for (id, body) in bodies {
+            self.put(book, &id, Some(body)).await?;
+        }
+        Ok(())
+    }
+
     /// What a book holds under ids that begin like this and come after that one, by id.
     async fn list(&mut self, book: Book, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
 

@@ -58,7 +58,7 @@ fn leaves_open(state: &str) -> bool {
     state == "40003" || matches!(state.get(..2), Some("08" | "57"))
 }
 
-fn by_state(state: &str) -> (ErrorKind, Retry) {
+pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
     match state {
         // Deadlock, serialization, lock not available: the whole transaction again. Cancelled by a timeout of the server.
         "40P01" | "40001" | "55P03" | "57014" => (ErrorKind::Unavailable, Retry::Backoff),

@@ -8,7 +8,7 @@ use sync_core::model::Origin;
 use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Tables};
 use sync_core::{Clock, Error, Key, Result, Value};
 
-use super::{Columns, Connects, Images};
+use super::{Columns, Connects, Images, Step};
 
 /// What all clones and transactions of a replica know.
 pub(crate) struct Declared<L> {
@@ -42,6 +42,21 @@ pub(crate) enum Doing<'w> {
     Delete,
     /// Nothing to write, and something to note: a delete of a row that never was, or a row that was never noticed.
     Note,
+}
+
+impl<'w> Doing<'w> {
+    /// What this write does to a row that is so. `None` where the row is so already.
+    pub(crate) fn of(held: &Held, write: &'w RowWrite) -> Option<Self> {
+        if held.row == write.row && (held.stamp.is_some() || write.row.is_none() && write.op == 0) {
+            return None;
+        }
+        Some(match (&held.row, &write.row) {
+            (None, Some(row)) => Self::Insert(row),
+            (Some(before), Some(row)) if before != row => Self::Update(row),
+            (Some(_), None) => Self::Delete,
+            (None, None) | (Some(_), Some(_)) => Self::Note,
+        })
+    }
 }
 
 /// A rule of the host's table that a row breaks.
@@ -83,6 +98,9 @@ pub(crate) trait Dialect: Connects + Deref<Target = Declared<Self::Layout>> {
 
     /// What the replica is called in the library.
     const REPLICA: &'static str;
+
+    /// Whether it makes many writes at once.
+    const MAKES_ALL: bool = false;
 
     /// Which rule of the table is broken by a write, or by a delete.
     fn rule(cause: &sqlx::Error, is_delete: bool) -> Option<Rule>;
@@ -145,6 +163,27 @@ pub(crate) trait Dialect: Connects + Deref<Target = Declared<Self::Layout>> {
         layout: &Self::Layout,
         key: &Key,
     ) -> impl Future<Output = Result<Option<u64>>> + Send;
+
+    /// Makes writes of one table, each of another row, in this order. Returns the `rev` of each afterwards, or `None` where they are
+    /// to be made one by one: a row was refused, or is not as it was when it was looked at. Then the transaction may have failed.
+    fn make_all(
+        &self,
+        _to: &mut Self::Connection,
+        _layout: &Self::Layout,
+        _steps: &[Step<'_>],
+    ) -> impl Future<Output = Result<Option<Vec<u64>>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// Whether this transaction has written the row last, or a trigger in it. `true` where that is not known.
+    fn is_own(
+        &self,
+        _to: &mut Self::Connection,
+        _layout: &Self::Layout,
+        _key: &Key,
+    ) -> impl Future<Output = Result<bool>> + Send {
+        std::future::ready(Ok(true))
+    }
 
     /// Rows that hold a unique value which this row wants, each once.
     fn holders(
@@ -219,6 +258,21 @@ pub(crate) trait Dialect: Connects + Deref<Target = Declared<Self::Layout>> {
         id: &str,
         body: Option<Vec<u8>>,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Puts things into a book, each under another id.
+    fn put_all(
+        &self,
+        to: &mut Self::Connection,
+        book: Book,
+        bodies: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async move {
+            for (id, body) in bodies {
+                self.put(to, book, &id, Some(body)).await?;
+            }
+            Ok(())
+        }
+    }
 
     /// What a book holds under ids that begin like this and come after that one.
     fn list(

@@ -3,7 +3,7 @@
 use sync_core::two_way::{Held, RowWrite, Stamp};
 use sync_core::{Error, Key, Result, Value};
 
-use super::{Dialect, Doing, Rule};
+use super::{Absent, Dialect, Doing, Rule};
 use crate::classified::changed_meanwhile;
 
 /// Rows in the order of the keys. A row that was never noticed comes when an audit has found it.
@@ -50,26 +50,19 @@ impl From<Error> for Refused {
 pub(super) async fn write<D: Dialect>(
     dialect: &D,
     to: &mut D::Connection,
+    absent: &Absent,
     write: &RowWrite,
 ) -> std::result::Result<u64, Refused> {
     let layout = dialect.layout(write.table.name())?;
     let keys = std::slice::from_ref(&write.key);
     dialect.lock(to, layout, keys).await?;
     let held = dialect.held(to, layout, keys).await?.pop().unwrap_or_default();
-    let known = held.stamp.as_ref();
-    if held.row == write.row && (known.is_some() || write.row.is_none() && write.op == 0) {
-        return Ok(dialect.note_seen(to, layout, write).await?);
-    }
+    absent.check(dialect, to, layout, write, &held).await?;
+    let Some(doing) = Doing::of(&held, write) else { return Ok(dialect.note_seen(to, layout, write).await?) };
     if write.row.as_ref().is_some_and(|row| layout.table.key_of(row) != write.key) {
         return Err(Error::data("the key is not that of the row").with("table", layout.name()).into());
     }
     dialect.stage(to, layout, write).await?;
-    let doing = match (&held.row, &write.row) {
-        (None, Some(row)) => Doing::Insert(row),
-        (Some(before), Some(row)) if before != row => Doing::Update(row),
-        (Some(_), None) => Doing::Delete,
-        (None, None) | (Some(_), Some(_)) => Doing::Note,
-    };
     match dialect.make(to, layout, &write.key, doing).await? {
         Ok(0) => Err(Error::data("a trigger of the table ignores the row").with("table", layout.name()).into()),
         Ok(_) => {

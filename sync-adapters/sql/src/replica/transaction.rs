@@ -1,20 +1,23 @@
 //! One transaction of a replica, on a connection of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Stamp, Table, Transaction};
-use sync_core::{Error, Key, Result, Value};
+use sync_core::{Error, ErrorKind, Key, Result, Value};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Dialect, Lease, clash, feed, rows};
+use super::{Absent, Dialect, Lease, batch, clash, feed, rows};
 
 pub(crate) struct SqlTransaction<D: Dialect> {
     pub(crate) lease: Lease<D>,
     pub(crate) dialect: Arc<D>,
     /// The right to write, among those of this process; `None` when it only reads.
     pub(crate) writer: Option<OwnedMutexGuard<()>>,
+    /// What was looked for and not there.
+    pub(crate) absent: Absent,
 }
 
 impl<D: Dialect> fmt::Debug for SqlTransaction<D> {
@@ -37,6 +40,23 @@ impl<D: Dialect> SqlTransaction<D> {
         self.lease.rest(());
         Ok(())
     }
+
+    /// All of it in few statements. `None` where it is to be made row by row: it was taken back.
+    async fn write_together(&mut self, writes: &[RowWrite]) -> Result<Option<Vec<u64>>> {
+        let refused = match batch::write(&*self.dialect, self.lease.work(), &self.absent, writes).await {
+            Ok(Some(revs)) => return Ok(Some(self.lease.rest(revs))),
+            Ok(None) => None,
+            // Row by row it is known which one is meant.
+            Err(error) if error.kind() == ErrorKind::Data => None,
+            Err(error) => Some(error),
+        };
+        // Where this fails, the connection is closed, and the transaction ends with it.
+        let back = self.run("ROLLBACK TO SAVEPOINT sync_write").await;
+        match refused {
+            Some(error) => Err(error),
+            None => back.map(|()| None),
+        }
+    }
 }
 
 #[async_trait]
@@ -47,6 +67,9 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
             self.dialect.lock(self.lease.work(), layout, keys).await?;
         }
         let held = self.dialect.held(self.lease.work(), layout, keys).await?;
+        if self.writer.is_some() {
+            self.absent.note(table, keys, &held);
+        }
         Ok(self.lease.rest(held))
     }
 
@@ -57,9 +80,17 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
             return Ok(Vec::new());
         }
         self.run("SAVEPOINT sync_write").await?;
+        if D::MAKES_ALL
+            && writes.len() > 1
+            && let Some(revs) = self.write_together(writes).await?
+        {
+            self.run("RELEASE SAVEPOINT sync_write").await?;
+            self.absent.forget(writes);
+            return Ok(revs);
+        }
         let mut revs = Vec::with_capacity(writes.len());
         for (number, write) in writes.iter().enumerate() {
-            match rows::write(&*self.dialect, self.lease.work(), write).await {
+            match rows::write(&*self.dialect, self.lease.work(), &self.absent, write).await {
                 Ok(rev) => revs.push(rev),
                 Err(refused) => {
                     // Where this fails as well, the connection is closed, and the transaction ends with it.
@@ -73,6 +104,7 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
             }
         }
         self.run("RELEASE SAVEPOINT sync_write").await?;
+        self.absent.forget(writes);
         Ok(revs)
     }
 
@@ -134,6 +166,15 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
     async fn put(&mut self, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
         self.writes()?;
         self.dialect.put(self.lease.work(), book, id, body).await?;
+        self.lease.rest(());
+        Ok(())
+    }
+
+    async fn put_all(&mut self, book: Book, bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        self.writes()?;
+        // What is put under an id again takes the place of what was put there before.
+        let bodies: BTreeMap<String, Vec<u8>> = bodies.into_iter().collect();
+        self.dialect.put_all(self.lease.work(), book, bodies.into_iter().collect()).await?;
         self.lease.rest(());
         Ok(())
     }

@@ -60,9 +60,13 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 }
 
 pub(super) async fn save(tx: &mut dyn Transaction, book: Book, id: &str, value: &impl Serialize) -> Result<()> {
-    let body = serde_json::to_vec(value)
-        .map_err(|cause| Error::internal("a book of two-way sync cannot be written").caused_by(cause))?;
-    tx.put(book, id, Some(body)).await
+    tx.put(book, id, Some(body(value)?)).await
+}
+
+/// A thing as a book holds it.
+pub(super) fn body(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|cause| Error::internal("a book of two-way sync cannot be written").caused_by(cause))
 }
 
 pub(super) async fn peer(tx: &mut dyn Transaction, peer: &Peer) -> Result<PeerBook> {

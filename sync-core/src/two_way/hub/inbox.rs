@@ -1,5 +1,6 @@
 //! What waits: groups that nobody could decide, or that lack a row they hang on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -281,6 +282,10 @@ pub(super) async fn try_again(hub: &Hub, access: &Access) -> Result<()> {
         let mut tx = hub.replica.look().await?;
         waiting(&mut *tx).await?
     };
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut open: HashSet<String> = all.iter().map(|waiting| waiting.id.clone()).collect();
     let all = all.into_iter().filter(|waiting| waiting.reason.may_pass());
     let (own, others): (Vec<_>, Vec<_>) = all.partition(|waiting| may_see(hub, waiting, access));
     let mut left = some_of(own, OWN, hub.clock.random());
@@ -290,8 +295,12 @@ pub(super) async fn try_again(hub: &Hub, access: &Access) -> Result<()> {
         let before = left.len();
         let mut still = Vec::new();
         for waiting in left {
-            if !passes(hub, &waiting).await? {
+            // Nothing passes what it waits behind.
+            let is_behind = matches!(&waiting.reason, Reason::Behind(earlier) if open.contains(earlier));
+            if is_behind || !passes(hub, &waiting).await? {
                 still.push(waiting);
+            } else {
+                open.remove(&waiting.id);
             }
         }
         if still.is_empty() || still.len() == before {

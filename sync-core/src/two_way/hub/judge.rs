@@ -43,7 +43,7 @@ pub(super) struct Judge<'a> {
     /// What the groups that need not wait have come to, in order.
     pub(super) writes: Vec<RowWrite>,
     /// Whether some group waits in the inbox: others may have to wait behind it.
-    waiting: bool,
+    pub(super) waiting: bool,
 }
 
 /// A row as it stands after the edits so far.

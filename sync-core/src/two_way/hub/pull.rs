@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Hub;
-use super::books::{Answer, LOST, Lost, load, peer, result_id, save};
+use super::books::{Answer, LOST, Lost, PeerBook, load, peer, result_id, save};
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
 use crate::two_way::{
     Access, Became, Book, EditResult, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse,
@@ -64,7 +64,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     let asked = if pull.from.is_some() { then.seq } else { 0 };
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { asked };
     drop(tx);
-    note(hub, pull, read).await?;
+    if is_news(hub, pull, read, &book) {
+        note(hub, pull, read).await?;
+    }
     Ok(page)
 }
 
@@ -210,15 +212,18 @@ fn item(hub: &Hub, entry: &Entry, access: &Access) -> Option<Item> {
     })
 }
 
+/// Whether the branch says something of itself that is not written down: only then is a transaction begun that writes.
+fn is_news(hub: &Hub, pull: &Pull, read: u64, book: &PeerBook) -> bool {
+    let since = hub.present().millis().saturating_sub(book.heard);
+    let alive = since < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
+    read > book.read || pull.answered > book.answered || !alive
+}
+
 /// The branch has durable what came before its position: nobody keeps that for it any more.
 async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
     let now = hub.present().millis();
     let mut tx = hub.replica.begin().await?;
     let mut book = peer(&mut *tx, &pull.peer).await?;
-    let alive = now.saturating_sub(book.heard) < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
-    if read <= book.read && pull.answered <= book.answered && alive {
-        return Ok(());
-    }
     (book.read, book.heard) = (book.read.max(read), now.max(book.heard));
     book.answered = book.answered.max(pull.answered);
     save(&mut *tx, Book::Peers, &pull.peer.to_string(), &book).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Hub;
-use super::books::{Answer, PeerBook, hash_of, load, peer, result_id, save};
+use super::books::{Answer, PeerBook, body, hash_of, load, peer, result_id, save};
 use super::inbox::{self, Reason};
 use super::judge::{Judge, Judgement, Verdict};
 use crate::two_way::Flaw::NoIdempotency;
@@ -23,6 +23,7 @@ const BATCH: usize = 50;
 
 pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Pushed> {
     let mut pushed = Pushed { last_op: 0, results: Vec::new() };
+    let mut waiting = push.groups.is_empty();
     let mut rest = push.groups.as_slice();
     while !rest.is_empty() {
         let (batch, _) = rest.split_at(batch_of(rest));
@@ -36,7 +37,7 @@ pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Push
         } else {
             None
         };
-        let (groups, results) = match taken {
+        let taken = match taken {
             Some(taken) => taken,
             None => {
                 let mut results = Vec::new();
@@ -44,15 +45,19 @@ pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Push
                     check(hub, group, access)?;
                     results.extend(take_alone(hub, &push.peer, group, access).await?);
                 }
-                (batch.len(), results)
+                Taken { groups: batch.len(), results, waiting: true }
             }
         };
-        pushed.results.extend(results);
-        let last = rest[..groups].last().and_then(|group| group.edits.last());
+        waiting |= taken.waiting;
+        pushed.results.extend(taken.results);
+        let last = rest[..taken.groups].last().and_then(|group| group.edits.last());
         pushed.last_op = last.map_or(pushed.last_op, |edit| edit.op);
-        rest = &rest[groups..];
+        rest = &rest[taken.groups..];
     }
-    // What was taken is taken, whatever keeps others waiting.
+    // What was taken is taken, whatever keeps others waiting. Whoever begins to wait later tries again by itself.
+    if !waiting {
+        return Ok(pushed);
+    }
     if let Err(error) = inbox::try_again(hub, access).await {
         tracing::warn!(%error, "what waits cannot be tried again; the next push does");
     }
@@ -69,14 +74,18 @@ fn batch_of(groups: &[Group]) -> usize {
     fits.count().max(1)
 }
 
+/// What came of groups that were taken.
+struct Taken {
+    /// How many.
+    groups: usize,
+    results: Vec<EditResult>,
+    /// Whether something waits in the inbox that may not wait any longer.
+    waiting: bool,
+}
+
 /// Takes groups that follow each other, up to the first that must wait, and returns how many. `None` where one of them is not
 /// simply new: then each is taken alone, which says what is wrong with it.
-async fn take_together(
-    hub: &Hub,
-    who: &Peer,
-    groups: &[Group],
-    access: &Access,
-) -> Result<Option<(usize, Vec<EditResult>)>> {
+async fn take_together(hub: &Hub, who: &Peer, groups: &[Group], access: &Access) -> Result<Option<Taken>> {
     let mut tx = hub.replica.begin().await?;
     let book = peer(&mut *tx, who).await?;
     let mut last = book.last_op;
@@ -100,16 +109,18 @@ async fn take_together(
         return Ok(None);
     }
     let Ok(revs) = tx.write(&judge.writes).await else { return Ok(None) };
-    let mut all = Vec::new();
-    for (group, verdicts) in groups.iter().zip(verdicts.iter_mut()) {
-        let results: Vec<EditResult> = verdicts.drain(..).map(|verdict| verdict.result(&revs)).collect();
-        remember(hub, &mut *tx, who, group, &results).await?;
+    let waiting = judge.waiting;
+    let taken = &groups[..verdicts.len()];
+    let (mut all, mut answers) = (Vec::new(), Vec::new());
+    for (group, verdicts) in taken.iter().zip(verdicts) {
+        let results: Vec<EditResult> = verdicts.into_iter().map(|verdict| verdict.result(&revs)).collect();
+        answers_to(hub, who, group, &results, &mut answers)?;
         all.extend(results);
     }
-    let taken = &groups[..verdicts.len()];
+    tx.put_all(Book::Results, answers).await?;
     heard(hub, &mut *tx, who, taken, &book).await?;
     tx.commit().await?;
-    Ok(Some((taken.len(), all)))
+    Ok(Some(Taken { groups: taken.len(), results: all, waiting }))
 }
 
 /// Takes one group in a transaction of its own, and again when other writers were in its way.
@@ -241,21 +252,24 @@ async fn answer(
     book: &PeerBook,
     results: &[EditResult],
 ) -> Result<()> {
-    remember(hub, tx, who, group, results).await?;
+    let mut answers = Vec::with_capacity(results.len());
+    answers_to(hub, who, group, results, &mut answers)?;
+    tx.put_all(Book::Results, answers).await?;
     heard(hub, tx, who, std::slice::from_ref(group), book).await
 }
 
-async fn remember(
+/// What is kept of the answer to a group.
+fn answers_to(
     hub: &Hub,
-    tx: &mut dyn Transaction,
     who: &Peer,
     group: &Group,
     results: &[EditResult],
+    answers: &mut Vec<(String, Vec<u8>)>,
 ) -> Result<()> {
-    let (hash, at) = (hash_of(group)?, hub.present().millis());
+    let (hash, at, who) = (hash_of(group)?, hub.present().millis(), who.to_string());
     for result in results {
         let answer = Answer { hash: hash.clone(), result: result.clone(), at, waited: None };
-        save(tx, Book::Results, &result_id(&who.to_string(), result.op), &answer).await?;
+        answers.push((result_id(&who, result.op), body(&answer)?));
     }
     Ok(())
 }

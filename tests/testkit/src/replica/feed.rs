@@ -171,6 +171,21 @@ pub(super) async fn books_hold_what_was_put(subject: &Subject) -> Finding {
     same("all ids", ids("p", "", 9).await?, ["p", "p/1", "p/3", "p\u{e9}"])
 }
 
+pub(super) async fn many_things_are_put_into_a_book(subject: &Subject) -> Finding {
+    let mut tx = subject.replica.begin().await?;
+    tx.put(Book::Results, "b", Some(b"before".to_vec())).await?;
+    tx.put(Book::Inbox, "a", Some(b"another book".to_vec())).await?;
+    let bodies = [("a", "one"), ("b", "two"), ("c", "three"), ("a", "last")];
+    tx.put_all(Book::Results, bodies.map(|(id, body)| (id.to_owned(), body.as_bytes().to_vec())).to_vec()).await?;
+    tx.put_all(Book::Results, Vec::new()).await?;
+    tx.commit().await?;
+    let mut tx = subject.replica.look().await?;
+    let found = tx.list(Book::Results, "", "", 9).await?;
+    let wanted = [("a", "last"), ("b", "two"), ("c", "three")];
+    same("what was put", found, wanted.map(|(id, body)| (id.to_owned(), body.as_bytes().to_vec())).to_vec())?;
+    same("what another book holds", tx.get(Book::Inbox, "a").await?, Some(b"another book".to_vec()))
+}
+
 pub(super) async fn books_are_rolled_back(subject: &Subject) -> Finding {
     let mut tx = subject.replica.begin().await?;
     tx.put(Book::Link, "id", Some(vec![1])).await?;

@@ -126,6 +126,8 @@ const CHECKS: &[Check<Subject>] = checks![Subject;
     writes::a_row_that_is_there_already_is_not_written => "a row that is there already is not written; its `seen` is set all the same",
     writes::a_delete_of_an_unknown_row_is_noted => "a delete of a row of which nothing is known is noted, with its stamp",
     writes::writes_are_made_in_order => "writes rows under the stamps they name, in this order",
+    writes::many_writes_are_as_each_alone => "writes rows under the stamps they name, in this order. Returns each row's `rev` afterwards",
+    writes::a_refused_row_takes_all_with_it => "`Data` at the row that breaks a rule of the database",
     writes::a_dropped_transaction_is_rolled_back => "dropping one rolls it back",
     writes::what_comes_after_a_write_is_the_hosts => "its name: the origin of what its host writes",
     writes::a_deleted_row_is_held => "a row as it is held, deleted ones included",
@@ -143,6 +145,7 @@ const CHECKS: &[Check<Subject>] = checks![Subject;
     feed::what_is_trimmed_is_forgotten => "forgets entries up to this place, and what is kept about rows whose deletion is among them",
     feed::a_new_life_goes_on_counting => "begins a new life of the feed; `rev` goes on from this one",
     feed::books_hold_what_was_put => "what a book holds under ids that begin like this and come after that one, by id",
+    feed::many_things_are_put_into_a_book => "puts many things into a book. What is put under an id twice stands as it was put last",
     feed::books_are_rolled_back => "a transaction is applied whole or not at all",
 ];
 

@@ -60,6 +60,64 @@ pub(super) async fn writes_are_made_in_order(subject: &Subject) -> Finding {
     same("the row in the end", subject.held("shops", "a").await?.row, Some(shop("a", "two", 1)))
 }
 
+pub(super) async fn many_writes_are_as_each_alone(subject: &Subject) -> Finding {
+    for (id, code) in [("a", 1), ("b", 2), ("c", 3)] {
+        subject.put("shops", shop(id, "old", code)).await?;
+    }
+    let seq = subject.replica.sequence().await?.seq;
+    let there = subject.held("shops", "c").await?.stamp.map_or(0, |stamp| stamp.rev);
+    let rows = [
+        ("shops", "d", Some(shop("d", "new", 4))),
+        ("tills", "t", Some(till("t", "d", "n"))),
+        ("tills", "u", Some(till("u", "a", "n"))),
+        ("shops", "a", Some(shop("a", "changed", 1))),
+        ("shops", "b", None),
+        ("shops", "c", Some(shop("c", "old", 3))),
+        ("shops", "nobody", None),
+        ("shops", "e", Some(shop("e", "takes the value of b", 2))),
+    ];
+    let mut writes = Vec::new();
+    for ((table, id, row), number) in rows.into_iter().zip(0..) {
+        let write = subject.incoming(table, id, row)?;
+        writes.push(RowWrite { op: 70 + number, seen: 700 + number, origin: format!("of {id}").into(), ..write });
+    }
+    let revs = subject.commit(&writes).await?;
+    let entries = subject.after(seq).await?;
+    let found: Vec<(&str, String, &str, u64, u64)> = entries
+        .iter()
+        .map(|entry| (&*entry.table, entry.key.to_string(), &*entry.stamp.origin, entry.stamp.op, entry.stamp.seen))
+        .collect();
+    let wanted = [("shops", "d", 0), ("tills", "t", 1), ("tills", "u", 2), ("shops", "a", 3), ("shops", "b", 4)];
+    let wanted = wanted.into_iter().chain([("shops", "nobody", 6), ("shops", "e", 7)]);
+    let origins: Vec<(&str, &str, String, u64)> =
+        wanted.map(|(table, id, number)| (table, id, format!("of {id}"), number)).collect();
+    let wanted: Vec<(&str, String, &str, u64, u64)> = origins
+        .iter()
+        .map(|(table, id, origin, number)| (*table, key(id).to_string(), &**origin, 70 + number, 700 + number))
+        .collect();
+    same("entries: table, row, origin, number, `seen`", found, wanted)?;
+    let mut each: Vec<u64> = entries.iter().map(|entry| entry.stamp.rev).collect();
+    each.insert(5, there);
+    same("`rev` of each", revs, each)?;
+    same("`seen` of what was there", subject.held("shops", "c").await?.stamp.map(|stamp| stamp.seen), Some(705))
+}
+
+pub(super) async fn a_refused_row_takes_all_with_it(subject: &Subject) -> Finding {
+    subject.put("shops", shop("a", "one", 1)).await?;
+    let seq = subject.replica.sequence().await?.seq;
+    let before = subject.incoming("shops", "b", Some(shop("b", "two", 2)))?;
+    let orphan = subject.incoming("tills", "t", Some(till("t", "nobody", "n")))?;
+    let after = subject.incoming("tills", "u", Some(till("u", "b", "n")))?;
+    let mut tx = subject.replica.begin().await?;
+    let done = tx.write(&[before.clone(), after.clone(), orphan, after.clone()]).await;
+    refused("a row that hangs on none", done, "parent", 2)?;
+    drop(tx);
+    same("entries of what was refused", subject.after(seq).await?, [])?;
+    // Without it, they are taken.
+    subject.commit(&[before, after]).await?;
+    same("entries of the rest", subject.after(seq).await?.len(), 2)
+}
+
 pub(super) async fn a_dropped_transaction_is_rolled_back(subject: &Subject) -> Finding {
     let mut tx = subject.replica.begin().await?;
     tx.write(&[subject.incoming("shops", "a", Some(shop("a", "one", 1)))?]).await?;

@@ -14,11 +14,12 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::TellsEntriesApart, &["a_transaction_stands_together", "a_write_is_a_group_of_its_own"]),
     (Bug::CutsGroups, &["a_page_ends_behind_a_group"]),
     (Bug::BeginsAnewEachTime, &["nothing_appears_below_a_reader"]),
-    (Bug::ForgetsTheStamp, &["a_write_keeps_its_stamp"]),
+    (Bug::ForgetsTheStamp, &["a_write_keeps_its_stamp", "many_writes_are_as_each_alone"]),
     (Bug::CountsAllAsUpstream, &["what_the_host_writes_is_its_own", "what_comes_after_a_write_is_the_hosts"]),
-    (Bug::SkipsWhatIsThere, &["a_row_that_is_there_already_is_not_written"]),
+    (Bug::SkipsWhatIsThere, &["a_row_that_is_there_already_is_not_written", "many_writes_are_as_each_alone"]),
+    (Bug::KeepsWhatCameBefore, &["a_refused_row_takes_all_with_it"]),
     (Bug::SkipsUnknownDeletes, &["a_delete_of_an_unknown_row_is_noted"]),
-    (Bug::WritesBackwards, &["writes_are_made_in_order"]),
+    (Bug::WritesBackwards, &["writes_are_made_in_order", "many_writes_are_as_each_alone"]),
     (Bug::CommitsWhatIsDropped, &["a_dropped_transaction_is_rolled_back", "books_are_rolled_back"]),
     (
         Bug::NamesNoCode,
@@ -37,6 +38,7 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::TrimsNothing, &["what_is_trimmed_is_forgotten"]),
     (Bug::CountsAnew, &["a_new_life_goes_on_counting"]),
     (Bug::ListsEverything, &["books_hold_what_was_put"]),
+    (Bug::PutsTheFirstAlone, &["many_things_are_put_into_a_book"]),
 ];
 
 #[tokio::test]
@@ -83,6 +85,8 @@ enum Bug {
     TrimsNothing,
     CountsAnew,
     ListsEverything,
+    PutsTheFirstAlone,
+    KeepsWhatCameBefore,
 }
 
 #[derive(Debug)]
@@ -172,6 +176,14 @@ impl Transaction for BrokenTransaction {
             }
         }
         let done = self.sound().await?.write(&writes).await;
+        if let (Bug::KeepsWhatCameBefore, Err(error)) = (self.bug, &done)
+            && let Some(at) = error.row()
+        {
+            drop(self.sound.take());
+            let mut tx = self.replica.begin().await?;
+            tx.write(&writes[..at.row]).await?;
+            tx.commit().await?;
+        }
         done.map_err(|error| if self.bug == Bug::NamesNoCode { Error::data("refused") } else { error })
     }
 
@@ -246,6 +258,13 @@ impl Transaction for BrokenTransaction {
 
     async fn put(&mut self, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
         self.sound().await?.put(book, id, body).await
+    }
+
+    async fn put_all(&mut self, book: Book, mut bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        if self.has(Bug::PutsTheFirstAlone) {
+            bodies.truncate(1);
+        }
+        self.sound().await?.put_all(book, bodies).await
     }
 
     async fn list(&mut self, book: Book, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {

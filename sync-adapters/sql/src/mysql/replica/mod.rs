@@ -29,7 +29,7 @@ use self::dialect::Shared;
 use self::layout::Layout;
 use super::connection::{Access, Server};
 use super::error::failed;
-use crate::replica::{Connects as _, Declared, Dialect as _, Lease, Pool, SqlTransaction};
+use crate::replica::{Absent, Connects as _, Declared, Dialect as _, Lease, Pool, SqlTransaction};
 
 /// A [`Replica`] over a MariaDB database, 10.6 or newer.
 ///
@@ -241,13 +241,23 @@ impl Replica for MySqlReplica {
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let lease = self.begin_writing().await?;
-        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: Some(writer) }))
+        Ok(Box::new(SqlTransaction {
+            lease,
+            dialect: Arc::clone(&self.shared),
+            writer: Some(writer),
+            absent: Absent::default(),
+        }))
     }
 
     async fn look(&self) -> Result<Box<dyn Transaction>> {
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT";
         let lease = self.pool.begin(begin).await?;
-        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: None }))
+        Ok(Box::new(SqlTransaction {
+            lease,
+            dialect: Arc::clone(&self.shared),
+            writer: None,
+            absent: Absent::default(),
+        }))
     }
 
     async fn sequence(&self) -> Result<Head> {

@@ -36,6 +36,22 @@ pub(super) async fn put(
     write.execute(connection).await.map(drop).map_err(|cause| failed("a book cannot be written", cause))
 }
 
+/// Each under another id.
+pub(super) async fn put_all(
+    connection: &mut PgConnection,
+    schema: &str,
+    book: Book,
+    bodies: Vec<(String, Vec<u8>)>,
+) -> Result<()> {
+    let (ids, bodies): (Vec<String>, Vec<Vec<u8>>) = bodies.into_iter().unzip();
+    let sql = format!(
+        "INSERT INTO {schema}._sync_book (book, id, body) SELECT $1, u.id, u.body FROM UNNEST($2::text[], $3::bytea[]) AS u(id, body)
+         ON CONFLICT (book, id) DO UPDATE SET body = excluded.body"
+    );
+    let write = sqlx::query(AssertSqlSafe(sql)).bind(book_name(book)?).bind(ids).bind(bodies);
+    write.execute(connection).await.map(drop).map_err(|cause| failed("a book cannot be written", cause))
+}
+
 pub(super) async fn list(
     connection: &mut PgConnection,
     schema: &str,

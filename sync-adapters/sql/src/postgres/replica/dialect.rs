@@ -8,10 +8,10 @@ use sync_core::two_way::{Book, Entry, Head, Held, RowWrite};
 use sync_core::{Error, Key, Result, Value};
 
 use super::layout::Layout;
-use super::{books, clash, feed, rows};
+use super::{batch, books, clash, feed, rows};
 use crate::postgres::error::{failed, uncommitted};
 use crate::prompt::send_at_once;
-use crate::replica::{Connects, Declared, Dialect, Doing, Images, Row, Rule};
+use crate::replica::{Connects, Declared, Dialect, Doing, Images, Row, Rule, Step};
 
 /// What every connection is told first. Whatever the database's defaults are: a statement sees what was committed before it
 /// began, and what is committed survives. Whoever waits for a host's lock ends some time, and at once where its caller is gone:
@@ -91,6 +91,8 @@ impl Dialect for Shared {
 
     const REPLICA: &'static str = "PostgresReplica";
 
+    const MAKES_ALL: bool = true;
+
     /// See <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     fn rule(cause: &sqlx::Error, is_delete: bool) -> Option<Rule> {
         match cause.as_database_error()?.code()?.as_ref() {
@@ -139,6 +141,14 @@ impl Dialect for Shared {
 
     async fn unstage(&self, to: &mut PgConnection, layout: &Layout, key: &Key) -> Result<Option<u64>> {
         rows::unstage(to, layout, key).await
+    }
+
+    async fn make_all(&self, to: &mut PgConnection, layout: &Layout, steps: &[Step<'_>]) -> Result<Option<Vec<u64>>> {
+        batch::make_all(to, layout, steps).await
+    }
+
+    async fn is_own(&self, to: &mut PgConnection, layout: &Layout, key: &Key) -> Result<bool> {
+        rows::is_own(to, &self.schema, layout, key).await
     }
 
     async fn holders(&self, to: &mut PgConnection, layout: &Layout, row: &[Value]) -> Result<Vec<Key>> {
@@ -193,6 +203,10 @@ impl Dialect for Shared {
 
     async fn put(&self, to: &mut PgConnection, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
         books::put(to, &self.schema, book, id, body).await
+    }
+
+    async fn put_all(&self, to: &mut PgConnection, book: Book, bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        books::put_all(to, &self.schema, book, bodies).await
     }
 
     async fn list(

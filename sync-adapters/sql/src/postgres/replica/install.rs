@@ -33,7 +33,7 @@ SELECT u.name, md5(concat_ws('/', c.oid, c.xmin,
        WHERE g.tgrelid = p.oid AND g.tgname IN ('_sync_row', '_sync_truncate'))), ',' ORDER BY p.oid)
    FROM (SELECT c.oid UNION SELECT t.relid FROM pg_partition_tree(c.oid) t) p),
   (SELECT string_agg(concat_ws(':', f.proname, f.xmin), ',' ORDER BY f.proname) FROM pg_proc f
-   WHERE f.pronamespace = to_regnamespace({schema}) AND f.proname IN ('_sync_put_' || u.name, '_sync_note_' || u.name))))
+   WHERE f.pronamespace = to_regnamespace({schema}) AND f.proname IN ('_sync_put_' || u.name, '_sync_note_' || u.name, '_sync_do_' || u.name))))
 FROM UNNEST(ARRAY[{names}]::text[]) AS u(name) JOIN pg_class c ON c.oid = to_regclass(quote_ident(u.name))"
     )
 }
@@ -345,7 +345,7 @@ pub(super) async fn remove(connection: &mut PgConnection, schema: &str) -> Resul
     // The key's types are part of the function's name, and known to nobody but the catalogue.
     let functions: Vec<String> = sqlx::query_scalar(
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = to_regnamespace($1)
-           AND (p.proname LIKE '\\_sync\\_put\\_%' OR p.proname LIKE '\\_sync\\_note\\_%' OR p.proname = '_sync_sequence')",
+           AND (p.proname LIKE '\\_sync\\_put\\_%' OR p.proname LIKE '\\_sync\\_note\\_%' OR p.proname LIKE '\\_sync\\_do\\_%' OR p.proname = '_sync_sequence')",
     )
     .bind(schema)
     .fetch_all(&mut *connection)

@@ -28,9 +28,14 @@ pub(super) struct Layout {
     pub(super) put: String,
     /// The function of the triggers.
     pub(super) note: String,
+    /// The function that makes many writes, unless the table has more columns than a function has parameters.
+    pub(super) make: Option<String>,
     /// By what is known whether all of this is installed as this library makes it.
     pub(super) mark: String,
 }
+
+/// The most parameters of a function.
+const PARAMETERS: usize = 100;
 
 impl Deref for Layout {
     type Target = Columns;
@@ -54,6 +59,9 @@ impl Layout {
             log: ours("_sync_log_")?,
             put: ours("_sync_put_")?,
             note: ours("_sync_note_")?,
+            make: (table.spec().schema().width() + super::batch::STAMP <= PARAMETERS)
+                .then(|| ours("_sync_do_"))
+                .transpose()?,
             mark: String::new(),
         };
         layout.mark = super::install::mark(&layout, schema, node);

@@ -1,6 +1,7 @@
 //! A PostgreSQL database that takes part in two-way sync: its host goes on writing plain SQL, with any connection, and
 //! triggers note every change.
 
+mod batch;
 mod books;
 mod clash;
 mod dialect;
@@ -24,7 +25,7 @@ use self::dialect::{SETTINGS, Shared};
 use self::install::Installed;
 use self::layout::Layout;
 use super::error::{failed, uncommitted};
-use crate::replica::{Declared, Dialect as _, Lease, Pool, SqlTransaction};
+use crate::replica::{Absent, Declared, Dialect as _, Lease, Pool, SqlTransaction};
 
 /// A [`Replica`] over a PostgreSQL database.
 ///
@@ -208,7 +209,12 @@ impl Replica for PostgresReplica {
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let lease = self.begin_writing().await?;
-        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: Some(writer) }))
+        Ok(Box::new(SqlTransaction {
+            lease,
+            dialect: Arc::clone(&self.shared),
+            writer: Some(writer),
+            absent: Absent::default(),
+        }))
     }
 
     async fn look(&self) -> Result<Box<dyn Transaction>> {
@@ -218,7 +224,12 @@ impl Replica for PostgresReplica {
         );
         // The moment that it sees begins with its first read.
         let lease = self.pool.begin(&begin).await?;
-        Ok(Box::new(SqlTransaction { lease, dialect: Arc::clone(&self.shared), writer: None }))
+        Ok(Box::new(SqlTransaction {
+            lease,
+            dialect: Arc::clone(&self.shared),
+            writer: None,
+            absent: Absent::default(),
+        }))
     }
 
     async fn sequence(&self) -> Result<Head> {

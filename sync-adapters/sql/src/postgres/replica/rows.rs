@@ -204,6 +204,19 @@ pub(super) async fn unstage(connection: &mut PgConnection, layout: &Layout, key:
     Ok(rev.map(i64::cast_unsigned))
 }
 
+/// Whether this transaction has written the row last. The log names it whole, whatever savepoint the write was under.
+pub(super) async fn is_own(connection: &mut PgConnection, schema: &str, layout: &Layout, key: &Key) -> Result<bool> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM {}, {} b, {schema}._sync_log l
+           WHERE {} AND l.id = b.rev AND l.xid = pg_current_xact_id_if_assigned())",
+        layout.unnest_keys(1),
+        layout.row,
+        layout.is_sent_ours("b."),
+    );
+    let select = bind_all(sqlx::query(AssertSqlSafe(sql)), layout.key_arrays([key])?);
+    select.fetch_one(connection).await.and_then(|row| row.try_get(0)).map_err(unread)
+}
+
 fn unread(cause: sqlx::Error) -> Error {
     failed("rows cannot be read", cause)
 }

@@ -7,6 +7,7 @@
 
 use sync_core::model::Kind;
 
+use super::batch;
 use super::layout::{Layout, type_of};
 use crate::replica::{Names, list, literal};
 
@@ -99,6 +100,7 @@ pub(super) fn objects(schema: &str, layout: &Layout, host: &Host, node: &str) ->
     // A table that was swapped away keeps its triggers: they go with the function.
     let mut objects = drops(layout);
     objects.extend([put(schema, layout, host, node), note(layout, host)]);
+    objects.extend(batch::function(layout, host));
     objects.extend(trigger("_sync_row", "INSERT OR UPDATE OR DELETE", "ROW"));
     objects.extend(trigger("_sync_truncate", "TRUNCATE", "STATEMENT"));
     objects
@@ -106,10 +108,12 @@ pub(super) fn objects(schema: &str, layout: &Layout, host: &Host, node: &str) ->
 
 /// Takes the functions out, and the triggers with them, whichever tables have them.
 pub(super) fn drops(layout: &Layout) -> Vec<String> {
-    vec![
+    let mut drops = vec![
         format!("DROP FUNCTION IF EXISTS {}() CASCADE", layout.note),
         format!("DROP FUNCTION IF EXISTS {}({})", layout.put, key_types(layout)),
-    ]
+    ];
+    drops.extend(layout.make.as_ref().map(|make| format!("DROP FUNCTION IF EXISTS {make}")));
+    drops
 }
 
 fn key_types(layout: &Layout) -> String {

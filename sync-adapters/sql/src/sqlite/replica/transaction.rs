@@ -151,6 +151,13 @@ impl Transaction for SqliteTransaction {
         self.change(move |connection, _| books::put(connection, book, &id, body.as_deref())).await
     }
 
+    async fn put_all(&mut self, book: Book, bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        self.change(move |connection, _| {
+            bodies.iter().try_for_each(|(id, body)| books::put(connection, book, id, Some(body)))
+        })
+        .await
+    }
+
     async fn list(&mut self, book: Book, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         self.call(move |connection, _| books::list(connection, book, &prefix, &after, limit)).await

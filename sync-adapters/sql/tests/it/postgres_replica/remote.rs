@@ -113,6 +113,48 @@ async fn a_row_that_a_host_is_about_to_insert_is_looked_at_again_and_does_not_co
 }
 
 #[tokio::test]
+async fn a_row_that_came_between_a_look_and_a_write_is_not_overwritten_alone_nor_among_others() {
+    let office = Office::shop().await;
+    let table = std::sync::Arc::clone(shop().get("invoices").unwrap());
+    let mut host = office.host().await;
+    for (id, others) in [("i", vec![]), ("j", vec![write(&shop(), "invoices", "k", Some(row(["k", "ours"])))])] {
+        let mut tx = office.replica.begin().await.unwrap();
+        assert_eq!(tx.rows(&table, &[Key::new([id]), Key::new(["k"])]).await.unwrap()[0].row, None);
+        execute(&mut host, &format!("INSERT INTO invoices VALUES ('{id}', 'theirs')")).await;
+        let writes = [others, vec![write(&shop(), "invoices", id, Some(row([id, "ours"])))]].concat();
+        let error = tx.write(&writes).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        drop(tx);
+        assert_eq!(office.run(&format!("SELECT no FROM invoices WHERE id = '{id}'")).await, "theirs");
+        assert_eq!(office.run("SELECT count(*) FROM invoices WHERE no = 'ours'").await, "0");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_a_trigger_makes_for_a_write_is_no_conflict_with_it() {
+    let office = Office::shop().await;
+    office
+        .run(
+            "CREATE FUNCTION line() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN INSERT INTO lines VALUES (1, NEW.id, NULL, 1); RETURN NULL; END';
+             CREATE TRIGGER line AFTER INSERT ON invoices FOR EACH ROW EXECUTE FUNCTION line();",
+        )
+        .await;
+    let (invoices, lines) = (shop().get("invoices").cloned().unwrap(), shop().get("lines").cloned().unwrap());
+    let mut tx = office.replica.begin().await.unwrap();
+    tx.rows(&invoices, &[Key::new(["i"])]).await.unwrap();
+    tx.rows(&lines, &[Key::new([1])]).await.unwrap();
+    let line = vec![1.into(), "i".into(), sync_core::Value::Null, 7.into()];
+    let writes = [write(&shop(), "invoices", "i", Some(row(["i", "1"]))), write(&shop(), "lines", 1, Some(line))];
+    tx.write(&writes).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(office.run("SELECT qty FROM lines").await, "7");
+    let entries = office.after(0).await;
+    let who: Vec<(&str, &str)> = entries.iter().map(|entry| (&*entry.table, &*entry.stamp.origin)).collect();
+    assert_eq!(who, [("invoices", "master"), ("lines", "office"), ("lines", "master")]);
+}
+
+#[tokio::test]
 async fn no_value_of_a_row_stands_in_an_error() {
     let office = Office::shop().await;
     office.run("ALTER TABLE invoices ADD CONSTRAINT short CHECK (length(no) < 9)").await;
