@@ -2,8 +2,16 @@
 
 use std::sync::Arc;
 
-use sync_core::two_way::{Entry, RowWrite, Tables};
-use sync_core::{Key, Value};
+use sync_core::two_way::{Entry, RowWrite, Table, Tables};
+use sync_core::{Key, StreamSpec, Value};
+
+/// Products, invoices and their lines: each database makes the tables as it would.
+pub(crate) fn shop() -> Tables {
+    let products = StreamSpec::new("products").text("id").key(["id"]).text("sku").text("name").int("stock");
+    let invoices = StreamSpec::new("invoices").text("id").key(["id"]).text("no");
+    let lines = StreamSpec::new("lines").int("id").key(["id"]).text("invoice").text("product").int("qty");
+    Tables::new([products, invoices, lines].map(Table::new)).unwrap()
+}
 
 pub(crate) fn row(values: impl IntoIterator<Item = impl Into<Value>>) -> Vec<Value> {
     values.into_iter().map(Into::into).collect()

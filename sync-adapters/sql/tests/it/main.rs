@@ -8,7 +8,6 @@ mod chinook;
 mod conformance;
 mod copy;
 mod engine;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod entries;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod estimates;
@@ -25,6 +24,8 @@ mod mysql_replica;
 #[cfg(feature = "mysql")]
 mod mysql_source;
 mod names;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod office;
 mod opening;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -10,15 +10,16 @@ mod remote;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, MySqlConnection};
-use sync_core::two_way::{Entry, Replica, Table, Tables};
-use sync_core::{StreamSpec, SystemClock};
+use sync_core::SystemClock;
+use sync_core::two_way::Tables;
 use sync_sql::MySqlReplica;
 use sync_test_servers::Database;
 
-use crate::entries::{row, sizes, sorted, told, write};
+use crate::entries::{row, shop, sizes, sorted, told, write};
+use crate::office::OnServer;
 
-/// Tables as a shop makes them: a unique number that ignores case, lines that go with their invoice, and a product that may
-/// be taken off them.
+type Office = crate::office::Office<MySqlReplica>;
+
 const SHOP: &str = "
 CREATE TABLE products (id varchar(40) PRIMARY KEY, sku varchar(40) COLLATE utf8mb4_general_ci, name longtext, stock bigint, UNIQUE KEY (sku))
   COLLATE utf8mb4_nopad_bin;
@@ -27,60 +28,33 @@ CREATE TABLE `lines` (id bigint PRIMARY KEY, invoice varchar(40) NOT NULL, produ
   FOREIGN KEY (invoice) REFERENCES invoices (id) ON DELETE CASCADE ON UPDATE CASCADE,
   FOREIGN KEY (product) REFERENCES products (id) ON DELETE SET NULL) COLLATE utf8mb4_nopad_bin;";
 
-fn shop() -> Tables {
-    let products = StreamSpec::new("products").text("id").key(["id"]).text("sku").text("name").int("stock");
-    let invoices = StreamSpec::new("invoices").text("id").key(["id"]).text("no");
-    let lines = StreamSpec::new("lines").int("id").key(["id"]).text("invoice").text("product").int("qty");
-    Tables::new([products, invoices, lines].map(Table::new)).unwrap()
-}
+impl OnServer for MySqlReplica {
+    type Host = MySqlConnection;
+    const SHOP: &'static str = SHOP;
+    const SESSIONS: [&'static str; 2] = [
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    ];
 
-/// A replica, and the database in which its host writes over connections of its own.
-struct Office {
-    replica: MySqlReplica,
-    database: Database,
-}
-
-impl Office {
-    async fn with(schema: &str, tables: Tables) -> Self {
-        let database = sync_test_servers::mariadb().await.unwrap();
-        if !schema.is_empty() {
-            database.client(schema).await.unwrap();
-        }
-        let replica = open(&database, tables).await.unwrap();
-        Self { replica, database }
+    async fn database() -> Database {
+        sync_test_servers::mariadb().await.unwrap()
     }
 
-    async fn shop() -> Self {
-        Self::with(SHOP, shop()).await
+    async fn open(database: &Database, tables: Tables) -> sync_core::Result<Self> {
+        open(database, tables).await
     }
 
-    /// Statements, each in a transaction of its own unless the text says otherwise.
-    async fn run(&self, sql: &str) -> String {
-        self.database.client(sql).await.unwrap().trim().to_owned()
+    async fn missed(&self) -> u64 {
+        self.audit().await.unwrap()
     }
 
-    /// What the host is told when it runs this.
-    async fn refused(&self, sql: &str) -> String {
-        self.database.client(sql).await.unwrap_err().to_string()
-    }
-
-    /// A connection of the host's own.
-    async fn host(&self) -> MySqlConnection {
-        let options: sqlx::mysql::MySqlConnectOptions = self.database.url().parse().unwrap();
+    async fn host(database: &Database) -> MySqlConnection {
+        let options: sqlx::mysql::MySqlConnectOptions = database.url().parse().unwrap();
         options.connect().await.unwrap()
     }
 
-    /// What has come to stand in the feed behind this place.
-    async fn after(&self, seq: u64) -> Vec<Entry> {
-        self.replica.sequence().await.unwrap();
-        self.replica.look().await.unwrap().feed(seq, usize::MAX).await.unwrap()
-    }
-
-    /// What this SQL leaves in the feed.
-    async fn noticed(&self, sql: &str) -> Vec<Entry> {
-        let seq = self.replica.sequence().await.unwrap().seq;
-        self.run(sql).await;
-        self.after(seq).await
+    async fn execute(host: &mut MySqlConnection, sql: &str) {
+        execute(host, sql).await;
     }
 }
 

@@ -1,12 +1,8 @@
 //! What was written together stands together in the feed.
 
-use sync_core::two_way::{Entry, Replica as _};
+use sync_core::two_way::Replica as _;
 
-use super::Till;
-
-fn sizes(entries: &[Entry]) -> Vec<usize> {
-    entries.chunk_by(|one, other| one.group == other.group).map(<[Entry]>::len).collect()
-}
+use super::{Till, sizes};
 
 #[tokio::test]
 async fn transactions_of_the_replica_are_groups_of_their_own() {

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use sync_core::two_way::{Entry, Replica, RowWrite, Table, Tables};
-use sync_core::{Key, StreamSpec, SystemClock, Value};
+use sync_core::SystemClock;
+use sync_core::two_way::{Entry, Replica, Tables};
 use sync_sql::SqliteReplica;
 use tempfile::TempDir;
+
+use crate::entries::{row, shop, sizes, told, write};
 
 /// Tables as a shop makes them: a unique number that ignores case, lines that go with their invoice, and a product that may
 /// be taken off them.
@@ -23,13 +25,6 @@ CREATE TABLE products (id TEXT PRIMARY KEY, sku TEXT UNIQUE COLLATE NOCASE, name
 CREATE TABLE invoices (id TEXT PRIMARY KEY, no TEXT);
 CREATE TABLE lines (id INTEGER PRIMARY KEY, invoice TEXT NOT NULL REFERENCES invoices (id) ON DELETE CASCADE ON UPDATE CASCADE,
   product TEXT REFERENCES products (id) ON DELETE SET NULL, qty INTEGER);";
-
-fn shop() -> Tables {
-    let products = StreamSpec::new("products").text("id").key(["id"]).text("sku").text("name").int("stock");
-    let invoices = StreamSpec::new("invoices").text("id").key(["id"]).text("no");
-    let lines = StreamSpec::new("lines").int("id").key(["id"]).text("invoice").text("product").int("qty");
-    Tables::new([products, invoices, lines].map(Table::new)).unwrap()
-}
 
 /// A replica, and a plain connection of its host.
 struct Till {
@@ -76,34 +71,5 @@ impl Till {
         let seq = self.replica.sequence().await.unwrap().seq;
         self.run(sql);
         self.after(seq).await
-    }
-}
-
-fn row(values: impl IntoIterator<Item = impl Into<Value>>) -> Vec<Value> {
-    values.into_iter().map(Into::into).collect()
-}
-
-/// An entry as table, key, row before and row after.
-fn told(entries: &[Entry]) -> Vec<String> {
-    let show = |row: &Option<Vec<Value>>| match row {
-        Some(row) => row.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-        None => "-".to_owned(),
-    };
-    entries
-        .iter()
-        .map(|entry| format!("{} {}: {} > {}", entry.table, entry.key, show(&entry.before), show(&entry.after)))
-        .collect()
-}
-
-fn write(tables: &Tables, table: &str, id: impl Into<Value>, row: Option<Vec<Value>>) -> RowWrite {
-    RowWrite {
-        table: Arc::clone(tables.get(table).unwrap()),
-        key: Key::new([id]),
-        row,
-        hlc: sync_core::two_way::Hlc(77 << 16),
-        origin: "master".into(),
-        op: 7,
-        seen: 9,
-        upstream: true,
     }
 }
