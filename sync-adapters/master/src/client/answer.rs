@@ -25,6 +25,9 @@ pub(super) enum Effect {
     Writes,
 }
 
+/// What to do where a position was given to somebody else.
+const MOVED: &str = "give the branch a token of the client and branch that it was kept in step for; to make it another's, or where the master's key of cursors was changed, call `Branch::start_over`";
+
 impl Effect {
     /// The request may have arrived.
     fn unsure(self, error: Error) -> Error {
@@ -96,6 +99,9 @@ impl Answer {
         }
         if status.is_server_error() {
             error = effect.unsure(error);
+        }
+        if problem.code == "bad_cursor" {
+            error = error.with_remedy(MOVED);
         }
         error.with("code", problem.code).with("id", problem.id)
     }
