@@ -146,8 +146,12 @@ fn lost(error: reqwest::Error, effect: Effect) -> Error {
     let never_left = error.is_connect() || error.is_builder();
     let message =
         if error.is_timeout() { "the master does not answer in time" } else { "the master cannot be reached" };
-    // The address holds a cursor.
-    let told = Error::unavailable(message).caused_by(error.without_url());
+    // The first cause says why. What is around it repeats the address, which holds a cursor.
+    let mut why: &dyn std::error::Error = &error.without_url();
+    while let Some(deeper) = why.source() {
+        why = deeper;
+    }
+    let told = Error::unavailable(message).caused_by(why.to_string());
     if never_left { told } else { effect.unsure(told) }
 }
 

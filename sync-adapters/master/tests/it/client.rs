@@ -353,3 +353,16 @@ async fn a_branch_that_is_given_to_somebody_else_sends_nothing_twice_and_what_is
     assert_eq!(one.sync().await.unwrap().sent, 1);
     assert_eq!(stocks(), [5.into(), 5.into()]);
 }
+
+#[tokio::test]
+async fn a_token_that_fits_no_header_and_a_master_that_is_down_are_told_as_what_they_are() {
+    let at = |token: &str| HttpMaster::at("http://127.0.0.1:1", &tables(), SecretString::from(token)).unwrap();
+    for token in ["", "a token\n", "a b"] {
+        let error = at(token).pull(&pull()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("the token"), "{error}");
+    }
+    let error = at("token").pull(&pull()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let said = error.to_string();
+    assert!(said.contains("refused") && said.contains("127.0.0.1:1"), "{said}");
+}
