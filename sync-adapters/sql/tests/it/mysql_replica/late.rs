@@ -100,3 +100,11 @@ async fn hosts_in_other_isolations_are_noticed_too() {
         assert_eq!(sizes(&entries), [3]);
     }
 }
+
+#[tokio::test]
+async fn a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile() {
+    crate::office::races::a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile::<
+        sync_sql::MySqlReplica,
+    >()
+    .await;
+}
