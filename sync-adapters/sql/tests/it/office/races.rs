@@ -1,9 +1,10 @@
-//! Hosts that write a row while the replica writes the same one.
+//! Hosts that write a row while the replica writes the same one, and groups that only look as if one had.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::{ErrorKind, Key};
+use sync_core::two_way::{Access, Became, Edit, Group, Hlc, Hub, Peer, Push};
+use sync_core::{ErrorKind, Key, Result, SystemClock};
 
 use super::{Office, OnServer};
 use crate::entries::{row, shop, told, write};
@@ -30,4 +31,40 @@ pub(crate) async fn a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host
         assert_eq!(office.replica.missed().await, 0);
         assert_eq!(told(&office.noticed("DELETE FROM invoices").await), ["invoices i: i,mine > -"]);
     }
+}
+
+/// What the hub of this office makes of a group.
+pub(crate) async fn brought<R: OnServer>(office: &Office<R>, groups: Vec<Vec<Edit>>) -> Result<Vec<Became>> {
+    let hub = Hub::new(office.replica.clone(), Arc::new(SystemClock::new()));
+    let mut push = Push { peer: Peer { name: "till".into(), life: 0 }, groups: Vec::new() };
+    let mut op = 0;
+    for mut edits in groups {
+        let previous = op;
+        for edit in &mut edits {
+            op += 1;
+            (edit.op, edit.hlc) = (op, Hlc(op << 16));
+        }
+        push.groups.push(Group { previous, edits });
+    }
+    let results = hub.push(&push, &Access::everything()).await?.results;
+    Ok(results.into_iter().map(|result| result.became).collect())
+}
+
+pub(crate) fn edit(table: &str, id: &str, base: u64, before: Option<&[&str]>, after: Option<&[&str]>) -> Edit {
+    let values = |values: &[&str]| {
+        let value = |text: &&str| text.parse::<i64>().map_or_else(|_| (*text).into(), Into::into);
+        values.iter().map(value).collect()
+    };
+    let (table, key) = (table.to_owned(), Key::new([id]));
+    Edit { op: 0, table, key, base, hlc: Hlc(0), before: before.map(values), after: after.map(values) }
+}
+
+/// While the group is taken back, the row that it had deleted is there again.
+pub(crate) async fn a_row_that_is_made_anew_with_a_value_of_another_waits_for_it<R: OnServer>() {
+    let office = Office::<R>::shop().await;
+    let there = office.noticed("INSERT INTO products VALUES ('p', 'A', 'apple', 5), ('q', 'B', 'plum', 5)").await;
+    let (old, new) = (["p", "A", "apple", "5"], ["p", "B", "apple", "5"]);
+    let group =
+        vec![edit("products", "p", there[0].stamp.rev, Some(&old), None), edit("products", "p", 0, None, Some(&new))];
+    assert_eq!(brought(&office, vec![group]).await.unwrap(), [Became::Waits; 2]);
 }

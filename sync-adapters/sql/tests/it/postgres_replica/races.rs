@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sync_core::two_way::{Access, Became, Edit, Entry, Group, Hlc, Hub, Peer, Push, Replica as _, RowWrite, Table, Tables};
-use sync_core::{Key, Result, StreamSpec, SystemClock, Value};
+use sync_core::two_way::{
+    Access, Became, Decision, Entry, Hlc, Hub, Peer, Pull, Replica as _, RowWrite, Table, Tables,
+};
+use sync_core::{Result, StreamSpec, SystemClock, Value};
 use sync_sql::PostgresReplica;
 use sync_testkit::Random;
 
-use super::{Office, row, write};
+use super::{Office, write};
+use crate::office::races::{brought, edit};
 
 #[tokio::test]
 async fn a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile() {
@@ -89,7 +92,8 @@ async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_tables_do(
     let (mut random, mut seq, mut tally) = (Random::new(5), 0, BTreeMap::new());
     for round in 0..150 {
         let many = 2 + random.below(6);
-        let writes: Vec<RowWrite> = (0..many).map(|number| some_write(&mut random, &odd(), round * 10 + number)).collect();
+        let writes: Vec<RowWrite> =
+            (0..many).map(|number| some_write(&mut random, &odd(), round * 10 + number)).collect();
         let mut tx = together.replica.begin().await.unwrap();
         let done = tx.write(&writes).await;
         if done.is_ok() {
@@ -124,33 +128,18 @@ async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_tables_do(
     assert_eq!((together.replica.audit().await.unwrap(), apart.replica.audit().await.unwrap()), (0, 0));
 }
 
-/// The hub of this office is brought new invoices, each a group of its own.
-async fn brought<const N: usize>(office: &Office, invoices: [(&str, &str); N]) -> Result<[Became; N]> {
-    let mut groups = Vec::new();
-    for ((id, no), op) in invoices.into_iter().zip(1..) {
-        let (key, after) = (Key::new([id]), Some(row([id, no])));
-        let table = "invoices".to_owned();
-        let edit = Edit { op, table, key, base: 0, hlc: Hlc(op << 16), before: None, after };
-        groups.push(Group { previous: op - 1, edits: vec![edit] });
-    }
-    let hub = Hub::new(office.replica.clone(), Arc::new(SystemClock::new()));
-    let push = Push { peer: Peer { name: "till".into(), life: 0 }, groups };
-    let results = hub.push(&push, &Access::everything()).await?.results;
-    let became: Vec<Became> = results.into_iter().map(|result| result.became).collect();
-    Ok(became.try_into().unwrap())
-}
-
 #[tokio::test]
 async fn a_rule_of_the_host_with_a_code_of_its_own_lets_one_group_wait_and_the_others_pass() {
     let office = Office::shop().await;
     office
         .run(
             "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'closed' USING ERRCODE = 'SHOP1'; END $$;
-             CREATE TRIGGER no BEFORE INSERT ON invoices FOR EACH ROW WHEN (NEW.no = '2') EXECUTE FUNCTION no();",
+             CREATE TRIGGER no BEFORE INSERT ON invoices FOR EACH ROW WHEN (NEW.no = 'no') EXECUTE FUNCTION no();",
         )
         .await;
-    let became = brought(&office, [("a", "1"), ("b", "2"), ("c", "3")]).await.unwrap();
-    assert_eq!(became, [Became::Applied, Became::Waits, Became::Applied]);
+    let groups = [("a", "x"), ("b", "no"), ("c", "x")];
+    let groups = groups.map(|(id, no)| vec![edit("invoices", id, 0, None, Some(&[id, no]))]).to_vec();
+    assert_eq!(brought(&office, groups).await.unwrap(), [Became::Applied, Became::Waits, Became::Applied]);
 }
 
 #[tokio::test]
@@ -158,11 +147,23 @@ async fn a_key_that_the_server_cannot_hold_lets_its_group_wait_and_the_others_pa
     let office = Office::shop().await;
     let mut random = Random::new(1);
     let long: String = (0..600).map(|_| format!("{:016x}", random.next())).collect();
-    for (key, peer) in [(&*long, 0), ("N\0L", 1)] {
-        let _ = peer;
-        let office = if peer == 0 { &office } else { &Office::shop().await };
-        let became = brought(office, [("a", "1"), (key, "2"), ("c", "3")]).await;
-        println!("{became:?}");
-        assert_eq!(became.unwrap(), [Became::Applied, Became::Waits, Became::Applied]);
+    let groups = ["a", &long, "N\0L", "c"].map(|id| vec![edit("invoices", id, 0, None, Some(&[id, "x"]))]).to_vec();
+    let became = brought(&office, groups).await.unwrap();
+    assert_eq!(became, [Became::Applied, Became::Waits, Became::Waits, Became::Applied]);
+    // They are told of, asked for and decided as any others.
+    let hub = Hub::new(office.replica.clone(), Arc::new(SystemClock::new()));
+    let waiting = hub.inbox(&Access::everything()).await.unwrap();
+    assert_eq!(waiting.len(), 2);
+    for waiting in waiting {
+        hub.decide(&waiting.id, Decision::KeepExisting, &Access::everything()).await.unwrap();
     }
+    let peer = Peer { name: "till".into(), life: 0 };
+    let pull = Pull { peer, from: None, answered: 4, waiting: vec![(0, 2), (0, 3)], limit: 9 };
+    let decided = hub.pull(&pull, &Access::everything()).await.unwrap().decided;
+    assert_eq!(decided.iter().map(|one| one.became).collect::<Vec<_>>(), [Became::Overruled; 2]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_made_anew_with_a_value_of_another_waits_for_it() {
+    crate::office::races::a_row_that_is_made_anew_with_a_value_of_another_waits_for_it::<PostgresReplica>().await;
 }
