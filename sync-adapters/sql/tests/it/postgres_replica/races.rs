@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::two_way::{
     Access, Became, Decision, Entry, Hlc, Hub, Peer, Pull, Replica as _, RowWrite, Table, Tables,
@@ -139,7 +140,10 @@ async fn a_rule_of_the_host_with_a_code_of_its_own_lets_one_group_wait_and_the_o
         .await;
     let groups = [("a", "x"), ("b", "no"), ("c", "x")];
     let groups = groups.map(|(id, no)| vec![edit("invoices", id, 0, None, Some(&[id, no]))]).to_vec();
-    assert_eq!(brought(&office, groups).await.unwrap(), [Became::Applied, Became::Waits, Became::Applied]);
+    assert_eq!(
+        brought(&office, Duration::ZERO, groups).await.unwrap(),
+        [Became::Applied, Became::Waits, Became::Applied]
+    );
 }
 
 #[tokio::test]
@@ -148,7 +152,7 @@ async fn a_key_that_the_server_cannot_hold_lets_its_group_wait_and_the_others_pa
     let mut random = Random::new(1);
     let long: String = (0..600).map(|_| format!("{:016x}", random.next())).collect();
     let groups = ["a", &long, "N\0L", "c"].map(|id| vec![edit("invoices", id, 0, None, Some(&[id, "x"]))]).to_vec();
-    let became = brought(&office, groups).await.unwrap();
+    let became = brought(&office, Duration::ZERO, groups).await.unwrap();
     assert_eq!(became, [Became::Applied, Became::Waits, Became::Waits, Became::Applied]);
     // They are told of, asked for and decided as any others.
     let hub = Hub::new(office.replica.clone(), Arc::new(SystemClock::new()));
@@ -166,4 +170,9 @@ async fn a_key_that_the_server_cannot_hold_lets_its_group_wait_and_the_others_pa
 #[tokio::test]
 async fn a_row_that_is_made_anew_with_a_value_of_another_waits_for_it() {
     crate::office::races::a_row_that_is_made_anew_with_a_value_of_another_waits_for_it::<PostgresReplica>().await;
+}
+
+#[tokio::test]
+async fn a_row_that_is_made_anew_by_a_clock_that_is_ahead_stays() {
+    crate::office::races::a_row_that_is_made_anew_by_a_clock_that_is_ahead_stays::<PostgresReplica>().await;
 }
