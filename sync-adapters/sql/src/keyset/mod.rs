@@ -21,7 +21,9 @@ pub(crate) use position::by_time;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use position::order;
 pub(crate) use position::{Place, version};
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Settings, told_by_host};
 #[cfg(feature = "sqlite")]
 pub(crate) use walk::MOST_BYTES;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use walk::check;
 pub(crate) use walk::{Ask, Page, Start, Tables, read};

@@ -53,3 +53,51 @@ impl Settings {
         self.streams.iter().map(|stream| Feed::one(Arc::clone(stream))).collect()
     }
 }
+
+/// The methods of a source by which its host says which tables are read and how they are followed: the same of every database.
+macro_rules! told_by_host {
+    () => {
+        /// Reads the table of the stream's name: its declared columns, and nothing else.
+        #[must_use]
+        pub fn table(mut self, stream: impl Into<std::sync::Arc<sync_core::StreamSpec>>) -> Self {
+            self.settings.streams.push(stream.into());
+            self
+        }
+
+        /// The most rows in a batch. The default is 1,000. A batch ends earlier when its rows take 4 MiB.
+        #[must_use]
+        pub fn page(mut self, rows: usize) -> Self {
+            self.settings.page = rows.max(1);
+            self
+        }
+
+        /// Every run reads the rows of the last version again, also where it is no time.
+        ///
+        /// For numbers that several changes may come to share at different times, such as seconds since 1970: a row that gets
+        /// the last version later, and has a lower key, would not be found. A number that grows with every change or
+        /// transaction, one writer at a time, needs no such care.
+        #[must_use]
+        pub fn inclusive(mut self) -> Self {
+            self.settings.inclusive = true;
+            self
+        }
+
+        /// Every run begins this long before the newest version of the last one, for rows that commit late with an older
+        /// version. It holds for versions that are times, in streams whose rows may come again: not in one that is appended.
+        /// The default is none.
+        #[must_use]
+        pub fn lookback(mut self, time: std::time::Duration) -> Self {
+            self.settings.lookback = time;
+            self
+        }
+
+        /// Another clock, such as a simulated one. It says which versions lie in the future, where the database does not.
+        #[must_use]
+        pub fn clock(mut self, clock: std::sync::Arc<dyn sync_core::Clock>) -> Self {
+            self.settings.clock = clock;
+            self
+        }
+    };
+}
+
+pub(crate) use told_by_host;

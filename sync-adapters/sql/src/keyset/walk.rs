@@ -73,6 +73,27 @@ impl Page {
     }
 }
 
+/// Refuses a table that cannot be read as its stream.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) async fn check<T: Tables>(tables: &T, streams: &[Arc<StreamSpec>]) -> Result<()> {
+    for stream in streams {
+        let by_version = stream.version_column().is_some();
+        let start = tables.start(stream, by_version, &None).await?;
+        // No row, but the whole statement: the right to read, and an order that the columns have.
+        let nothing = Ask {
+            stream: Arc::clone(stream),
+            table: start.table,
+            rows: RowScope::All,
+            order: order(stream, by_version),
+            by_version,
+            after: None,
+            limit: 0,
+        };
+        tables.page(nothing).await?;
+    }
+    Ok(())
+}
+
 /// Reads what a request asks for, in pages of at most so many rows.
 pub(crate) fn read<T: Tables>(tables: &T, page: usize, request: ReadRequest) -> BatchStream<'_> {
     let Some(stream) = request.feed.streams().first().map(Arc::clone) else {

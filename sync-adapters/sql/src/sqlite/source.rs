@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::model::{Frontier, FrontierProof};
 use sync_core::source::{Estimate, SourceCapabilities};
-use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
+use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec};
 
 use super::page::{self, Ask, Reading};
 use super::position::{Again, Begin, time_of};
@@ -15,7 +14,7 @@ use super::worker::Worker;
 use super::{SqliteOptions, discover};
 use crate::catalog::ForeignKey;
 use crate::keyset::estimate;
-use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time};
+use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, told_by_host};
 
 /// Tables of a SQLite database, as a source. The database is opened for reading only.
 ///
@@ -74,46 +73,7 @@ impl SqliteSource {
         self.worker.close().await;
     }
 
-    /// Reads the table of the stream's name: its declared columns, and nothing else.
-    #[must_use]
-    pub fn table(mut self, stream: impl Into<Arc<StreamSpec>>) -> Self {
-        self.settings.streams.push(stream.into());
-        self
-    }
-
-    /// The most rows in a batch. The default is 1,000. A batch ends earlier when its rows take 4 MiB.
-    #[must_use]
-    pub fn page(mut self, rows: usize) -> Self {
-        self.settings.page = rows.max(1);
-        self
-    }
-
-    /// Every run reads the rows of the last version again, also where it is no time.
-    ///
-    /// For numbers that several changes may come to share at different times, such as seconds since 1970: a row that gets
-    /// the last version later, and has a lower key, would not be found. A number that grows with every change or
-    /// transaction needs no such care.
-    #[must_use]
-    pub fn inclusive(mut self) -> Self {
-        self.settings.inclusive = true;
-        self
-    }
-
-    /// Every run begins this long before the newest version of the last one, for rows that commit late with an older
-    /// version. It holds for versions that are times, in streams whose rows may come again: not in one that is appended.
-    /// The default is none.
-    #[must_use]
-    pub fn lookback(mut self, time: Duration) -> Self {
-        self.settings.lookback = time;
-        self
-    }
-
-    /// Another clock, such as a simulated one. It says which versions lie in the future.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.settings.clock = clock;
-        self
-    }
+    told_by_host!();
 
     /// The stream that a table of the database makes: its columns, their kinds, its key. Decimals that this library wrote are
     /// looked through for their digits.

@@ -1,5 +1,8 @@
 //! What all tables share: the log, the head of the feed, and the procedure that gives what was committed its place in it.
 
+/// How many slots there are for the numbers of transactions. Sessions that share one are not told apart by it.
+pub(super) const SLOTS: u32 = 1024;
+
 /// What all tables share. Each statement can be run again.
 ///
 /// `trx` names the transaction: its entries are visible together or not at all. `seq` is the place in the feed; what has none
@@ -27,15 +30,22 @@ pub(super) fn statements(exact: &str) -> Vec<String> {
                 text(700)
             ),
         ),
-        // A row that is inserted here is told the number of its transaction. It is taken out again at once.
+        // A row that is inserted here is told the number of its transaction. It is taken out again at once. Between two rows
+        // that stay there is room for the sessions of one slot: a host in REPEATABLE READ that goes back to a savepoint keeps the
+        // room around what it had inserted locked until it ends, and nobody else's.
         format!(
             "{} WITH SYSTEM VERSIONING",
             create(
                 "_sync_trx",
-                "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, trx bigint unsigned GENERATED ALWAYS AS ROW START,
-                 gone bigint unsigned GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (trx, gone)"
+                "slot bigint unsigned NOT NULL, id bigint unsigned NOT NULL, trx bigint unsigned GENERATED ALWAYS AS ROW START,
+                 gone bigint unsigned GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (trx, gone),
+                 PRIMARY KEY (slot, id)"
                     .to_owned()
             )
+        ),
+        format!(
+            "INSERT IGNORE INTO _sync_trx (slot, id) WITH RECURSIVE digit AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM digit WHERE i < 15)
+             SELECT a.i + 16 * b.i + 256 * c.i, 0 FROM digit a, digit b, digit c WHERE a.i + 16 * b.i + 256 * c.i <= {SLOTS}"
         ),
         // What writes come from elsewhere in a transaction that is open. No row of it is ever committed.
         create("_sync_in", "conn bigint unsigned NOT NULL PRIMARY KEY, now bigint NOT NULL".to_owned()),

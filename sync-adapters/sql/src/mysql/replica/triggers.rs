@@ -11,6 +11,7 @@ use sync_core::model::Kind;
 
 use super::cascade::Edges;
 use super::layout::Layout;
+use super::log::SLOTS;
 use crate::replica::{Names, and, list, literal};
 
 /// What MariaDB says of a column, index or procedure that is gone, or of a value that does not fit its type: the host has changed its table. It is
@@ -175,7 +176,7 @@ fn put(layout: &Layout, node: &str) -> String {
 put: BEGIN
   DECLARE had, known, staged, v_upstream TINYINT DEFAULT 0;
   DECLARE n, b_hlc, b_seen, v_now, v_hlc, v_op, v_seen BIGINT;
-  DECLARE v_trx BIGINT UNSIGNED;
+  DECLARE v_trx, v_slot, v_number BIGINT UNSIGNED;
   DECLARE v_origin VARCHAR(700) CHARACTER SET utf8mb4 COLLATE {exact};
 {before}  DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
   IF p_has = {NEW} THEN
@@ -197,10 +198,10 @@ put: BEGIN
     SET v_hlc = GREATEST(COALESCE(v_now, TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000) * 65536,
       COALESCE(b_hlc, 0) + 1), v_origin = {node}, v_seen = COALESCE(b_seen, 0);
   END IF;
-  INSERT INTO _sync_trx () VALUES ();
-  SET n = LAST_INSERT_ID();
-  SELECT k.trx INTO v_trx FROM _sync_trx k WHERE k.id = n;
-  DELETE FROM _sync_trx WHERE id = n;
+  SET v_slot = CONNECTION_ID() MOD {SLOTS}, v_number = UUID_SHORT();
+  INSERT INTO _sync_trx (slot, id) VALUES (v_slot, v_number);
+  SELECT k.trx INTO v_trx FROM _sync_trx k WHERE k.slot = v_slot AND k.id = v_number;
+  DELETE FROM _sync_trx WHERE slot = v_slot AND id = v_number;
   INSERT INTO _sync_log (trx, tbl, hlc, origin, op, seen, upstream) VALUES (v_trx, {table}, v_hlc, v_origin, v_op, v_seen, v_upstream);
   SET n = LAST_INSERT_ID();
   INSERT INTO {log} (id, {keys}, had, has{befores}{afters}) VALUES (n, {given}, had, p_has > 0{into}{new});

@@ -9,19 +9,18 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::model::{Frontier, RowScope};
+use sync_core::model::Frontier;
 use sync_core::source::{Estimate, SourceCapabilities};
-use sync_core::{BatchStream, Clock, Feed, ReadRequest, Result, Source, StreamSpec};
+use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec};
 
 use super::connection::{Access, Server};
 use super::open;
 use super::pool::{Pool, Session};
 use crate::catalog::ForeignKey;
 use crate::keyset::estimate;
-use crate::keyset::{self, Page, Place, Settings, Start, Tables, order};
+use crate::keyset::{self, Page, Place, Settings, Start, Tables, order, told_by_host};
 use page::{Ask, Reading};
 use table::Table;
 
@@ -103,46 +102,7 @@ impl MySqlSource {
         Ok(Self { name: name.into(), pool, server, settings: Settings::new() })
     }
 
-    /// Reads the table of the stream's name: its declared columns, and nothing else.
-    #[must_use]
-    pub fn table(mut self, stream: impl Into<Arc<StreamSpec>>) -> Self {
-        self.settings.streams.push(stream.into());
-        self
-    }
-
-    /// The most rows in a batch. The default is 1,000. A batch ends earlier when its rows take 4 MiB.
-    #[must_use]
-    pub fn page(mut self, rows: usize) -> Self {
-        self.settings.page = rows.max(1);
-        self
-    }
-
-    /// Every run reads the rows of the last version again, also where it is no time.
-    ///
-    /// For numbers that several changes may come to share at different times, such as seconds since 1970: a row that gets
-    /// the last version later, and has a lower key, would not be found. A number that grows with every change, one writer
-    /// at a time, needs no such care.
-    #[must_use]
-    pub fn inclusive(mut self) -> Self {
-        self.settings.inclusive = true;
-        self
-    }
-
-    /// Every run begins this long before the newest version of the last one, for rows that commit late with an older
-    /// version. It holds for versions that are times, in streams whose rows may come again: not in one that is appended.
-    /// The default is none.
-    #[must_use]
-    pub fn lookback(mut self, time: Duration) -> Self {
-        self.settings.lookback = time;
-        self
-    }
-
-    /// Another clock, such as a simulated one. It says which versions lie in the future.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.settings.clock = clock;
-        self
-    }
+    told_by_host!();
 
     /// The stream that a table of the database makes: its columns, their kinds, its key. Add the version by hand.
     ///
@@ -210,22 +170,7 @@ impl Source for MySqlSource {
     }
 
     async fn check(&self) -> Result<()> {
-        for stream in &self.settings.streams {
-            let by_version = stream.version_column().is_some();
-            let start = self.start(stream, by_version, &None).await?;
-            // No row, but the whole statement: the right to read, and an order that the columns have.
-            let nothing = Ask {
-                stream: Arc::clone(stream),
-                table: start.table,
-                rows: RowScope::All,
-                order: order(stream, by_version),
-                by_version,
-                after: None,
-                limit: 0,
-            };
-            page::read(&self.pool, &nothing).await?;
-        }
-        Ok(())
+        keyset::check(self, &self.settings.streams).await
     }
 
     async fn estimate(&self, request: &ReadRequest) -> Result<Option<Estimate>> {

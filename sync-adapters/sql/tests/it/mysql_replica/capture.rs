@@ -37,7 +37,11 @@ async fn a_transaction_of_many_statements_is_one_group_and_the_next_one_another(
         )
         .await;
     assert_eq!(sizes(&entries), [3, 2, 2, 1], "{:?}", told(&entries));
-    assert_eq!(office.run("SELECT COUNT(*) FROM _sync_trx FOR SYSTEM_TIME ALL").await, "0", "nothing of it is kept");
+    assert_eq!(
+        office.run("SELECT COUNT(*) FROM _sync_trx FOR SYSTEM_TIME ALL WHERE id > 0").await,
+        "0",
+        "nothing of it is kept"
+    );
 }
 
 #[tokio::test]

@@ -69,6 +69,23 @@ async fn hosts_that_write_rows_side_by_side_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
+async fn a_host_that_goes_back_to_a_savepoint_holds_nobody_up() {
+    let office = Office::shop().await;
+    let setup = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET innodb_lock_wait_timeout = 1; BEGIN;";
+    let (mut one, mut other) = (office.host().await, office.host().await);
+    execute(
+        &mut one,
+        &format!(
+            "{setup} INSERT INTO invoices VALUES ('b', '1'); SAVEPOINT s; UPDATE invoices SET no = '2'; ROLLBACK TO s"
+        ),
+    )
+    .await;
+    execute(&mut other, &format!("{setup} INSERT INTO products VALUES ('p', 'A', 'apple', 1); COMMIT")).await;
+    execute(&mut one, "COMMIT").await;
+    assert_eq!(told(&office.after(0).await), ["invoices b: - > b,1", "products p: - > p,A,apple,1"]);
+}
+
+#[tokio::test]
 async fn two_phase_transactions_come_when_they_are_committed() {
     let office = Office::shop().await;
     office.run("XA START 'one'; INSERT INTO invoices VALUES ('a', '1'); XA END 'one'; XA PREPARE 'one'").await;
