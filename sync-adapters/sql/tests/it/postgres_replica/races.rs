@@ -63,7 +63,7 @@ fn some_write(random: &mut Random, tables: &Tables, number: u64) -> RowWrite {
         let row = vec![id.into(), hangs(random), code.into(), (n as i64).into()];
         write(tables, "nodes", id, (!deletes).then_some(row))
     } else {
-        let key: Value = sync_core::model::Decimal::new(id.into(), 0).into();
+        let key: Value = sync_core::model::Decimal::new(id, 0).into();
         let row = vec![key.clone(), hangs(random), ["", "\\", "'"][random.below(3) as usize].into()];
         write(tables, "w", key, (!deletes).then_some(row))
     };
