@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -26,6 +27,9 @@ use super::keys::{Claims, LEEWAY};
 pub struct Revoked {
     list: Arc<watch::Sender<List>>,
 }
+
+/// For how long a token is known beyond its end: as long as clocks may be apart, and what is lost where seconds are rounded.
+const KEPT: Duration = LEEWAY.saturating_add(Duration::from_secs(2));
 
 /// What is revoked.
 #[derive(Debug, Default)]
@@ -52,9 +56,9 @@ impl Revoked {
     pub fn token(&self, jti: impl Into<String>, expires: DateTime<Utc>) {
         let (jti, now) = (jti.into(), Utc::now());
         self.list.send_modify(|list| {
-            // As long as clocks may be apart it is kept beyond its end.
-            list.tokens.retain(|_, expires| *expires + LEEWAY > now);
-            list.tokens.insert(jti, expires);
+            list.tokens.retain(|_, expires| *expires + KEPT > now);
+            let known = list.tokens.entry(jti).or_insert(expires);
+            *known = expires.max(*known);
         });
     }
 

@@ -71,8 +71,8 @@ pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
         "53400" => (ErrorKind::Limit, Retry::Never),
         // A key that is too long for an index, a row that is too long for a page.
         "54000" => (ErrorKind::Data, Retry::Never),
-        // A rule of the host: `RAISE EXCEPTION` and `ASSERT` of a trigger, the condition of a view.
-        "P0001" | "P0004" | "44000" => (ErrorKind::Data, Retry::Never),
+        // A rule of the host: `RAISE EXCEPTION`, `ASSERT` and `SELECT INTO STRICT` of a trigger, the condition of a view.
+        "P0001" | "P0002" | "P0003" | "P0004" | "44000" => (ErrorKind::Data, Retry::Never),
         // A server that only reads: after a failover it may be the wrong one for a while.
         "25006" => (ErrorKind::Unavailable, Retry::Backoff),
         "42501" => (ErrorKind::Forbidden, Retry::Never),
@@ -82,9 +82,14 @@ pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
             (ErrorKind::Schema, Retry::Never)
         }
         _ => match state.get(..2) {
-            Some("22" | "23") => (ErrorKind::Data, Retry::Never),
+            Some("21" | "22" | "23") => (ErrorKind::Data, Retry::Never),
             Some("08") => (ErrorKind::Unavailable, Retry::Backoff),
             Some("28") => (ErrorKind::Unauthorized, Retry::Never),
+            // A code of the host's own (`RAISE … USING ERRCODE = 'SHOP1'`): of the letters that the standard leaves free,
+            // PostgreSQL uses these two classes.
+            Some(class) if class.starts_with(|first| matches!(first, 'I'..='Z')) && class != "P0" && class != "XX" => {
+                (ErrorKind::Data, Retry::Never)
+            }
             _ => (ErrorKind::Internal, Retry::Never),
         },
     }
@@ -126,6 +131,10 @@ mod tests {
             ("22003", ErrorKind::Data, Retry::Never),
             ("23505", ErrorKind::Data, Retry::Never),
             ("P0001", ErrorKind::Data, Retry::Never),
+            ("P0003", ErrorKind::Data, Retry::Never),
+            ("21000", ErrorKind::Data, Retry::Never),
+            ("SHOP1", ErrorKind::Data, Retry::Never),
+            ("XX001", ErrorKind::Internal, Retry::Never),
             ("42703", ErrorKind::Schema, Retry::Never),
             ("42501", ErrorKind::Forbidden, Retry::Never),
             ("28P01", ErrorKind::Unauthorized, Retry::Never),

@@ -24,6 +24,11 @@ impl Absent {
         }
     }
 
+    /// Whether this row was looked for, and not there.
+    pub(super) fn has(&self, write: &RowWrite) -> bool {
+        self.0.contains(&(write.table.name().to_owned(), write.key.clone()))
+    }
+
     /// These rows are as this transaction has written them.
     pub(super) fn forget(&mut self, writes: &[RowWrite]) {
         if !self.0.is_empty() {
@@ -45,7 +50,7 @@ impl Absent {
         write: &RowWrite,
         held: &Held,
     ) -> Result<()> {
-        let came = held.row.is_some() && self.0.contains(&(write.table.name().to_owned(), write.key.clone()));
+        let came = held.row.is_some() && self.has(write);
         // A trigger of the host may have made it in this very transaction.
         if came && !dialect.is_own(to, layout, &write.key).await? {
             return Err(changed_meanwhile(layout.table.spec()));

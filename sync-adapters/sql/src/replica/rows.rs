@@ -66,6 +66,13 @@ pub(super) async fn write<D: Dialect>(
     match dialect.make(to, layout, &write.key, doing).await? {
         Ok(0) => Err(Error::data("a trigger of the table ignores the row").with("table", layout.name()).into()),
         Ok(_) => {
+            // What a host was writing while this waited for it is there now.
+            if held.row.is_none() && matches!(doing, Doing::Note) {
+                let now = dialect.held(to, layout, keys).await?.pop().unwrap_or_default();
+                if now.row.is_some() {
+                    return Err(changed_meanwhile(layout.table.spec()).into());
+                }
+            }
             let rev = dialect.unstage(to, layout, &write.key).await?;
             let unnoticed = || {
                 Error::internal(format!("a write was not noticed: call `{}::audit`", D::REPLICA))

@@ -97,7 +97,11 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
                     if self.run("ROLLBACK TO SAVEPOINT sync_write; RELEASE SAVEPOINT sync_write").await.is_err() {
                         return Err(refused.error);
                     }
-                    let error = rows::explained(&*self.dialect, self.lease.work(), write, refused).await;
+                    // A row that an earlier write of this call has deleted is there again.
+                    let error = match number == 0 || self.absent.has(write) {
+                        true => rows::explained(&*self.dialect, self.lease.work(), write, refused).await,
+                        false => refused.error,
+                    };
                     self.lease.rest(());
                     return Err(error.at_row(0, number));
                 }

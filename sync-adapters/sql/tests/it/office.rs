@@ -1,6 +1,7 @@
 //! A replica on a server, and its host, which writes over connections of its own.
 
 pub(crate) mod late;
+pub(crate) mod races;
 
 use sync_core::two_way::{Entry, Replica, Tables};
 use sync_test_servers::Database;

@@ -78,10 +78,18 @@ pub(super) fn result_id(peer: &str, op: u64) -> String {
     format!("{peer}/{op:020}")
 }
 
-/// Under which a row is known in the book of waiting rows.
+/// Under which a row is known in the book of waiting rows. A key that the database may not take as a row's, which lets its group wait,
+/// must not keep it out of this book, too.
 pub(super) fn waiting_id(table: &str, key: &Key) -> String {
-    format!("{table}/{:016x}/{key}", key.stable_hash())
+    let mut text = key.to_string();
+    if text.len() > LONG || text.contains('\0') {
+        text = blake3::hash(text.as_bytes()).to_hex().to_string();
+    }
+    format!("{table}/{:016x}/{text}", key.stable_hash())
 }
+
+/// The longest key that stands in an id as it is, bytes.
+const LONG: usize = 200;
 
 /// Equal for equal writes alone. What a branch works out anew for each push is left out.
 pub(super) fn hash_of(group: &Group) -> Result<String> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Hub;
 use super::books::{Answer, hash_of, load, read, result_id, save, waiting_id};
 use super::judge::{Judge, Judgement};
-use crate::model::Value;
+use crate::model::{Key, Value};
 use crate::two_way::{Access, Became, Book, EditResult, Group, Held, Hlc, Peer, RowWrite, Table, Transaction, refuse};
 use crate::{Error, ErrorKind, Result};
 
@@ -112,7 +112,15 @@ pub(super) async fn put(
 
 async fn held(hub: &Hub, tx: &mut dyn Transaction, edit: &crate::two_way::Edit) -> Result<Held> {
     let table = hub.replica.tables().require(&edit.table)?;
-    Ok(tx.rows(table, std::slice::from_ref(&edit.key)).await?.pop().unwrap_or_default())
+    standing(tx, table, &edit.key).await
+}
+
+/// What stands under a key: nothing where this database cannot hold it.
+pub(super) async fn standing(tx: &mut dyn Transaction, table: &Table, key: &Key) -> Result<Held> {
+    match tx.rows(table, std::slice::from_ref(key)).await {
+        Err(error) if error.kind() == ErrorKind::Data => Ok(Held::default()),
+        held => Ok(held?.pop().unwrap_or_default()),
+    }
 }
 
 pub(super) async fn list(hub: &Hub, access: &Access) -> Result<Vec<Waiting>> {

@@ -121,7 +121,9 @@ impl<'a> Judge<'a> {
             // The branch had this very row before its eyes: in this write of it, or in an equal one.
             let clean = hub.planted.has(NoBaseCheck)
                 || standing.rev == edit.base && standing.write.is_none() && takes_its_place(table, edit, standing)
-                || standing.row.is_some() && standing.row == edit.before;
+                || standing.row.is_some() && standing.row == edit.before
+                // Or had deleted it itself a moment ago: set back to the present, both are of one time.
+                || standing.write.is_some() && standing.row.is_none() && edit.before.is_none();
             let late = hub.planted.has(ClientTimeOrder) && hlc < standing.hlc;
             let gone = standing.unknown && edit.before.is_some();
             // A row that this master has lost with its disk begins anew with what the branch has of it.

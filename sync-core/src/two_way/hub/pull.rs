@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Hub;
 use super::books::{Answer, LOST, Lost, PeerBook, load, peer, result_id, save};
+use super::inbox::standing;
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
 use crate::two_way::{
     Access, Became, Book, EditResult, Entry, Head, Item, Page, Peer, Position, Pull, Transaction, refuse,
@@ -179,7 +180,7 @@ async fn as_it_is_now(hub: &Hub, tx: &mut dyn Transaction, answer: Answer) -> Re
     let (Some(key), Some(table)) = (answer.waited, hub.replica.tables().get(&answer.result.table)) else {
         return Ok(answer.result);
     };
-    let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
+    let held = standing(tx, table, &key).await?;
     let Some(stamp) = held.stamp else { return Ok(answer.result) };
     Ok(EditResult { rev: stamp.rev, hlc: stamp.hlc, row: held.row, ..answer.result })
 }

@@ -211,7 +211,14 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
             .with_retry(crate::Retry::Never)
             .with("last_op", book.last_op));
     }
-    let mut judge = Judge::begin(hub, &mut *tx, who, std::slice::from_ref(group)).await?;
+    let mut judge = match Judge::begin(hub, &mut *tx, who, std::slice::from_ref(group)).await {
+        // A key that this database cannot hold.
+        Err(error) if error.kind() == ErrorKind::Data => {
+            drop(tx);
+            return wait(hub, who, group, Reason::of(&error)).await;
+        }
+        judge => judge?,
+    };
     let reason = match judge.judge(&mut *tx, group, Some(access), None).await? {
         Judgement::Write(verdicts) => match tx.write(&judge.writes).await {
             Ok(revs) => {

@@ -30,6 +30,23 @@ async fn a_token_that_was_revoked_is_taken_by_no_route_and_others_are() {
     // Another one that is revoked later does not bring it back.
     revoked.token("3", Utc::now() + TimeDelta::minutes(1));
     assert_eq!(shop.get(&stolen, "/api/sync/stats").await.refusal().0, 401);
+    // Nor does an earlier end.
+    revoked.token("1", Utc::now() - TimeDelta::minutes(1));
+    revoked.token("3", Utc::now() + TimeDelta::minutes(1));
+    assert_eq!(shop.get(&stolen, "/api/sync/stats").await.refusal().0, 401);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_known_for_as_long_as_clocks_may_be_apart() {
+    let revoked = Revoked::new();
+    let shop = Shop::with(|routes| routes.revoked(&revoked)).await;
+    let mut claims = claims("A", Some("1"), "branch");
+    // In its last second.
+    let end = now() - 5;
+    (claims["jti"], claims["exp"]) = ("1".into(), end.into());
+    revoked.token("1", chrono::DateTime::from_timestamp(end, 0).unwrap());
+    revoked.token("2", Utc::now() + TimeDelta::minutes(1));
+    assert_eq!(shop.get(&sign(&claims), "/api/sync/stats").await.refusal().0, 401);
 }
 
 #[tokio::test]

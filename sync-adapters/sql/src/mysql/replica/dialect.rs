@@ -144,6 +144,10 @@ impl Dialect for Shared {
         rows::unstage(to, layout, key).await
     }
 
+    async fn is_own(&self, to: &mut MySqlConnection, layout: &Layout, key: &Key) -> Result<bool> {
+        rows::is_own(to, layout, key).await
+    }
+
     async fn holders(&self, to: &mut MySqlConnection, layout: &Layout, row: &[Value]) -> Result<Vec<Key>> {
         clash::holders(to, layout, row).await
     }

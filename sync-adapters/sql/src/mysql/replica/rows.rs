@@ -9,6 +9,7 @@ use sync_core::{Error, Key, Result};
 
 use super::feed::{image, key, number, stamp};
 use super::layout::Layout;
+use super::log::SLOTS;
 use crate::mysql::column::compared;
 use crate::mysql::error::failed;
 use crate::replica::{Doing, clock, count, list};
@@ -183,6 +184,27 @@ pub(super) async fn unstage(connection: &mut MySqlConnection, layout: &Layout, k
     layout.bind_key(&mut arguments, key)?;
     let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_optional(connection).await.map_err(unwritten)?;
     found.map(|row| number(&row, 0).map(i64::cast_unsigned)).transpose().map_err(unwritten)
+}
+
+/// Whether this transaction has written the row last: the log names it by the number that the server gives it.
+pub(super) async fn is_own(connection: &mut MySqlConnection, layout: &Layout, key: &Key) -> Result<bool> {
+    let number_it = "SET @sync_number = UUID_SHORT()".to_owned();
+    let begun = format!("INSERT INTO _sync_trx (slot, id) VALUES (CONNECTION_ID() MOD {SLOTS}, @sync_number)");
+    for sql in [number_it, begun] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(unread)?;
+    }
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM {} b JOIN _sync_log l ON l.id = b.rev JOIN _sync_trx k ON k.trx = l.trx
+           WHERE {} AND k.slot = CONNECTION_ID() MOD {SLOTS} AND k.id = @sync_number)",
+        layout.row,
+        layout.is_ours("b.", 1)
+    );
+    let mut arguments = MySqlArguments::default();
+    layout.bind_key(&mut arguments, key)?;
+    let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(&mut *connection).await.map_err(unread)?;
+    let over = format!("DELETE FROM _sync_trx WHERE slot = CONNECTION_ID() MOD {SLOTS} AND id = @sync_number");
+    sqlx::query(AssertSqlSafe(over)).execute(connection).await.map_err(unread)?;
+    number(&found, 0).map(|own| own != 0).map_err(unread)
 }
 
 fn unread(cause: sqlx::Error) -> Error {

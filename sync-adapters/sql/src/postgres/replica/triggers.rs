@@ -239,7 +239,11 @@ BEGIN
   INSERT INTO {row} ({keys}{keeps}, rev, hlc, origin, op, seen, deleted)
     VALUES ({parameters}{new}, n, v_hlc, v_origin, v_op, v_seen, NOT has)
     ON CONFLICT ({keys}) DO UPDATE SET rev = excluded.rev, hlc = excluded.hlc, origin = excluded.origin, op = excluded.op,
-      seen = excluded.seen, deleted = excluded.deleted{sets};
+      seen = excluded.seen, deleted = excluded.deleted{sets} WHERE has OR known;
+  -- A host has put in a row meanwhile of which nothing was known: it is there, and was not looked at.
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING MESSAGE = 'the row has come meanwhile', ERRCODE = 'unique_violation';
+  END IF;
 END",
         stands = stands.join(", "),
         host = host.name,

@@ -117,3 +117,16 @@ async fn hosts_in_other_isolations_are_noticed_too() {
         assert_eq!(sizes(&entries), [3]);
     }
 }
+
+#[tokio::test]
+async fn a_row_that_is_made_anew_with_a_value_of_another_waits_for_it() {
+    crate::office::races::a_row_that_is_made_anew_with_a_value_of_another_waits_for_it::<MySqlReplica>().await;
+}
+
+#[tokio::test]
+async fn a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile() {
+    crate::office::races::a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile::<
+        MySqlReplica,
+    >()
+    .await;
+}

@@ -6,6 +6,7 @@ mod conformance;
 mod drift;
 mod hosts;
 mod late;
+mod races;
 mod remote;
 
 use std::sync::Arc;
