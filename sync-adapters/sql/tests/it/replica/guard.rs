@@ -1,7 +1,7 @@
 //! A value that could not be read again is refused where it is written.
 
 use sync_core::StreamSpec;
-use sync_core::two_way::{Replica as _, Table, Tables};
+use sync_core::two_way::{Table, Tables};
 
 use super::Till;
 
