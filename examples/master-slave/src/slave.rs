@@ -103,8 +103,11 @@ impl Slave {
             Err(error) if error.kind() == ErrorKind::Unauthorized => Err(error.with_remedy(NO_TOKEN)),
             Err(error) => Err(error),
         };
-        let queue = branch.queue().await?;
-        let pending = queue.depth + queue.waiting;
+        // What cannot even be counted has failed as well.
+        let (pending, synced) = match branch.queue().await {
+            Ok(queue) => (queue.depth + queue.waiting, synced),
+            Err(error) => (0, synced.and(Err(error))),
+        };
         match &synced {
             Ok(_) => status.succeeded(pending),
             Err(error) => status.failed(error, pending),
@@ -131,7 +134,7 @@ impl Slave {
     /// # Errors
     /// When the database cannot be read.
     pub async fn would_do(&self) -> Result<WouldDo> {
-        let branch = self.branch("http://localhost", SecretString::from(""))?;
+        let branch = self.offline()?;
         let edits = branch.unanswered(0, usize::MAX >> 1).await?;
         Ok(WouldDo { edits, loads: branch.link().await?.position.is_none() })
     }
@@ -144,19 +147,33 @@ impl Slave {
         Ok(SyncStatus::read(self.folder.join("sync_status.json"))?)
     }
 
+    /// How many edits the master has not answered, or waits with.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pending(&self) -> Result<u64> {
+        let queue = self.offline()?.queue().await?;
+        Ok(queue.depth + queue.waiting)
+    }
+
     /// Begins again: the status as before the first run, and the next run loads everything. What was written here and is not sent
     /// yet stays, and is sent.
     ///
     /// # Errors
     /// When the file or the database cannot be written.
     pub async fn reset(&self) -> Result<()> {
-        self.branch("http://localhost", SecretString::from(""))?.start_over().await?;
+        self.offline()?.start_over().await?;
         Ok(StatusFile::open(&self.folder, Arc::clone(&self.clock))?.reset()?)
     }
 
     /// The name under which the master knows it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The branch, for what asks nobody.
+    fn offline(&self) -> Result<Branch> {
+        self.branch("http://localhost", SecretString::from(""))
     }
 
     fn branch(&self, master: &str, token: SecretString) -> Result<Branch> {

@@ -30,7 +30,7 @@
 //! // A branch: a database, the master's address, and a token that says whose rows it may see.
 //! let claims = serde_json::json!({
 //!     "iss": "https://login.example", "aud": "sync", "sub": "till-1", "exp": chrono::Utc::now().timestamp() + 60,
-//!     "client_id": "pear & sons",
+//!     "iat": chrono::Utc::now().timestamp(), "client_id": "pear & sons",
 //! });
 //! let header = Header { kid: Some("2026-11".into()), ..Header::default() };
 //! let token = SecretString::from(encode(&header, &claims, &EncodingKey::from_secret(&secret))?);
@@ -48,11 +48,13 @@
 //! | Claim | What it is for |
 //! |---|---|
 //! | `iss`, `aud`, `exp`, `sub` | required; `nbf` is respected; clocks may be 5 seconds apart |
+//! | `jti`, `iat` | by which [`Revoked`] knows one token, and those that a subject was given before; a token without `iat` counts as one of those |
 //! | `client_id` | whose rows: those with this value in the client's scope column |
 //! | `branch_id` | which of them, in tables that are scoped by branch; without it those tables are closed |
 //! | `role` | `super-admin` acts in the name that `x-act-as-client` and `x-act-as-branch` say, and only so |
 //!
-//! A replica's name on the wire means something to its own client and branch alone: two tenants may each have a `till-1`. Over TLS,
+//! A branch is its client's and its branch's: with a token of another one it is refused (`bad_cursor`), and sends nothing, until
+//! [`Branch::start_over`](sync_core::two_way::Branch::start_over) says that it is meant. A replica's name on the wire means something to its own client and branch alone: two tenants may each have a `till-1`. Over TLS,
 //! which the host brings, since a token that is read on the way is as good as stolen.
 //!
 //! # Rows as JSON
@@ -62,7 +64,8 @@
 //!
 //! # Refusals
 //!
-//! `{ "code", "message", "id" }`: the code for programs, the id to find it in the master's log. No refusal holds a row's
+//! `{ "code", "message", "id" }`: the code for programs, the id to find it in the master's log, which is `tracing`: a host without a
+//! subscriber, such as `tracing_subscriber::fmt::init()`, logs nothing. No refusal holds a row's
 //! value, SQL, or anything of another tenant.
 //!
 //! | Status | Codes | What to do |

@@ -155,4 +155,7 @@ pub struct Page {
     pub decided: Vec<EditResult>,
     /// The master's clock.
     pub clock: Hlc,
+    /// What the master knows the one by who asked, where it has several: their rows, and the numbers of their edits, are their own.
+    #[serde(default)]
+    pub known_as: Option<String>,
 }

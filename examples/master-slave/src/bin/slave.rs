@@ -42,7 +42,7 @@ enum Command {
         #[arg(long, env = "MASTER_URL", default_value = "http://localhost:8000")]
         master_url: String,
 
-        /// What the master is asked with; it prints one when it starts
+        /// What the master is asked with: what `master token NAME` prints
         #[arg(long, env = "SYNC_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true)]
         token: String,
 
@@ -104,7 +104,7 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
             }
         }
         Command::Status => match slave.status()? {
-            Some(status) => println!("{status}"),
+            Some(status) => println!("as of the last run:\n{status}\nnow pending    {}", slave.pending().await?),
             None => println!("status         never run"),
         },
         Command::Reset => {

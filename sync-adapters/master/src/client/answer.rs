@@ -25,6 +25,9 @@ pub(super) enum Effect {
     Writes,
 }
 
+/// What to do where a position was given to somebody else.
+const MOVED: &str = "give the branch a token of the client and branch that it was kept in step for; to make it another's, or where the master's key of cursors was changed, call `Branch::start_over`";
+
 impl Effect {
     /// The request may have arrived.
     fn unsure(self, error: Error) -> Error {
@@ -97,6 +100,9 @@ impl Answer {
         if status.is_server_error() {
             error = effect.unsure(error);
         }
+        if problem.code == "bad_cursor" {
+            error = error.with_remedy(MOVED);
+        }
         error.with("code", problem.code).with("id", problem.id)
     }
 
@@ -140,8 +146,12 @@ fn lost(error: reqwest::Error, effect: Effect) -> Error {
     let never_left = error.is_connect() || error.is_builder();
     let message =
         if error.is_timeout() { "the master does not answer in time" } else { "the master cannot be reached" };
-    // The address holds a cursor.
-    let told = Error::unavailable(message).caused_by(error.without_url());
+    // The first cause says why. What is around it repeats the address, which holds a cursor.
+    let mut why: &dyn std::error::Error = &error.without_url();
+    while let Some(deeper) = why.source() {
+        why = deeper;
+    }
+    let told = Error::unavailable(message).caused_by(why.to_string());
     if never_left { told } else { effect.unsure(told) }
 }
 

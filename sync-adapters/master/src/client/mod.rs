@@ -213,7 +213,7 @@ impl Master for HttpMaster {
     async fn pull(&self, pull: &Pull) -> Result<Page> {
         let answer = self.ask(Method::GET, self.pull_url(pull)?, None, Effect::Reads).await?;
         let page: PageBody = answer.json()?;
-        let PageBody { changes, cursor, mark, more, load, loading, last_op, decided, clock } = page;
+        let PageBody { changes, cursor, mark, more, load, loading, last_op, decided, clock, known_as } = page;
         let items = changes.into_iter().map(|change| change.read(&self.codecs)).collect::<Result<_>>();
         let decided = decided.into_iter().map(|result| result.read(&self.codecs)).collect::<Result<_>>();
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
@@ -225,6 +225,7 @@ impl Master for HttpMaster {
             last_op,
             decided: decided.map_err(answer::misread)?,
             clock,
+            known_as,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use sync_core::Result;
+use sync_core::{Error, Result};
 
 /// Where a branch gets its tokens from.
 #[async_trait]
@@ -65,6 +65,12 @@ impl Tokened {
 
     async fn fetch(&self, current: &mut Option<Token>, number: u64) -> Result<Token> {
         let token = Token { number, secret: self.tokens.fetch().await? };
+        if token.secret().is_empty() || !token.secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            // It goes into a header.
+            let what =
+                "the token is empty, or holds a space, a line break or the like, as one read from a file may: trim it";
+            return Err(Error::config(what));
+        }
         *current = Some(token.clone());
         Ok(token)
     }

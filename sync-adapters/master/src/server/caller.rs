@@ -108,6 +108,11 @@ impl Caller {
         scope.value(column, &self.client, self.branch.as_deref())
     }
 
+    /// What a branch can tell by that it has come to be another's.
+    pub(super) fn known_as(&self) -> String {
+        blake3::hash(self.prefix().as_bytes()).to_hex()[..16].to_owned()
+    }
+
     /// The tenant, as a cursor is bound to it.
     pub(super) fn tenant(&self) -> String {
         self.prefix()

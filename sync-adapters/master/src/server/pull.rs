@@ -105,5 +105,6 @@ fn told(service: &Service, caller: &Caller, page: &Page) -> Result<PageBody> {
         last_op: page.last_op,
         decided: page.decided.iter().map(|result| ResultBody::of(result, &service.codecs)).collect::<Result<_>>()?,
         clock: page.clock,
+        known_as: Some(caller.known_as()),
     })
 }

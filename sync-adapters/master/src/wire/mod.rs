@@ -137,6 +137,9 @@ pub(crate) struct PageBody {
     #[serde(with = "number::written")]
     #[schema(value_type = String)]
     pub(crate) clock: Hlc,
+    /// The same for all tokens of this client and branch, and another for those of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) known_as: Option<String>,
 }
 
 /// One row in a page.

@@ -12,8 +12,8 @@ use axum::routing::get;
 use secrecy::SecretString;
 use serde_json::json;
 use sync_core::memory::MemoryReplica;
-use sync_core::two_way::{Branch, Master as _, Peer, Pull, Push};
-use sync_core::{Error, ErrorKind, Retry};
+use sync_core::two_way::{Branch, Hub, Master as _, Peer, Pull, Push, Table, Tables};
+use sync_core::{Error, ErrorKind, Retry, StreamSpec};
 use sync_master::{HttpMaster, Tokens};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -312,4 +312,57 @@ async fn what_is_no_master_is_told_from_one() {
         assert!(!format!("{error:?}").contains("secret"));
     }
     HttpMaster::at("https://sync.example/base", &tables(), SecretString::from("t")).unwrap();
+}
+
+#[tokio::test]
+async fn a_branch_that_is_given_to_somebody_else_sends_nothing_twice_and_what_is_pending_once() {
+    let shelf = || StreamSpec::new("shelf").text("id").key(["id"]).text("client_id").int("stock");
+    let tables = || Tables::new([Table::new(shelf()).scoped_by(["client_id"]).counters(["stock"])]).unwrap();
+    let replica = |name| MemoryReplica::new(name, tables(), clock());
+    let (master, till) = (replica("master"), replica("till"));
+    let way = Way::to(routes(&Hub::new(master.clone(), clock())).router().unwrap()).await;
+    let branch = |number| {
+        let base = format!("http://{}", way.address);
+        let master = HttpMaster::at(&base, &tables(), SecretString::from(token("A", number))).unwrap();
+        Branch::new(till.clone(), master, clock())
+    };
+    let pears = |stock: i64| vec!["pears".into(), "A".into(), stock.into()];
+    let stocks = || [&master, &till].map(|replica| replica.rows("shelf")[0].1[2].clone());
+    put(&master, "shelf", pears(10)).await;
+    let (one, two) = (branch("1"), branch("2"));
+    one.sync().await.unwrap();
+    put(&till, "shelf", pears(7)).await;
+    one.sync().await.unwrap();
+    put(&till, "shelf", pears(6)).await;
+
+    // By mistake, as it seems: nothing happens.
+    let error = two.sync().await.unwrap_err();
+    assert_eq!((code(&error), error.kind()), ("bad_cursor", ErrorKind::Config));
+    assert!(error.remedy().contains("start_over"), "{}", error.remedy());
+    assert_eq!(stocks(), [7.into(), 6.into()]);
+    // On purpose.
+    two.start_over().await.unwrap();
+    let synced = two.sync().await.unwrap();
+    assert_eq!((synced.sent, synced.resent), (1, 0));
+    assert_eq!(stocks(), [6.into(), 6.into()]);
+    // And back, with nothing pending.
+    one.start_over().await.unwrap();
+    let synced = one.sync().await.unwrap();
+    assert_eq!((synced.sent, synced.resent), (0, 0));
+    put(&till, "shelf", pears(5)).await;
+    assert_eq!(one.sync().await.unwrap().sent, 1);
+    assert_eq!(stocks(), [5.into(), 5.into()]);
+}
+
+#[tokio::test]
+async fn a_token_that_fits_no_header_and_a_master_that_is_down_are_told_as_what_they_are() {
+    let at = |token: &str| HttpMaster::at("http://127.0.0.1:1", &tables(), SecretString::from(token)).unwrap();
+    for token in ["", "a token\n", "a b"] {
+        let error = at(token).pull(&pull()).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("the token"), "{error}");
+    }
+    let error = at("token").pull(&pull()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let said = error.to_string();
+    assert!(said.contains("refused") && said.contains("127.0.0.1:1"), "{said}");
 }

@@ -22,6 +22,9 @@ pub struct Link {
     pub waiting: Vec<(u64, u64)>,
     /// The first edit of a group that the master refuses to take, and why.
     pub refused: Option<(u64, String)>,
+    /// What the master knows it by, where it tells.
+    #[serde(default)]
+    pub known_as: Option<String>,
 }
 
 const ID: &str = "upstream";
@@ -39,6 +42,17 @@ impl Link {
     /// Whether the edit at this place is undecided. What the feed does not hold yet has no place.
     pub(super) fn is_open(&self, seq: u64) -> bool {
         seq == 0 || seq > self.answered || self.waiting.iter().any(|(_, op)| *op == seq)
+    }
+
+    /// Whether the master knows whoever asks by another name than before: as the branch of somebody else.
+    pub(super) fn is_moved(&self, known_as: Option<&str>) -> bool {
+        self.known_as.as_deref().zip(known_as).is_some_and(|(before, now)| before != now)
+    }
+
+    /// Begins a life in which the edits that were answered are not numbered: they are not sent again.
+    pub(super) fn begin_life(&mut self, life: u64) {
+        self.life = life;
+        (self.born, self.previous) = (self.answered, 0);
     }
 
     /// What the master has lost is pending again, and everything is loaded anew: what is known of its rows may be lost there,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::absorb::{Canonical, absorb};
-use super::send::{code, rewind};
+use super::send::{code, move_to, rewind};
 use super::{Branch, Synced, link};
 use crate::model::Key;
 use crate::two_way::Flaw::CursorFirst;
@@ -13,7 +13,8 @@ use crate::{ErrorKind, Result};
 /// How many pages are taken over at once where a row hangs on one that comes later.
 const MOST_HELD: usize = 100;
 
-/// Reads until the master has no more. Returns whether the master has lost edits, so that they must be sent again.
+/// Reads until the master has no more. Returns whether there is something to send again: what the master has lost, or what is
+/// pending under another name.
 pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool> {
     let mut position = branch.link().await?.position;
     let mut named = (position.is_none()).then(BTreeSet::new);
@@ -38,6 +39,12 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             }
             Err(error) => return Err(error),
         };
+        if move_to(branch, page.known_as.clone()).await? {
+            lost = true;
+            held = None;
+            (position, named) = (None, Some(BTreeSet::new()));
+            continue;
+        }
         if page.last_op < link.previous {
             // Before anything is taken for gone: what was lost is ours alone now.
             synced.resent += rewind(branch, page.last_op).await?;
@@ -87,6 +94,7 @@ async fn take(
 ) -> Result<()> {
     let mut tx = branch.replica.begin().await?;
     let mut link = link::load(&mut *tx).await?;
+    link.known_as = page.known_as.clone().or(link.known_as);
     let mut canonical: Vec<Canonical> = page.items.iter().map(Canonical::item).collect();
     if let Some(named) = named.as_deref_mut() {
         named.extend(page.items.iter().map(|item| (item.table.clone(), item.key.clone())));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::absorb::{Canonical, absorb};
 use super::{Branch, Synced, link};
-use crate::two_way::{Became, Edit, Entry, Group, Link, Push, Transaction};
+use crate::two_way::{Became, Edit, Entry, Group, Link, Pull, Push, Transaction};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
@@ -34,7 +34,9 @@ pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
                 Some("gap") => {
                     let last_op =
                         error.context().find(|(name, _)| *name == "last_op").and_then(|(_, op)| op.parse().ok());
-                    synced.resent += rewind(branch, last_op.ok_or(error)?).await?;
+                    if !find_move(branch, &link).await? {
+                        synced.resent += rewind(branch, last_op.ok_or(error)?).await?;
+                    }
                 }
                 Some(_) if is_refusal(&error) => return refused(branch, &push, &error, synced).await,
                 _ => return Err(error),
@@ -155,11 +157,48 @@ async fn find_fork(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<
 async fn begin_life(branch: &Branch) -> Result<()> {
     let mut tx = branch.replica.begin().await?;
     let mut link = link::load(&mut *tx).await?;
-    // Random, since a life that was lost with a later backup must not be lived again.
-    link.life = branch.clock.random() >> 16;
-    (link.born, link.previous) = (link.answered, 0);
+    link.begin_life(new_life(branch));
     link::save(&mut *tx, &link).await?;
     tx.commit().await
+}
+
+/// Random, since a life that was lost with a later backup must not be lived again.
+fn new_life(branch: &Branch) -> u64 {
+    branch.clock.random() >> 16
+}
+
+/// Whether it is not that the master has lost edits, but that it knows this branch by another name than before, under which it has
+/// never taken one. A master that tells names is asked, from where this branch stands.
+async fn find_move(branch: &Branch, link: &Link) -> Result<bool> {
+    if link.known_as.is_none() {
+        return Ok(false);
+    }
+    let peer = link.peer(branch.replica.name());
+    let mut pull = Pull { peer, from: link.position.clone(), answered: link.answered, waiting: Vec::new(), limit: 1 };
+    let page = match branch.master.pull(&pull).await {
+        Err(error) if code(&error) == Some("start_over") => {
+            pull.from = None;
+            branch.master.pull(&pull).await?
+        }
+        page => page?,
+    };
+    move_to(branch, page.known_as).await
+}
+
+/// Goes on under the name that the master knows this branch by now, and loads everything anew. What was answered under the old name
+/// is done, what waits there is the old one's, and what is pending is sent under the new one. Returns whether it is another name.
+pub(super) async fn move_to(branch: &Branch, known_as: Option<String>) -> Result<bool> {
+    let mut tx = branch.replica.begin().await?;
+    let mut link = link::load(&mut *tx).await?;
+    if !link.is_moved(known_as.as_deref()) {
+        return Ok(false);
+    }
+    link.begin_life(new_life(branch));
+    (link.position, link.refused, link.known_as) = (None, None, known_as);
+    link.waiting.clear();
+    link::save(&mut *tx, &link).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// What the master has lost is sent again. Returns how many edits that are.

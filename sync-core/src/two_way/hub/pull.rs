@@ -233,6 +233,15 @@ async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
 
 impl Page {
     fn empty(next: Position, clock: crate::two_way::Hlc) -> Self {
-        Self { items: Vec::new(), next, more: false, load: false, last_op: 0, decided: Vec::new(), clock }
+        Self {
+            items: Vec::new(),
+            next,
+            more: false,
+            load: false,
+            last_op: 0,
+            decided: Vec::new(),
+            clock,
+            known_as: None,
+        }
     }
 }

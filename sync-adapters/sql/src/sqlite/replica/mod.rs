@@ -5,6 +5,7 @@ mod books;
 mod catalog;
 mod clash;
 mod feed;
+mod guard;
 mod host;
 mod install;
 mod layout;

@@ -5,9 +5,9 @@
 //! while a trigger was lost is found by the same comparison over the whole table.
 
 use sync_core::Result;
-use sync_core::model::Kind;
 
 use super::catalog::Unique;
+use super::guard::guard;
 use super::layout::{Layout, Names, list, literal};
 use crate::ident::quoted;
 
@@ -198,40 +198,6 @@ pub(super) fn displaced(layout: &Layout) -> String {
         missing(&layout.gone),
         gone = layout.gone,
     )
-}
-
-/// Refuses what could not be read again: a row without key, and a value of another kind than is declared.
-fn guard(layout: &Layout) -> String {
-    let mut checks = Vec::new();
-    for (names, field) in layout.columns.iter().zip(layout.fields()) {
-        let value = format!("NEW.{}", names.host);
-        let kinds: &[&str] = match field.kind() {
-            Kind::Bool | Kind::Int => &["integer"],
-            Kind::UInt => &["integer", "text"],
-            Kind::Float => &["real", "integer"],
-            Kind::Decimal { .. } => &["text", "integer", "real"],
-            Kind::Bytes => &["blob"],
-            _ => &["text"],
-        };
-        let mut kinds: Vec<String> = kinds.iter().map(|kind| literal(kind)).collect();
-        if !names.is_key {
-            kinds.push("'null'".to_owned());
-        }
-        let mut wrong = format!("typeof({value}) NOT IN ({})", kinds.join(", "));
-        if matches!(field.kind(), Kind::Timestamp | Kind::Date) {
-            wrong.push_str(&format!(
-                " OR {value} IS NOT NULL AND ({value} NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' OR julianday({value}) IS NULL)"
-            ));
-        }
-        let what = format!(
-            "column {:?} of table {:?} takes part in two-way sync and must hold {}",
-            field.name(),
-            layout.name(),
-            field.kind()
-        );
-        checks.push(format!("CASE WHEN {wrong} THEN RAISE(ABORT, {}) END", literal(&what)));
-    }
-    format!("  SELECT {};\n", checks.join(",\n    "))
 }
 
 /// Records every difference between the host's table and what the feed last said: two statements.

@@ -4,6 +4,7 @@ mod capture;
 mod conformance;
 mod drift;
 mod groups;
+mod guard;
 mod hostile;
 mod remote;
 
