@@ -7,7 +7,7 @@ use std::time::Duration;
 use sync_core::two_way::{
     Access, Became, Decision, Entry, Hlc, Hub, Peer, Pull, Replica as _, RowWrite, Table, Tables,
 };
-use sync_core::{Result, StreamSpec, SystemClock, Value};
+use sync_core::{ErrorKind, Result, StreamSpec, SystemClock, Value};
 use sync_sql::PostgresReplica;
 use sync_testkit::Random;
 
@@ -52,14 +52,14 @@ fn odd() -> Tables {
 
 fn some_write(random: &mut Random, tables: &Tables, number: u64) -> RowWrite {
     let id = 1 + random.below(6) as i64;
-    let hangs = |random: &mut Random| match random.chance(0.5) {
+    let hangs = |random: &mut Random| match random.chance(0.8) {
         true => Value::Null,
         false => Value::from(1 + random.below(6) as i64),
     };
     let deletes = random.chance(0.2);
     let write = if random.chance(0.75) {
-        let code = format!("c{}", random.below(9));
-        let n = if random.chance(0.85) { random.below(3) } else { 11 + random.below(8) };
+        let code = format!("c{}", random.below(40));
+        let n = if random.chance(0.9) { random.below(3) } else { 11 + random.below(8) };
         let row = vec![id.into(), hangs(random), code.into(), (n as i64).into()];
         write(tables, "nodes", id, (!deletes).then_some(row))
     } else {
@@ -91,7 +91,7 @@ async fn left(office: &Office, after: u64, done: Result<Vec<u64>>, at: Option<us
 async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_tables_do() {
     let (together, apart) = (Office::with(ODD, odd()).await, Office::with(ODD, odd()).await);
     let (mut random, mut seq, mut tally) = (Random::new(5), 0, BTreeMap::new());
-    for round in 0..150 {
+    for round in 0..60 {
         let many = 2 + random.below(6);
         let writes: Vec<RowWrite> =
             (0..many).map(|number| some_write(&mut random, &odd(), round * 10 + number)).collect();
@@ -125,7 +125,7 @@ async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_tables_do(
         seq = one.1.len();
     }
     println!("{tally:?}, {seq} entries");
-    assert!(tally[&true] > 30 && tally[&false] > 30, "{tally:?}");
+    assert!(tally[&true] > 15 && tally[&false] > 15, "{tally:?}");
     assert_eq!((together.replica.audit().await.unwrap(), apart.replica.audit().await.unwrap()), (0, 0));
 }
 
@@ -175,4 +175,22 @@ async fn a_row_that_is_made_anew_with_a_value_of_another_waits_for_it() {
 #[tokio::test]
 async fn a_row_that_is_made_anew_by_a_clock_that_is_ahead_stays() {
     crate::office::races::a_row_that_is_made_anew_by_a_clock_that_is_ahead_stays::<PostgresReplica>().await;
+}
+
+#[tokio::test]
+async fn a_server_process_that_dies_in_the_middle_of_many_writes_leaves_none_and_the_next_push_makes_each_once() {
+    let office = Office::shop().await;
+    office
+        .run(
+            "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+             CREATE TRIGGER die BEFORE INSERT ON invoices FOR EACH ROW WHEN (NEW.id = 'b') EXECUTE FUNCTION die();",
+        )
+        .await;
+    let groups = || vec![["a", "b", "c"].map(|id| edit("invoices", id, 0, None, Some(&[id, "x"]))).to_vec()];
+    let died = brought(&office, Duration::ZERO, groups()).await.unwrap_err();
+    assert_eq!(died.kind(), ErrorKind::Unavailable, "{died}");
+    assert_eq!(office.after(0).await, []);
+    office.run("DROP TRIGGER die ON invoices").await;
+    assert_eq!(brought(&office, Duration::ZERO, groups()).await.unwrap(), [Became::Applied; 3]);
+    assert_eq!(office.after(0).await.len(), 3);
 }
