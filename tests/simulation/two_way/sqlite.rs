@@ -20,7 +20,7 @@ use super::shop::{Act, Site, tables};
 use super::world::{Life, live_in};
 
 /// Seeds in an ordinary run.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1000;
 
 /// A database with a host that writes to it over a connection of its own.
 #[derive(Debug, Clone)]
