@@ -70,7 +70,7 @@
 //!
 //! | Status | Codes | What to do |
 //! |---|---|---|
-//! | 400 | `bad_json`, `bad_batch`, `bad_peer`, `bad_parameter`, `bad_cursor`, … | correct the request |
+//! | 400 | `bad_json`, `bad_batch`, `bad_peer`, `bad_parameter`, `bad_cursor`, `moved`, … | correct the request |
 //! | 401 | `unauthorized` | get a new token, and send it again once |
 //! | 403 | `not_yours`, `server_owned`, `act_as_required`, `not_super_admin`, `bad_origin` | leave it out |
 //! | 404 | `not_waiting` | it is decided already, or not yours |

@@ -56,6 +56,9 @@ pub struct Push {
     pub peer: Peer,
     /// The groups, in order.
     pub groups: Vec<Group>,
+    /// What the master knew the branch by, as its [pages](Page::known_as) told: one that knows it by another name takes nothing.
+    #[serde(default)]
+    pub known_as: Option<String>,
 }
 
 /// What became of a write.

@@ -195,6 +195,7 @@ impl Master for HttpMaster {
             let body = BatchPush {
                 peer: push.peer.name.clone(),
                 life: push.peer.life,
+                known_as: push.known_as.clone(),
                 groups: Some(groups),
                 previous: 0,
                 edits: None,

@@ -38,10 +38,14 @@ pub(super) async fn batch_push(service: Arc<Service>, caller: Caller, call: Call
         let message = format!("a batch of several groups has at most {} edits", service.limits.edits);
         return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_edits", message));
     }
+    if body.known_as.is_some_and(|known_as| known_as != caller.known_as()) {
+        let message = "the branch was kept in step under another client or branch than the token's: its numbers mean nothing here";
+        return Err(Fault::bad_request("moved", message));
+    }
     let peer = caller.peer(&body.peer, body.life)?;
     // All of it is read before any of it is applied.
     let groups = groups.into_iter().map(|group| group.read(&service.codecs)).collect::<Result<_>>()?;
-    let pushed = service.hub.push(&Push { peer, groups }, caller.access()).await?;
+    let pushed = service.hub.push(&Push { peer, groups, known_as: None }, caller.access()).await?;
     Ok(Json(answered(&pushed, &service.codecs)?).into_response())
 }
 

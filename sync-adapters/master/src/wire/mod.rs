@@ -25,6 +25,9 @@ pub(crate) struct BatchPush {
     /// Which life the replica is in: another one after it was restored from a backup.
     #[serde(default, with = "number")]
     pub(crate) life: u64,
+    /// What the pages say that the branch is known as: the batch of one that is known otherwise is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) known_as: Option<String>,
     /// Groups, each applied whole or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) groups: Option<Vec<GroupBody>>,

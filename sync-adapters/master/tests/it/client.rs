@@ -187,7 +187,7 @@ async fn a_lost_answer_to_a_push_is_ambiguous_and_to_a_pull_is_not() {
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let unreached = HttpMaster::at(&format!("http://{nobody}"), &tables(), SecretString::from("t")).unwrap();
-    let refused = unreached.push(&Push { peer: pull().peer, groups: Vec::new() }).await;
+    let refused = unreached.push(&Push { peer: pull().peer, groups: Vec::new(), known_as: None }).await;
     assert!(refused.is_ok(), "nothing to bring, nobody to ask");
     let error = Branch::new(till, unreached, clock()).sync().await;
     let _ = error; // All is answered already or not: what matters is below.
@@ -332,7 +332,11 @@ async fn a_branch_that_is_given_to_somebody_else_sends_nothing_twice_and_what_is
     let (one, two) = (branch("1"), branch("2"));
     one.sync().await.unwrap();
     put(&till, "shelf", pears(7)).await;
+    // Its very first edits are not taken in another's name either.
+    assert_eq!(code(&two.sync().await.unwrap_err()), "bad_cursor");
+    assert_eq!(stocks(), [10.into(), 7.into()]);
     one.sync().await.unwrap();
+    assert_eq!(stocks(), [7.into(), 7.into()]);
     put(&till, "shelf", pears(6)).await;
 
     // By mistake, as it seems: nothing happens.

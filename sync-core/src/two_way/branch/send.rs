@@ -20,7 +20,7 @@ pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
         if groups.is_empty() {
             return skip(branch, &link, end).await;
         }
-        let push = Push { peer: link.peer(branch.replica.name()), groups };
+        let push = Push { peer: link.peer(branch.replica.name()), groups, known_as: link.known_as.clone() };
         match branch.master.push(&push).await {
             Ok(pushed) => {
                 let answered = pushed.results;
@@ -36,6 +36,12 @@ pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
                         error.context().find(|(name, _)| *name == "last_op").and_then(|(_, op)| op.parse().ok());
                     if !find_move(branch, &link).await? {
                         synced.resent += rewind(branch, last_op.ok_or(error)?).await?;
+                    }
+                }
+                // Nothing is sent under a name that nobody meant.
+                Some("moved") => {
+                    if !find_move(branch, &link).await? {
+                        return Err(error);
                     }
                 }
                 Some(_) if is_refusal(&error) => return refused(branch, &push, &error, synced).await,
@@ -142,7 +148,7 @@ async fn take_answers(
 /// life begins.
 async fn find_fork(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<()> {
     for group in &push.groups {
-        let alone = Push { peer: push.peer.clone(), groups: vec![group.clone()] };
+        let alone = Push { groups: vec![group.clone()], ..push.clone() };
         match branch.master.push(&alone).await {
             Ok(pushed) => take_answers(branch, &alone, &pushed.results, synced).await?,
             Err(error) if code(&error) == Some("forked") => return begin_life(branch).await,
@@ -239,7 +245,7 @@ async fn refused(branch: &Branch, push: &Push, error: &Error, synced: &mut Synce
 /// Sends the groups of a push that was refused each alone, up to the one at fault.
 async fn one_by_one(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<()> {
     for group in &push.groups {
-        let alone = Push { peer: push.peer.clone(), groups: vec![group.clone()] };
+        let alone = Push { groups: vec![group.clone()], ..push.clone() };
         match branch.master.push(&alone).await {
             Ok(pushed) => take_answers(branch, &alone, &pushed.results, synced).await?,
             Err(error) if is_refusal(&error) => return refused(branch, &alone, &error, synced).await,

@@ -93,7 +93,7 @@ fn edit(table: &str, op: u64, before: Option<Vec<Value>>, after: Option<Vec<Valu
 }
 
 fn push(previous: u64, edits: Vec<Edit>) -> Push {
-    Push { peer: Peer { name: "three".to_owned(), life: 0 }, groups: vec![Group { previous, edits }] }
+    Push { peer: Peer { name: "three".to_owned(), life: 0 }, groups: vec![Group { previous, edits }], known_as: None }
 }
 
 #[tokio::test]
