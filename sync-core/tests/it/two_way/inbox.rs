@@ -45,12 +45,7 @@ async fn a_child_waits_for_its_parent_and_passes_by_itself() {
 
 #[tokio::test]
 async fn what_the_policy_leaves_to_a_person_waits_and_later_edits_wait_behind_it() {
-    let notes = || {
-        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
-    };
-    let note = |text: &str| vec!["n".into(), text.into()];
-    let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
-    put(&master, "notes", note("first")).await;
+    let (master, till) = noted().await;
     let hub = Hub::new(master.clone(), clock());
     let branch = branch(&till, &hub, Access::everything());
     branch.sync().await.unwrap();
@@ -89,15 +84,25 @@ impl sync_core::two_way::Master for Silent {
     }
 }
 
-/// The master takes a later edit as soon as the first is decided, and the line breaks before the branch hears of the decision.
-#[tokio::test]
-async fn an_edit_that_was_decided_about_does_not_come_back_over_a_later_one() {
+/// The one note there is, with this text.
+fn note(text: &str) -> Vec<Value> {
+    vec!["n".into(), text.into()]
+}
+
+/// A master with a note, and a till; about notes a person decides.
+async fn noted() -> (MemoryReplica, MemoryReplica) {
     let notes = || {
         Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
     };
-    let note = |text: &str| vec!["n".into(), text.into()];
     let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
     put(&master, "notes", note("first")).await;
+    (master, till)
+}
+
+/// The master takes a later edit as soon as the first is decided, and the line breaks before the branch hears of the decision.
+#[tokio::test]
+async fn an_edit_that_was_decided_about_does_not_come_back_over_a_later_one() {
+    let (master, till) = noted().await;
     let hub = Hub::new(master.clone(), clock());
     let branch = branch(&till, &hub, Access::everything());
     branch.sync().await.unwrap();
@@ -115,12 +120,7 @@ async fn an_edit_that_was_decided_about_does_not_come_back_over_a_later_one() {
 
 #[tokio::test]
 async fn a_decision_is_not_forgotten_before_the_branch_has_heard_it() {
-    let notes = || {
-        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
-    };
-    let note = |text: &str| vec!["n".into(), text.into()];
-    let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
-    put(&master, "notes", note("first")).await;
+    let (master, till) = noted().await;
     let mut settings = HubSettings::default();
     settings.keep = std::time::Duration::ZERO;
     let hub = Hub::new(master.clone(), clock()).settings(settings);
@@ -143,12 +143,7 @@ async fn a_decision_is_not_forgotten_before_the_branch_has_heard_it() {
 
 #[tokio::test]
 async fn an_edit_that_is_taken_before_the_branch_hears_of_an_earlier_decision_stays() {
-    let notes = || {
-        Table::new(StreamSpec::new("notes").text("id").key(["id"]).text("text")).policy(Park::new("a person decides"))
-    };
-    let note = |text: &str| vec!["n".into(), text.into()];
-    let (master, till) = (replica("master", [notes()]), replica("till", [notes()]));
-    put(&master, "notes", note("first")).await;
+    let (master, till) = noted().await;
     let hub = Hub::new(master.clone(), clock());
     let branch = branch(&till, &hub, Access::everything());
     branch.sync().await.unwrap();
