@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod as_sink;
+mod as_source;
 mod bad_input;
 mod client;
 mod live;
