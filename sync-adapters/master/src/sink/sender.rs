@@ -142,7 +142,7 @@ impl Sending<'_> {
 
     fn taken(&mut self, push: &Push, pushed: &Pushed) {
         let edits = push.groups.iter().flat_map(|group| &group.edits);
-        self.books.last = edits.map(|edit| edit.op).last().unwrap_or(self.books.last);
+        self.books.last = edits.map(|edit| edit.op).max().unwrap_or(self.books.last);
         let seen = pushed.results.iter().map(|result| result.hlc).max().unwrap_or_default();
         self.books.latest = self.books.latest.max(seen);
         self.books.unanswered = None;
