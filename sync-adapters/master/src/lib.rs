@@ -99,6 +99,8 @@
 //! that sends it back as it came gets what changed; one that sends a time of its own gets everything.
 
 mod client;
+#[doc(hidden)]
+pub mod proof;
 mod refusal;
 mod server;
 mod sink;

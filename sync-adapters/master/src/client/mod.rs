@@ -12,21 +12,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use sync_core::two_way::{Found, Group, Lookup, Master, Page, Position, Pull, Push, Pushed, Tables};
-use sync_core::{Error, Result};
+use sync_core::{Error, ErrorKind, Result};
 use url::Url;
 
 use self::answer::{Answer, Effect};
 pub use self::live::{LiveBranch, LiveSettings, LiveState};
 use self::token::Tokened;
 pub use self::token::Tokens;
-use crate::wire::{BatchPush, BatchPushed, Codecs, FoundBody, GroupBody, LookupBody, Mark, PageBody};
+use crate::refusal::refuse;
+use crate::wire::{BatchPush, BatchPushed, Codecs, FoundBody, GroupBody, LookupBody, Mark, PageBody, is_peer};
 
 /// A master behind HTTP: what [`Routes`](crate::Routes) serve, for a [`Branch`](sync_core::two_way::Branch).
 ///
 /// It asks once and waits at most 30 seconds; trying again is the affair of whoever syncs. Only a token that is no longer taken is
 /// renewed, once, and the request sent again. Redirects are not followed: a token goes where it was meant to go.
 ///
-/// *Errors.* With the master's code and id in the context, and its kind. `Unauthorized` where the token is refused twice; `Throttled`
+/// A replica has one name, under which its database was opened; over HTTP that is 1 to 64 visible ASCII characters.
+///
+/// *Errors.* `Config` where the replica's name is another, before anybody is asked. With the master's code and id in the context, and its kind. `Unauthorized` where the token is refused twice; `Throttled`
 /// and `Unavailable` with the time that the master asks to wait; [ambiguous](sync_core::Error::is_ambiguous) where a push may have
 /// arrived although its answer did not.
 #[derive(Debug, Clone)]
@@ -157,6 +160,18 @@ impl HttpMaster {
     }
 }
 
+/// Whether a replica of this name can speak over HTTP: nobody is asked where it cannot.
+fn named(name: &str) -> Result<()> {
+    const REMEDY: &str = "open the replica under such a name; a database that was opened under another keeps that one until the \
+                          replica's `remove` has taken the books of sync out of it";
+    if is_peer(name) {
+        return Ok(());
+    }
+    let message = "over HTTP the name of a replica is 1 to 64 visible ASCII characters, without blanks";
+    let shown: String = name.chars().take(80).collect();
+    Err(refuse(ErrorKind::Config, "bad_peer", message).with("name", format!("{shown:?}")).with_remedy(REMEDY))
+}
+
 /// The address of a master, as a folder.
 fn address(base: &str) -> Result<Url> {
     let mut base = Url::parse(base).map_err(|cause| Error::config("this is no address").caused_by(cause))?;
@@ -193,6 +208,7 @@ fn http_client() -> reqwest::ClientBuilder {
 #[async_trait]
 impl Master for HttpMaster {
     async fn push(&self, push: &Push) -> Result<Pushed> {
+        named(&push.peer.name)?;
         let mut pushed = Pushed { last_op: 0, results: Vec::new() };
         for groups in self.batched(&push.groups)? {
             let body = BatchPush {
@@ -215,6 +231,7 @@ impl Master for HttpMaster {
     }
 
     async fn pull(&self, pull: &Pull) -> Result<Page> {
+        named(&pull.peer.name)?;
         let answer = self.ask(Method::GET, self.pull_url(pull)?, None, Effect::Reads).await?;
         let page: PageBody = answer.json()?;
         let PageBody { changes, cursor, mark, more, load, loading, last_op, decided, clock, known_as } = page;

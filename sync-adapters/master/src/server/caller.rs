@@ -11,6 +11,7 @@ use super::keys::Claims;
 use super::revoked::Revoked;
 use super::scope::Scope;
 use crate::refusal::refuse;
+use crate::wire::is_peer;
 
 /// Somebody who has proved who they are. Only a verified token makes one.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ impl Caller {
     /// # Errors
     /// `bad_peer` where it is not 1 to 64 visible ASCII characters.
     pub(super) fn peer(&self, name: &str, life: u64) -> Result<Peer> {
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_peer(name) {
             return Err(refuse(
                 ErrorKind::Config,
                 "bad_peer",

@@ -10,7 +10,7 @@ mod fault;
 mod keys;
 mod legacy;
 mod look_up;
-mod policy;
+pub(crate) mod policy;
 mod pull;
 mod push;
 mod quota;
@@ -34,7 +34,7 @@ pub use self::audit::{ActedAs, Audit, TracingAudit};
 pub use self::cursor::CursorKey;
 pub use self::keys::Keys;
 use self::legacy::Legacy;
-use self::policy::{Policy, Route, guarded, unguarded};
+use self::policy::{Policy, Route, guarded, mounted, unguarded};
 use self::quota::{Quotas, Strangers};
 pub use self::revoked::Revoked;
 pub use self::rooms::{RoomSettings, Rooms};
@@ -107,6 +107,8 @@ pub(crate) struct Service {
     rooms: Option<Rooms>,
     audit: Arc<dyn Audit>,
     uploads: legacy::Uploads,
+    /// What the mounted routes are, as JSON.
+    document: String,
 }
 
 impl Routes {
@@ -234,10 +236,9 @@ impl Routes {
             rooms: self.rooms,
             audit: self.audit,
             uploads: legacy::Uploads::default(),
+            document: describe::document(&routes)?,
         });
-        let router = routes
-            .into_iter()
-            .fold(Router::new(), |router, route| router.route(route.path, route.served(Arc::clone(&service))));
+        let router = mounted(routes, &service);
         Ok(router.layer(RequestDecompressionLayer::new().pass_through_unaccepted(true)).layer(CompressionLayer::new()))
     }
 }

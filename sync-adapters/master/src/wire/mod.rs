@@ -16,6 +16,11 @@ pub(crate) use self::room::{
     TOO_LARGE, TOO_MANY, Told,
 };
 
+/// What the name of a replica is on the wire.
+pub(crate) fn is_peer(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A batch of edits: groups, or edits that are one group.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,7 @@ use serde_json::json;
 use sync_core::memory::MemoryReplica;
 use sync_core::two_way::{Branch, Hub, Master as _, Peer, Pull, Push, Table, Tables};
 use sync_core::{Error, ErrorKind, Retry, StreamSpec};
-use sync_master::{HttpMaster, Tokens};
+use sync_master::{HttpMaster, LiveBranch, Tokens};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -99,6 +99,29 @@ fn code(error: &Error) -> &str {
 fn pull() -> Pull {
     let peer = Peer { name: "till".to_owned(), life: 0 };
     Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 10 }
+}
+
+#[tokio::test]
+async fn a_replica_whose_name_http_does_not_carry_is_told_so_before_anybody_is_asked() {
+    let shop = Shop::open().await;
+    let way = Way::to(shop.router.clone()).await;
+    let long = "a".repeat(65);
+    for name in ["", "Kasse 1", "caf\u{e9}", long.as_str()] {
+        let till = replica(name);
+        let branch = way.branch(&till, "1");
+        let refused = branch.sync().await.unwrap_err();
+        assert_eq!((refused.kind(), code(&refused)), (ErrorKind::Config, "bad_peer"), "{name:?}");
+        let said = refused.to_string();
+        assert!(said.contains(&format!("{name:?}")) && said.contains("1 to 64 visible ASCII characters"), "{said}");
+        assert!(refused.remedy().contains("open the replica under such a name"), "{}", refused.remedy());
+        // As it is when there is something to send.
+        put(&till, "notes", note("new", "A", "offline")).await;
+        assert_eq!(code(&branch.sync().await.unwrap_err()), "bad_peer", "{name:?}");
+        let live = LiveBranch::new(branch, way.master(SecretString::from("")), clock()).unwrap_err();
+        assert_eq!((live.kind(), code(&live)), (ErrorKind::Config, "bad_peer"), "{name:?}");
+    }
+    assert_eq!(way.asked.load(Ordering::SeqCst), 0);
+    way.branch(&replica(&"a".repeat(64)), "1").sync().await.unwrap();
 }
 
 #[tokio::test]

@@ -45,9 +45,45 @@ async fn every_route_is_in_the_document_and_every_one_but_the_document_asks_for_
 }
 
 #[tokio::test]
-async fn the_routes_of_slaves_are_not_there_unless_the_host_wants_them() {
+async fn what_is_not_mounted_is_not_in_the_document_and_not_there() {
     let shop = Shop::open().await;
-    assert_eq!(shop.get(&token("A", "1"), "/api/sync/download").await.status, 404);
+    let document = shop.ask(Request::get("/api/sync/openapi.json").body(Body::empty()).unwrap()).await.ok();
+    for path in ["/api/sync/upload", "/api/sync/download", "/api/sync/acknowledge", "/api/sync/room"] {
+        assert!(document["paths"][path].is_null(), "{path}");
+        assert_eq!(shop.get(&token("A", "1"), path).await.status, 404, "{path}");
+    }
+    assert!(document["paths"]["/api/sync/stats"].is_object());
+}
+
+#[tokio::test]
+async fn the_document_says_what_each_route_refuses_by_its_policy() {
+    let shop = Shop::with(|routes| routes.with_rooms(sync_master::Rooms::default())).await;
+    let document = shop.ask(Request::get("/api/sync/openapi.json").body(Body::empty()).unwrap()).await.ok();
+    let responses = |path: &str, method: &str| document["paths"][path][method]["responses"].clone();
+    for (path, method) in [("/api/sync/stats", "get"), ("/api/sync/batch-push", "post"), ("/api/sync/room", "get")] {
+        for (status, code) in
+            [("400", "bad_act_as"), ("401", "unauthorized"), ("403", "act_as_required"), ("429", "too_many_requests")]
+        {
+            let refusal = &responses(path, method)[status];
+            assert!(refusal["description"].as_str().is_some_and(|what| what.contains(code)), "{path} {status}");
+            let schema = &refusal["content"]["application/json"]["schema"]["$ref"];
+            assert_eq!(schema, "#/components/schemas/Problem", "{path} {status}");
+        }
+    }
+    // Beside what the handler says.
+    assert!(responses("/api/sync/room", "get")["403"]["description"].as_str().unwrap().contains("bad_origin"));
+    assert!(document["components"]["schemas"]["Problem"].is_object());
+    let open = responses("/api/sync/openapi.json", "get");
+    assert_eq!((open["401"].is_null(), open["429"].is_object()), (true, true));
+}
+
+#[tokio::test]
+async fn routes_that_the_host_has_opened_ask_for_no_token_in_the_document_either() {
+    let shop = Shop::with(|routes| routes.with_legacy_open_to_everybody("A", Some("1".to_owned()))).await;
+    let document = shop.ask(Request::get("/api/sync/openapi.json").body(Body::empty()).unwrap()).await.ok();
+    let download = &document["paths"]["/api/sync/download"]["get"];
+    assert!(download["security"].is_null() && download["responses"]["401"].is_null());
+    assert_eq!(document["paths"]["/api/sync/stats"]["get"]["security"], json!([{"token": []}]));
 }
 
 #[tokio::test]

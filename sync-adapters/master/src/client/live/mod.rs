@@ -16,7 +16,7 @@ use url::Url;
 
 use self::desk::Desk;
 use self::room::Door;
-use super::{HttpMaster, address};
+use super::{HttpMaster, address, named};
 
 /// Keeps a branch in step as things happen: it syncs when the host has written, when the master says in its room that there is
 /// news, and from time to time. While the room cannot be joined it asks at intervals instead, and goes on knocking.
@@ -104,8 +104,10 @@ impl LiveBranch {
     /// Keeps this branch in step with this master, which is the one it was made with: a clone of it.
     ///
     /// # Errors
-    /// `Config` when the client for the room cannot be made.
+    /// `Config` when the branch's replica has a name that cannot be said over HTTP (1 to 64 visible ASCII characters can), or the
+    /// client for the room cannot be made.
     pub fn new(branch: Branch, master: HttpMaster, clock: Arc<dyn Clock>) -> Result<Self> {
+        named(branch.replica().name())?;
         let door = Door::of(&master.base)?;
         Ok(Self { branch, master, clock, settings: LiveSettings::default(), door, desk: Arc::default() })
     }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 pub(super) use self::upload::Uploads;
 use super::caller::{Caller, is_id};
-use super::policy::{Policy, Route, guarded};
+use super::policy::{Guarded, Known, Policy, Route, guarded};
 use super::scope::Scope;
 use crate::server::Service;
 
@@ -147,9 +147,9 @@ pub(super) fn routes(legacy: Option<Legacy>, scope: &Scope) -> Result<Vec<Route>
             Some(Caller::new("everybody".to_owned(), client, branch, access))
         }
     };
-    let policy = |handler| match &caller {
+    let policy = |handler: Guarded| match caller.clone().map(Known) {
         None => Policy::Token(handler),
-        Some(caller) => Policy::As { why: "the host has opened these routes by name", caller: caller.clone(), handler },
+        Some(caller) => Policy::As { why: "the host has opened these routes by name", caller, handler },
     };
     Ok(vec![
         Route::post("/api/sync/upload", policy(guarded(upload::upload))),
