@@ -96,7 +96,7 @@ async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
 async fn rows_of_a_table_whose_trigger_says_too_much_come_in_as_arrays() {
     let world = World::new(MemorySource::of([orders()]).page(ROWS as usize)).await;
     watch(&world, "orders").await;
-    world.ask("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE INFO '%', repeat('x', 100000); RETURN NULL; END $$; CREATE TRIGGER tell AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION tell()").await;
+    world.ask("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE INFO '%', repeat('x', 100000); RETURN NEW; END $$; CREATE TRIGGER tell BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION tell()").await;
     let note = "x".repeat(20_000);
     (1..=ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
     let report = tokio::time::timeout(std::time::Duration::from_secs(90), world.run(RunOptions::incremental())).await;
