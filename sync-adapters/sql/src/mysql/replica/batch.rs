@@ -29,7 +29,7 @@ pub(super) async fn lock(connection: &mut MySqlConnection, layout: &Layout, keys
     let mut sql = String::new();
     for (number, key) in keys.iter().enumerate() {
         let is_host = is(layout, key, |names| format!("t.{}", names.host))?;
-        let _ = write!(sql, "SELECT 1 FROM {} t WHERE {is_host} FOR UPDATE;\n", layout.host);
+        let _ = writeln!(sql, "SELECT 1 FROM {} t WHERE {is_host} FOR UPDATE;", layout.host);
         if sql.len() > BYTES || number + 1 == keys.len() {
             let locked = connection.execute(sqlx::raw_sql(AssertSqlSafe(std::mem::take(&mut sql)))).await;
             locked.map_err(|cause| failed("rows cannot be locked", cause).with("table", layout.name()))?;
@@ -83,17 +83,17 @@ fn statements(sql: &mut String, layout: &Layout, step: &Step<'_>) -> Result<()> 
     let Some(doing) = step.doing else {
         let is_ours = is(layout, &write.key, |names| format!("b.{}", names.kept))?;
         let (seen, hlc) = (count(write.seen)?, clock(write)?);
-        let _ = write!(
+        let _ = writeln!(
             sql,
-            "UPDATE {} b SET b.seen = IF({seen} > 0, {seen}, b.seen), b.hlc = GREATEST(b.hlc, {hlc}) WHERE {is_ours};\n",
+            "UPDATE {} b SET b.seen = IF({seen} > 0, {seen}, b.seen), b.hlc = GREATEST(b.hlc, {hlc}) WHERE {is_ours};",
             layout.row
         );
         return Ok(());
     };
     let names = layout.row_name_of(|place| written(&write.key.values()[place], layout.key[place]))?;
-    let _ = write!(
+    let _ = writeln!(
         sql,
-        "SET @sync_hlc = {}, @sync_origin = {}, @sync_op = {}, @sync_seen = {}, @sync_upstream = {}, @sync_row = {names};\n",
+        "SET @sync_hlc = {}, @sync_origin = {}, @sync_op = {}, @sync_seen = {}, @sync_upstream = {}, @sync_row = {names};",
         clock(write)?,
         text(&write.origin),
         count(write.op)?,
@@ -106,7 +106,7 @@ fn statements(sql: &mut String, layout: &Layout, step: &Step<'_>) -> Result<()> 
             whole(layout, row)?;
             let values = row.iter().enumerate().map(|(column, value)| written(value, column));
             let values = values.collect::<Result<Vec<_>>>()?.join(", ");
-            write!(sql, "INSERT INTO {host} ({}) VALUES ({values});\n", layout.all("", |names| &names.host))
+            writeln!(sql, "INSERT INTO {host} ({}) VALUES ({values});", layout.all("", |names| &names.host))
         }
         Doing::Update(row) => {
             whole(layout, row)?;
@@ -115,14 +115,15 @@ fn statements(sql: &mut String, layout: &Layout, step: &Step<'_>) -> Result<()> 
                 columns.map(|(column, (names, value))| Ok(format!("t.{} = {}", names.host, written(value, column)?)));
             let sets = sets.collect::<Result<Vec<_>>>()?.join(", ");
             let is_host = is(layout, &write.key, |names| format!("t.{}", names.host))?;
-            write!(sql, "UPDATE {host} t SET {sets} WHERE {is_host};\n")
+            writeln!(sql, "UPDATE {host} t SET {sets} WHERE {is_host};")
         }
-        Doing::Delete | Doing::Note => {
+        Doing::Note => return Err(Error::internal("a note is made alone")),
+        Doing::Delete => {
             let is_host = is(layout, &write.key, |names| names.host.clone())?;
-            write!(sql, "DELETE FROM {host} WHERE {is_host};\n")
+            writeln!(sql, "DELETE FROM {host} WHERE {is_host};")
         }
     };
-    sql.push_str("SET @sync_made = @sync_made + (ROW_COUNT() = 1 AND @sync_row IS NULL);\n");
+    sql.push_str("SET @sync_made = @sync_made + (ROW_COUNT() = 1 AND @sync_row IS NULL);");
     Ok(())
 }
 
