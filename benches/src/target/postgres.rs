@@ -1,4 +1,5 @@
-//! PostgreSQL through tokio-postgres: binary COPY into a temporary table, and one statement from there.
+//! PostgreSQL through tokio-postgres: binary COPY, straight into an empty table; into one with rows by way of a temporary
+//! table, and one statement from there.
 
 use std::pin::pin;
 
@@ -6,7 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use chrono::NaiveDate;
 use futures::SinkExt;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Transaction};
 
 use super::{COLUMNS, Reached, Target, assignments, parts, position};
 use crate::Result;
@@ -16,12 +18,14 @@ pub(super) struct Postgres {
     /// A thread of its own drives the connection.
     runtime: Runtime,
     client: Client,
+    /// Whether the table was empty, and every row since was new.
+    fresh: bool,
 }
 
 impl Postgres {
     pub(super) fn open(url: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(async {
+        let (client, fresh) = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
             tokio::spawn(connection);
             let columns =
@@ -34,9 +38,10 @@ impl Postgres {
                      CREATE TEMPORARY TABLE incoming (id int8, {columns}) ON COMMIT DELETE ROWS"
                 ))
                 .await?;
-            Ok::<_, tokio_postgres::Error>(client)
+            let fresh = client.query_one("SELECT NOT EXISTS (SELECT FROM records)", &[]).await?.get(0);
+            Ok::<_, tokio_postgres::Error>((client, fresh))
         })?;
-        Ok(Self { runtime, client })
+        Ok(Self { runtime, client, fresh })
     }
 }
 
@@ -52,17 +57,17 @@ impl Target for Postgres {
         let body = encoded(pages)?;
         let since = position(newest, next);
         self.runtime.block_on(async {
-            let transaction = self.client.transaction().await?;
-            let copy = transaction.copy_in::<_, Bytes>("COPY incoming FROM STDIN BINARY").await?;
-            let mut copy = pin!(copy);
-            copy.send(body).await?;
-            copy.finish().await?;
-            transaction
-                .batch_execute(&format!(
-                    "INSERT INTO records ({columns}) SELECT {columns} FROM incoming ON CONFLICT (id) DO UPDATE SET {set}
-                     WHERE excluded.updated_at > records.updated_at"
-                ))
-                .await?;
+            let mut transaction = self.client.transaction().await?;
+            self.fresh = self.fresh && copied_straight(&mut transaction, &columns, body.clone()).await?;
+            if !self.fresh {
+                copy(&transaction, "COPY incoming FROM STDIN BINARY", body).await?;
+                transaction
+                    .batch_execute(&format!(
+                        "INSERT INTO records ({columns}) SELECT {columns} FROM incoming ON CONFLICT (id) DO UPDATE SET {set}
+                         WHERE excluded.updated_at > records.updated_at"
+                    ))
+                    .await?;
+            }
             transaction
                 .execute(
                     "INSERT INTO position VALUES (1, $1, $2)
@@ -74,6 +79,30 @@ impl Target for Postgres {
             Ok(())
         })
     }
+}
+
+async fn copy(
+    transaction: &Transaction<'_>,
+    statement: &str,
+    body: Bytes,
+) -> std::result::Result<(), tokio_postgres::Error> {
+    let mut copy = pin!(transaction.copy_in::<_, Bytes>(statement).await?);
+    copy.send(body).await?;
+    copy.finish().await.map(drop)
+}
+
+/// Copies rows into the table itself, and says whether all of them were new: otherwise none is there.
+async fn copied_straight(transaction: &mut Transaction<'_>, columns: &str, body: Bytes) -> Result<bool> {
+    let savepoint = transaction.savepoint("straight").await?;
+    match copy(&savepoint, &format!("COPY records ({columns}) FROM STDIN BINARY"), body).await {
+        Ok(()) => savepoint.commit().await?,
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            savepoint.rollback().await?;
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(true)
 }
 
 /// The rows in the format of a binary COPY.

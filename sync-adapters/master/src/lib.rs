@@ -76,7 +76,7 @@
 //! | 404 | `not_waiting` | it is decided already, or not yours |
 //! | 409 | `gap` (with `last_op`), `forked`, `busy` | send from `last_op` on; begin another life; try again |
 //! | 410 | `start_over` | leave the cursor out, and keep what is pending |
-//! | 413 | `too_large`, `too_many_edits`, `group_too_large` | send smaller batches |
+//! | 413 | `too_large`, `too_many_edits`, `group_too_large`, `too_many_keys` | send smaller batches |
 //! | 415 | `not_json`, `bad_encoding` | JSON, plain or in gzip or zstd |
 //! | 422 | `unknown_table`, `unknown_column`, `wrong_type`, … | correct the row |
 //! | 426 | `not_websocket` | a room is joined by an upgrade |
@@ -86,6 +86,11 @@
 //!
 //! [`Rooms`] tell branches over WebSocket that there is something to pull, and [`LiveBranch`] follows them: it syncs when there is
 //! news, when its host has written, and from time to time; while no room can be joined it asks at intervals.
+//!
+//! # As a source and a sink
+//!
+//! A branch has a database of its own. What has none goes through a pipeline, as with every adapter: [`MasterSource`] brings what a master
+//! has, and what happens there, into any sink; [`MasterSink`] brings rows from any source to a master, and so to all its branches.
 //!
 //! # Slaves of system 003
 //!
@@ -98,7 +103,11 @@ mod client;
 pub mod proof;
 mod refusal;
 mod server;
+mod sink;
+mod source;
 mod wire;
 
 pub use client::{HttpMaster, LiveBranch, LiveSettings, LiveState, Tokens};
 pub use server::{ActedAs, Audit, CursorKey, Keys, Limits, Revoked, RoomSettings, Rooms, Routes, TracingAudit};
+pub use sink::MasterSink;
+pub use source::MasterSource;

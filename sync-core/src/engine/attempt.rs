@@ -13,8 +13,9 @@ use super::targets::Known;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use super::{Inner, lease_keeper};
 use crate::event::Event;
+use crate::ledger::Ledger;
 use crate::model::{Feed, Scope};
-use crate::state::{Entry, Lease, RunId, RunQuery, RunRecord, RunStatus};
+use crate::state::{Entry, Lease, RunId, RunRecord, RunStatus};
 use crate::{Error, ErrorKind, Result};
 
 /// Runs one scope to its end and never fails: what goes wrong is in its report.
@@ -108,18 +109,6 @@ async fn attempt_scope(
         return Ok(Ending::Held(error, std::time::Duration::ZERO));
     }
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-    let (lease, checkpoint) = if options.dry_run {
-        (None, in_time(inner, options, read_checkpoint(inner, pipeline, Some(run), scope, home)).await?)
-    } else {
-        let (lease, checkpoint) = in_time(inner, options, claim(inner, pipeline, Some(run), scope, home)).await?;
-        (Some(lease), checkpoint)
-    };
-    let mut scope_run =
-        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);
-    if scope_run.checkpoint.cursor.is_none() {
-        // Read from the beginning, no row is late, whatever an earlier reading has shown.
-        scope_run.frontier_before = None;
-    }
     let record = |status, finished, ledger, error| RunRecord {
         run: run.clone(),
         scope: scope.clone(),
@@ -129,13 +118,21 @@ async fn attempt_scope(
         ledger,
         error,
     };
-    let ended = async {
-        let mut entries = unfinished(inner, run, scope, options).await?;
-        entries.push(Entry::Run(record(RunStatus::Running, None, scope_run.books.ledger, None)));
-        in_time(inner, options, scope_run.record(&entries)).await?;
-        guarded(inner, options, lease.as_ref(), &mut scope_run).await
+    let (lease, checkpoint) = if options.dry_run {
+        (None, in_time(inner, options, read_checkpoint(inner, pipeline, Some(run), scope, home)).await?)
+    } else {
+        let first = record(RunStatus::Running, None, Ledger::default(), None);
+        let claiming = claim(inner, pipeline, Some(run), scope, home, Some(&first));
+        let (lease, checkpoint) = in_time(inner, options, claiming).await?;
+        (Some(lease), checkpoint)
+    };
+    let mut scope_run =
+        ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);
+    if scope_run.checkpoint.cursor.is_none() {
+        // Read from the beginning, no row is late, whatever an earlier reading has shown.
+        scope_run.frontier_before = None;
     }
-    .await;
+    let ended = guarded(inner, options, lease.as_ref(), &mut scope_run).await;
     let (status, error) = match &ended {
         Ok(Ending::Done) if scope_run.books.ledger.balances() => (RunStatus::Completed, None),
         Ok(Ending::Done) => (RunStatus::Failed, Some("the ledger does not balance".to_owned())),
@@ -151,13 +148,11 @@ async fn attempt_scope(
     }
     let fenced = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced);
     let close = async {
-        if !fenced && let Err(error) = scope_run.record(&entries).await {
-            tracing::warn!(%error, "the run log could not be written");
-        }
-        if let Some(lease) = &lease
-            && !fenced
-            && let Err(error) = watched(inner, scope_run.at_store("lease"), inner.store.release(lease)).await
-        {
+        let Some(lease) = lease.as_ref().filter(|_| !fenced) else { return };
+        let finishing = || inner.store.finish(lease, &entries);
+        let Err(error) = with_retries(inner, scope_run.at_store("record"), finishing).await else { return };
+        tracing::warn!(%error, "the run log could not be written");
+        if let Err(error) = watched(inner, scope_run.at_store("lease"), inner.store.release(lease)).await {
             tracing::warn!(%error, "the lease could not be given back; it expires by itself");
         }
     };
@@ -200,22 +195,6 @@ pub(super) async fn in_time<T>(
         done = work => done,
         () = overdue => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled before it began to read")),
     }
-}
-
-/// Records of earlier runs of this scope that never came to say how they ended: we hold the lease, so they are dead.
-async fn unfinished(inner: &Inner, run: &RunId, scope: &Scope, options: &RunOptions) -> Result<Vec<Entry>> {
-    if options.dry_run {
-        return Ok(Vec::new());
-    }
-    let query = RunQuery { pipeline: Some(scope.pipeline.clone()), limit: 20, ..RunQuery::default() };
-    let asking = Errand { run: Some(run), scope: Some(scope), doing: "record", on: STATE_STORE };
-    let recent = in_time(inner, options, with_retries(inner, asking, || inner.store.runs(&query))).await?;
-    let dead = |record: &RunRecord| record.status == RunStatus::Running && record.scope == *scope && record.run != *run;
-    let close = |record: RunRecord| {
-        let error = Some("the process ended before the run did".to_owned());
-        Entry::Run(RunRecord { status: RunStatus::Failed, finished: Some(inner.clock.now()), error, ..record })
-    };
-    Ok(recent.into_iter().filter(dead).map(close).collect())
 }
 
 /// Follows the scope while the lease holds and nobody asks to stop; past the deadline the last unit is dropped, which

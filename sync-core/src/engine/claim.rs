@@ -7,7 +7,7 @@ use super::settle::floor_after;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
 use crate::Result;
 use crate::model::Scope;
-use crate::state::{Checkpoint, FencingToken, Lease, RunId};
+use crate::state::{Checkpoint, Entry, FencingToken, Lease, RunId, RunRecord, RunStatus};
 
 /// All lanes of a scope share one lease: a listing that looks for deleted rows must not run while others come in, or it
 /// would take the newcomers for deleted.
@@ -15,13 +15,14 @@ pub(super) fn lease_name(scope: &Scope) -> String {
     scope.live().id()
 }
 
-/// Takes the lease, and claims the scope where its checkpoint is kept.
+/// Takes the lease, and claims the scope where its checkpoint is kept. A run that is to be recorded is so with its lease.
 pub(super) async fn claim(
     inner: &Inner,
     pipeline: &Pipeline,
     run: Option<&RunId>,
     scope: &Scope,
     home: Home,
+    first: Option<&RunRecord>,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
     let (leasing, opening) =
@@ -35,9 +36,14 @@ pub(super) async fn claim(
         floor = floor_after(&error, floor).ok_or(error)?;
     }
     loop {
-        let lease =
-            with_retries(inner, leasing, || inner.store.acquire(&name, &inner.owner, inner.settings.lease_ttl, floor))
-                .await?;
+        let (owner, ttl) = (&inner.owner, inner.settings.lease_ttl);
+        let taking = || async {
+            match first {
+                Some(first) => inner.store.begin(&name, owner, ttl, floor, first).await,
+                None => inner.store.acquire(&name, owner, ttl, floor).await,
+            }
+        };
+        let lease = with_retries(inner, leasing, taking).await?;
         let opened = match home {
             Home::Sink => with_retries(inner, opening, || open(pipeline, scope, lease.token)).await,
             Home::Store => with_retries(inner, opening, || inner.store.checkpoint(scope)).await,
@@ -49,11 +55,26 @@ pub(super) async fn claim(
                 floor = higher
             }
             Err(error) => {
+                let failed = first.map(|first| {
+                    let (finished, error) = (Some(inner.clock.now()), Some(error.to_string()));
+                    Entry::Run(RunRecord { status: RunStatus::Failed, finished, error, ..first.clone() })
+                });
                 // The first error tells more than one of giving back.
-                let _ = watched(inner, leasing, inner.store.release(&lease)).await;
+                let _ = watched(inner, leasing, give_back(inner, &lease, failed.as_slice())).await;
                 return Err(error);
             }
         }
+    }
+}
+
+/// Gives a lease back, and writes how the run ended that was to begin under it.
+async fn give_back(inner: &Inner, lease: &Lease, entries: &[Entry]) -> Result<()> {
+    if entries.is_empty() {
+        return inner.store.release(lease).await;
+    }
+    match inner.store.finish(lease, entries).await {
+        Ok(()) => Ok(()),
+        Err(_) => inner.store.release(lease).await,
     }
 }
 

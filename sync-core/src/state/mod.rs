@@ -32,7 +32,7 @@ pub use run_log::{RunId, RunQuery, RunRecord, RunStatus};
 /// *Atomicity.* [`StateStore::record`] writes all entries or none, and only while the lease is the newest under its
 /// name, even if its time has run out.
 ///
-/// *Durability.* What `record` has returned for survives a crash.
+/// *Durability.* What `record` has returned for survives a crash. So does what `begin` and `finish` have.
 ///
 /// *Repetition.* Entries have ids: recording the same entry twice leaves one.
 #[async_trait]
@@ -55,6 +55,43 @@ pub trait StateStore: Debug + Send + Sync {
 
     /// Gives the lease back. A lease that was taken over is left alone.
     async fn release(&self, lease: &Lease) -> Result<()>;
+
+    /// Takes the lease as [`acquire`](Self::acquire) does, and records under it that a run has begun. Earlier runs of the
+    /// same scope that are recorded as running have died, since their lease could be taken: they are recorded as failed.
+    ///
+    /// It is made of the other calls. A store that can do all of it in one transaction spares each run a flush to the disk.
+    ///
+    /// # Errors
+    /// Those of `acquire` and [`record`](Self::record); the lease is free then, as far as that could be seen to.
+    async fn begin(
+        &self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        floor: FencingToken,
+        first: &RunRecord,
+    ) -> Result<Lease> {
+        let lease = self.acquire(name, owner, ttl, floor).await?;
+        let recorded = async {
+            let entries = first.with_dead(self.runs(&first.recent()).await?);
+            self.record(&lease, &entries.into_iter().map(Entry::Run).collect::<Vec<_>>()).await
+        };
+        let Err(error) = recorded.await else { return Ok(lease) };
+        // The first error tells more than one of giving back.
+        let _ = self.release(&lease).await;
+        Err(error)
+    }
+
+    /// Writes all entries, as [`record`](Self::record) does, and gives the lease back.
+    ///
+    /// It is made of the other calls. A store that can do both in one transaction spares each run a flush to the disk.
+    ///
+    /// # Errors
+    /// Those of `record` and [`release`](Self::release). Whoever is not `Fenced` may still have to give the lease back.
+    async fn finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        self.record(lease, entries).await?;
+        self.release(lease).await
+    }
 
     /// Writes all entries or none.
     ///
@@ -88,6 +125,21 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     async fn release(&self, lease: &Lease) -> Result<()> {
         (**self).release(lease).await
+    }
+
+    async fn begin(
+        &self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        floor: FencingToken,
+        first: &RunRecord,
+    ) -> Result<Lease> {
+        (**self).begin(name, owner, ttl, floor, first).await
+    }
+
+    async fn finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        (**self).finish(lease, entries).await
     }
 
     async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {

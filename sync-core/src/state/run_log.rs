@@ -101,6 +101,28 @@ pub struct RunRecord {
     pub error: Option<String>,
 }
 
+/// So many of a pipeline's newest records are looked at for runs that have died.
+const RECENT: u32 = 20;
+
+impl RunRecord {
+    /// Which records to look at for runs of the same scope that have died.
+    #[must_use]
+    pub fn recent(&self) -> RunQuery {
+        RunQuery { pipeline: Some(self.scope.pipeline.clone()), limit: RECENT, ..RunQuery::default() }
+    }
+
+    /// Those of these records that say of an earlier run of the same scope that it runs, as failed; and this one. Whoever
+    /// holds the lease of the scope knows that they have died.
+    #[must_use]
+    pub fn with_dead(&self, recent: Vec<Self>) -> Vec<Self> {
+        let dead = |one: &Self| one.status == RunStatus::Running && one.scope == self.scope && one.run != self.run;
+        let error = || Some("the process ended before the run did".to_owned());
+        let closed =
+            |one: Self| Self { status: RunStatus::Failed, finished: Some(self.started), error: error(), ..one };
+        recent.into_iter().filter(dead).map(closed).chain([self.clone()]).collect()
+    }
+}
+
 /// Which run records to read.
 #[derive(Debug, Clone, Default)]
 pub struct RunQuery {

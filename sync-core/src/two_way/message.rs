@@ -116,8 +116,26 @@ pub struct Pull {
     pub answered: u64,
     /// Writes that wait in the master's inbox, as far as it knows, by life and number: it asks what became of them.
     pub waiting: Vec<(u64, u64)>,
-    /// How many rows it wants, about: a group is never cut.
+    /// How many rows it wants, about: a group is never cut. With 0 the page only says where it begins.
     pub limit: usize,
+}
+
+/// Rows that somebody asks for by their keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The table.
+    pub table: String,
+    /// The rows.
+    pub keys: Vec<Key>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// The master's `rev` of it; 0 where it is not there.
+    pub rev: u64,
+    /// The row; `None` where it is not there.
+    pub row: Option<Vec<Value>>,
 }
 
 /// One row in a page.

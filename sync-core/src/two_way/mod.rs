@@ -28,7 +28,7 @@ pub use access::Access;
 pub use branch::{Branch, Link, Master, Queue, Synced};
 pub use entry::{Entry, Head, Position};
 pub use hub::{Cleaned, Decision, Hub, HubSettings, Reason, Waiting};
-pub use message::{Became, Edit, EditResult, Group, Item, Page, Peer, Pull, Push, Pushed};
+pub use message::{Became, Edit, EditResult, Found, Group, Item, Lookup, Page, Peer, Pull, Push, Pushed};
 pub use planted::Flaw;
 pub use replica::{Book, Held, Replica, RowWrite, Transaction};
 pub use stamp::{Hlc, Stamp};

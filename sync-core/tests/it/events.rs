@@ -184,7 +184,7 @@ async fn whoever_waits_for_a_locked_state_store_is_told_so_and_for_how_long() {
         told.iter().filter_map(wait).collect()
     };
     let store = |seconds| ("state store".to_owned(), seconds);
-    assert_eq!(waits("lease"), [store(3), store(8)], "{told:?}");
+    assert!(waits("lease").starts_with(&[store(3), store(8)]), "{told:?}");
     assert!(waits("record").starts_with(&[store(3), store(8)]), "{told:?}");
 }
 

@@ -164,6 +164,14 @@ impl Transaction {
         })
     }
 
+    /// Reads rows.
+    pub(crate) async fn rows<T: Record>(&mut self, statement: Statement) -> Result<Vec<T>> {
+        let (text, values) = statement.spoken(self.dialect());
+        each!(Self, self, transaction => {
+            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(&mut **transaction).await
+        })
+    }
+
     /// Reads the first row.
     pub(crate) async fn row<T: Record>(&mut self, statement: Statement) -> Result<Option<T>> {
         let (text, values) = statement.spoken(self.dialect());

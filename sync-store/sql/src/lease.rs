@@ -68,11 +68,24 @@ pub(crate) async fn renew(database: &Database, lease: &Lease) -> Result<()> {
 
 /// Gives the lease back, unless somebody else has it by now.
 pub(crate) async fn release(database: &Database, lease: &Lease) -> Result<()> {
-    let release = Statement::new("UPDATE _sync_lease SET owner = NULL, expires_ms = 0 WHERE name = ? AND token = ?")
-        .key(&lease.name)
-        .number(number_of(lease.token));
     let failed = |cause| from_sql("the lease cannot be given back", cause).with("lease", &lease.name);
-    database.execute(release).await.map(drop).map_err(failed)
+    database.execute(freeing(lease)).await.map(drop).map_err(failed)
+}
+
+/// Gives the lease back in a transaction, before whose end nobody takes it, and refuses a holder whose lease is no longer the
+/// newest under its name.
+pub(crate) async fn give_back(transaction: &mut Transaction, lease: &Lease) -> Result<()> {
+    let failed = |cause| from_sql("the lease cannot be given back", cause).with("lease", &lease.name);
+    if transaction.execute(freeing(lease)).await.map_err(failed)? > 0 {
+        return Ok(());
+    }
+    check_newest(transaction, lease).await
+}
+
+fn freeing(lease: &Lease) -> Statement {
+    Statement::new("UPDATE _sync_lease SET owner = NULL, expires_ms = 0 WHERE name = ? AND token = ?")
+        .key(&lease.name)
+        .number(number_of(lease.token))
 }
 
 /// Refuses a holder whose lease is no longer the newest under its name. Nobody takes it before the transaction ends.

@@ -36,10 +36,11 @@
 //!
 //! | Call | A second one |
 //! |---|---|
-//! | [`acquire`](StateStore::acquire) | takes the lease over at once, as the same owner; its token is higher |
+//! | [`acquire`](StateStore::acquire), [`begin`](StateStore::begin) | takes the lease over at once, as the same owner; its token is higher |
 //! | [`renew`](StateStore::renew) | renews again |
 //! | [`release`](StateStore::release) | does nothing: the lease is free, or somebody else's and left alone |
 //! | [`record`](StateStore::record) | leaves one of each letter, run and hold. A checkpoint is refused as `Fenced`, although it stands where it should: read it and see. The first error [says so](Error::is_ambiguous) |
+//! | [`finish`](StateStore::finish) | as `record` and `release`, or is refused as `Fenced` where somebody else has the lease by now |
 //!
 //! The engine does all this. Deadlocks and the like are undone by the database and made again in here, a few times.
 //!
@@ -145,7 +146,7 @@ impl SqlStore {
         self.database.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction> {
+    async fn transaction(&self) -> Result<Transaction> {
         self.database.begin().await.map_err(|cause| from_sql("the state store failed", cause))
     }
 
@@ -154,27 +155,41 @@ impl SqlStore {
     }
 
     async fn try_acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.transaction().await?;
         let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
         self.commit(transaction).await?;
         Ok(lease)
     }
 
-    async fn try_record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
-        let mut transaction = self.begin().await?;
-        lease::check_newest(&mut transaction, lease).await?;
-        for entry in entries {
-            match entry {
-                Entry::Checkpoint { scope, advance } => {
-                    position::advance(&mut transaction, lease, scope, advance).await?
-                }
-                Entry::DeadLetter(letter) => dead_letter::keep(&mut transaction, letter).await?,
-                Entry::Resolved(id) => dead_letter::resolve(&mut transaction, id).await?,
-                Entry::Run(run) => run_log::keep(&mut transaction, run).await?,
-                Entry::Hold { scope, until } => position::hold(&mut transaction, scope, *until).await?,
-                other => return Err(Error::internal(format!("this store does not know how to keep {other:?}"))),
-            }
+    async fn try_begin(
+        &self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        floor: FencingToken,
+        first: &RunRecord,
+    ) -> Result<Lease> {
+        let mut transaction = self.transaction().await?;
+        let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
+        let recent = run_log::recent(&mut transaction, first).await?;
+        for record in first.with_dead(recent) {
+            run_log::keep(&mut transaction, &record).await?;
         }
+        self.commit(transaction).await?;
+        Ok(lease)
+    }
+
+    async fn try_record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        let mut transaction = self.transaction().await?;
+        lease::check_newest(&mut transaction, lease).await?;
+        keep(&mut transaction, lease, entries).await?;
+        self.commit(transaction).await
+    }
+
+    async fn try_finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        let mut transaction = self.transaction().await?;
+        lease::give_back(&mut transaction, lease).await?;
+        keep(&mut transaction, lease, entries).await?;
         self.commit(transaction).await
     }
 
@@ -182,6 +197,20 @@ impl SqlStore {
     fn named(&self, error: Error) -> Error {
         error.with(self.place.0, &self.place.1)
     }
+}
+
+async fn keep(transaction: &mut Transaction, lease: &Lease, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        match entry {
+            Entry::Checkpoint { scope, advance } => position::advance(transaction, lease, scope, advance).await?,
+            Entry::DeadLetter(letter) => dead_letter::keep(transaction, letter).await?,
+            Entry::Resolved(id) => dead_letter::resolve(transaction, id).await?,
+            Entry::Run(run) => run_log::keep(transaction, run).await?,
+            Entry::Hold { scope, until } => position::hold(transaction, scope, *until).await?,
+            other => return Err(Error::internal(format!("this store does not know how to keep {other:?}"))),
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for SqlStore {
@@ -202,6 +231,21 @@ impl StateStore for SqlStore {
 
     async fn release(&self, lease: &Lease) -> Result<()> {
         until_it_is_alone(|| lease::release(&self.database, lease)).await.map_err(|error| self.named(error))
+    }
+
+    async fn begin(
+        &self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        floor: FencingToken,
+        first: &RunRecord,
+    ) -> Result<Lease> {
+        until_it_is_alone(|| self.try_begin(name, owner, ttl, floor, first)).await.map_err(|error| self.named(error))
+    }
+
+    async fn finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        until_it_is_alone(|| self.try_finish(lease, entries)).await.map_err(|error| self.named(error))
     }
 
     async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {

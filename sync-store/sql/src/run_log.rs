@@ -21,15 +21,26 @@ pub(crate) async fn keep(transaction: &mut Transaction, record: &RunRecord) -> R
 
 /// Records of the newest runs first. A run never lies across two pages, so a page may be longer than asked.
 pub(crate) async fn page(database: &Database, query: &RunQuery) -> Result<Vec<RunRecord>> {
+    read(database.rows(newest(query)).await)
+}
+
+/// The records among which a run that begins finds those that have died.
+pub(crate) async fn recent(transaction: &mut Transaction, first: &RunRecord) -> Result<Vec<RunRecord>> {
+    read(transaction.rows(newest(&first.recent())).await)
+}
+
+fn newest(query: &RunQuery) -> Statement {
     let pipeline = query.pipeline.as_deref();
     let before = query.before.as_ref().map(RunId::as_str);
     let asked = |statement: Statement| statement.and_if(" AND pipeline = ?", pipeline).and_if(" AND run < ?", before);
     let page = Statement::new("SELECT record FROM _sync_run WHERE run >= coalesce((SELECT min(run) FROM (")
         .and("SELECT run FROM _sync_run WHERE run IS NOT NULL");
     let page = asked(page).and(" ORDER BY run DESC LIMIT ?").number(limit(query.limit)).and(") AS newest), '')");
-    let page = asked(page).and(" ORDER BY run DESC, scope");
-    let failed = |cause| from_sql("the run log cannot be read", cause);
-    let records: Vec<(String,)> = database.rows(page).await.map_err(failed)?;
+    asked(page).and(" ORDER BY run DESC, scope")
+}
+
+fn read(records: sqlx::Result<Vec<(String,)>>) -> Result<Vec<RunRecord>> {
+    let records = records.map_err(|cause| from_sql("the run log cannot be read", cause))?;
     records.iter().map(|(record,)| from_json(record)).collect()
 }
 

@@ -11,6 +11,11 @@ pub(crate) fn orders() -> Arc<StreamSpec> {
     Arc::new(StreamSpec::new("testkit_orders").key(["id"]).version("changed_at").text("note").decimal("total", 12, 2))
 }
 
+/// The same with a column more.
+pub(crate) fn wider_orders() -> Arc<StreamSpec> {
+    Arc::new(StreamSpec::clone(&orders()).text("comment"))
+}
+
 /// An order: its id, its version in seconds, and a note.
 pub(crate) fn order(id: i64, version: i64, note: &str) -> Vec<Value> {
     vec![Value::Int(id), at(version), note.into(), Decimal::new(id * 100 + 99, 2).into()]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use sync_core::two_way::{Group, Master, Page, Position, Pull, Push, Pushed, Tables};
+use sync_core::two_way::{Found, Group, Lookup, Master, Page, Position, Pull, Push, Pushed, Tables};
 use sync_core::{Error, ErrorKind, Result};
 use url::Url;
 
@@ -20,7 +20,7 @@ pub use self::live::{LiveBranch, LiveSettings, LiveState};
 use self::token::Tokened;
 pub use self::token::Tokens;
 use crate::refusal::refuse;
-use crate::wire::{BatchPush, BatchPushed, Codecs, GroupBody, Mark, PageBody, is_peer};
+use crate::wire::{BatchPush, BatchPushed, Codecs, FoundBody, GroupBody, LookupBody, Mark, PageBody, is_peer};
 
 /// A master behind HTTP: what [`Routes`](crate::Routes) serve, for a [`Branch`](sync_core::two_way::Branch).
 ///
@@ -48,6 +48,9 @@ pub struct HttpMaster {
 
 /// How many waiting edits one pull asks after; the next one asks after those that follow. Proxies take addresses of 8 KiB.
 const ASKED: usize = 100;
+
+/// How many rows one request asks for by their keys: no more than a master's pages have rows.
+const KEYS: usize = 500;
 
 impl HttpMaster {
     /// The master at this address, whose routes stand under `/api/sync/`. The tables are those of the branch.
@@ -245,5 +248,24 @@ impl Master for HttpMaster {
             clock,
             known_as,
         })
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        let codec = self.codecs.of(&lookup.table)?;
+        let mut found = Vec::with_capacity(lookup.keys.len());
+        for keys in lookup.keys.chunks(KEYS) {
+            let part = Lookup { table: lookup.table.clone(), keys: keys.to_vec() };
+            let body = body::json(&LookupBody::of(&part, &self.codecs)?)?;
+            let answer = self.ask(Method::POST, self.url("rows")?, Some(body), Effect::Reads).await?;
+            let answered: FoundBody = answer.json()?;
+            if answered.rows.len() != keys.len() {
+                return Err(answer::misread(Error::malformed(
+                    "the master answered for other keys than it was asked for",
+                )));
+            }
+            let rows = answered.rows.into_iter().map(|row| row.read(codec)).collect::<Result<Vec<_>>>();
+            found.extend(rows.map_err(answer::misread)?);
+        }
+        Ok(found)
     }
 }

@@ -14,7 +14,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as UtoipaResponse, Re
 use super::Service;
 use super::fault::Fault;
 use super::policy::Route;
-use super::{legacy, pull, push, resolve, rooms, stats};
+use super::{legacy, look_up, pull, push, resolve, rooms, stats};
 
 /// Two-way sync over HTTP: branches that work offline, and a master.
 #[derive(utoipa::OpenApi)]
@@ -24,6 +24,7 @@ use super::{legacy, pull, push, resolve, rooms, stats};
         push::batch_push,
         pull::pull_changes,
         resolve::resolve_conflict,
+        look_up::rows,
         stats::stats,
         rooms::join::join,
         legacy::upload::upload,

@@ -9,6 +9,7 @@ mod describe;
 mod fault;
 mod keys;
 mod legacy;
+mod look_up;
 pub(crate) mod policy;
 mod pull;
 mod push;
@@ -46,6 +47,7 @@ use crate::wire::Codecs;
 /// |---|---|
 /// | `POST /api/sync/batch-push` | brings edits; each group is applied whole or not at all |
 /// | `GET /api/sync/pull-changes` | the next page of changes |
+/// | `POST /api/sync/rows` | rows by their keys, for those who write without a database of their own |
 /// | `POST /api/sync/resolve-conflict` | decides what waits |
 /// | `GET /api/sync/stats` | what waits, and the limits |
 /// | `GET /api/sync/room` | with [`with_rooms`](Self::with_rooms): hints that there is something to pull, over WebSocket |
@@ -205,6 +207,7 @@ impl Routes {
         let mut routes = vec![
             Route::post("/api/sync/batch-push", Policy::Token(guarded(push::batch_push))),
             Route::get("/api/sync/pull-changes", Policy::Token(guarded(pull::pull_changes))),
+            Route::post("/api/sync/rows", Policy::Token(guarded(look_up::rows))),
             Route::post("/api/sync/resolve-conflict", Policy::Token(guarded(resolve::resolve_conflict))),
             Route::get("/api/sync/stats", Policy::Token(guarded(stats::stats))),
             Route::get(

@@ -26,7 +26,7 @@ const ASKED_AFTER: usize = 1000;
         ("cursor" = Option<String>, Query, description = "Where the last page ended; from the beginning without it"),
         ("answered" = Option<u64>, Query, description = "Its last edit whose answer it holds"),
         ("waiting" = Option<String>, Query, description = "Edits that wait, as life.number, separated by commas"),
-        ("limit" = Option<usize>, Query, description = "How many rows, about"),
+        ("limit" = Option<usize>, Query, description = "How many rows, about; with 0 the cursor alone"),
     ),
     responses(
         (status = 200, description = "A page", body = PageBody),
@@ -47,7 +47,7 @@ pub(super) async fn pull_changes(service: Arc<Service>, caller: Caller, call: Ca
         from,
         answered: asked.answered,
         waiting: asked.waiting,
-        limit: asked.limit.unwrap_or(500).clamp(1, service.limits.page_rows),
+        limit: asked.limit.unwrap_or(500).min(service.limits.page_rows),
     };
     let page = service.hub.pull(&pull, caller.access()).await?;
     Ok(Json(told(&service, &caller, &page)?).into_response())

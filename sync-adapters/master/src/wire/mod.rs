@@ -178,6 +178,35 @@ pub(crate) struct ChangeBody {
     pub(crate) row: Option<Raw>,
 }
 
+/// Rows that are asked for by their keys.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LookupBody {
+    /// The table.
+    pub(crate) table: String,
+    /// The keys, each by column.
+    #[schema(value_type = Vec<Object>)]
+    pub(crate) keys: Vec<Raw>,
+}
+
+/// What stands under the keys that were asked for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct FoundBody {
+    /// One for each key, in their order.
+    pub(crate) rows: Vec<FoundRow>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct FoundRow {
+    /// The row's `rev` here; 0 where it is not there.
+    #[serde(with = "number")]
+    pub(crate) rev: u64,
+    /// The row, by column; none where it is not there, or not the caller's.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) row: Option<Raw>,
+}
+
 /// A decision about what waits.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

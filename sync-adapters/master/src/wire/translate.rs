@@ -1,9 +1,9 @@
 //! Between what goes over the wire and what the engine speaks.
 
-use sync_core::two_way::{Edit, EditResult, Group, Item, Waiting};
+use sync_core::two_way::{Edit, EditResult, Found, Group, Item, Lookup, Waiting};
 use sync_core::{ErrorKind, Key, Result, Value};
 
-use super::{ChangeBody, Codec, Codecs, EditBody, GroupBody, Raw, ResultBody, WaitingEdit};
+use super::{ChangeBody, Codec, Codecs, EditBody, FoundRow, GroupBody, LookupBody, Raw, ResultBody, WaitingEdit};
 use crate::refusal::refuse;
 
 impl Codec {
@@ -96,6 +96,30 @@ impl ChangeBody {
         let (key, row) = (codec.key(&self.key)?, codec.maybe_row(self.row.as_ref())?);
         let Self { group, table, rev, hlc, origin, op, .. } = self;
         Ok(Item { group, table, key, rev, hlc, origin, op, row })
+    }
+}
+
+impl LookupBody {
+    pub(crate) fn of(lookup: &Lookup, codecs: &Codecs) -> Result<Self> {
+        let codec = codecs.of(&lookup.table)?;
+        let keys = lookup.keys.iter().map(|key| codec.key_json(key)).collect::<Result<_>>()?;
+        Ok(Self { table: lookup.table.clone(), keys })
+    }
+
+    pub(crate) fn read(self, codecs: &Codecs) -> Result<Lookup> {
+        let codec = codecs.of(&self.table)?;
+        let keys = self.keys.iter().map(|key| codec.key(key)).collect::<Result<_>>()?;
+        Ok(Lookup { table: self.table, keys })
+    }
+}
+
+impl FoundRow {
+    pub(crate) fn of(found: &Found, codec: &Codec) -> Result<Self> {
+        Ok(Self { rev: found.rev, row: codec.maybe_json(found.row.as_ref())? })
+    }
+
+    pub(crate) fn read(self, codec: &Codec) -> Result<Found> {
+        Ok(Found { rev: self.rev, row: codec.maybe_row(self.row.as_ref())? })
     }
 }
 

@@ -79,8 +79,12 @@ impl Way {
         self.pieces.store(-1, Ordering::SeqCst);
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub(crate) fn master(&self, tokens: impl Tokens + 'static) -> HttpMaster {
-        HttpMaster::at(&format!("http://{}", self.address), &tables(), tokens).unwrap()
+        HttpMaster::at(&self.url(), &tables(), tokens).unwrap()
     }
 
     fn branch(&self, replica: &MemoryReplica, branch: &str) -> Branch {

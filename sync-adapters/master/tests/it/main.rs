@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "the other ends of these tests are routers of their own")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod as_sink;
+mod as_source;
 mod bad_input;
 mod client;
 mod live;

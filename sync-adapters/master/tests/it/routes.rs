@@ -12,8 +12,9 @@ use sync_master::Limits;
 
 use crate::support::*;
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
     ("post", "/api/sync/batch-push"),
+    ("post", "/api/sync/rows"),
     ("get", "/api/sync/pull-changes"),
     ("post", "/api/sync/resolve-conflict"),
     ("get", "/api/sync/stats"),

@@ -61,6 +61,15 @@ fn requests(token: &str, client: &str, branch: &str, conflict: &Json) -> Vec<(&'
             post(token, "/api/sync/batch-push", &new_item("till", 0, &format!("n{client}{branch}"), client, branch)),
         ),
         ("ack", get(token, "/api/sync/pull-changes?peer=till&answered=1")),
+        // Rows of everybody, whoever asks.
+        (
+            "rows",
+            post(
+                token,
+                "/api/sync/rows",
+                &json!({"table": "items", "keys": [{"id": "a1"}, {"id": "a2"}, {"id": "b1"}]}),
+            ),
+        ),
         ("stats", get(token, "/api/sync/stats")),
         ("resolve", post(token, "/api/sync/resolve-conflict", &json!({"id": conflict, "decision": "keep_existing"}))),
         ("upload", post(token, "/api/sync/upload", &upload)),
@@ -98,8 +107,8 @@ async fn nobody_sees_or_touches_what_is_anothers() {
             let shows = answer.text.contains(CANARY);
             let may = who.client.is_some_and(|(client, _)| client == "B");
             assert!(may || !shows, "{place}");
-            assert!(!may || shows || !matches!(what, "read" | "stats" | "download"), "{place}");
-            if client == "A" && what == "read" && who.client.is_some() {
+            assert!(!may || shows || !matches!(what, "read" | "rows" | "stats" | "download"), "{place}");
+            if client == "A" && matches!(what, "read" | "rows") && who.client.is_some() {
                 let other = if branch == "1" { "plum" } else { "pear" };
                 assert!(!answer.text.contains(other), "of another branch: {place}");
             }

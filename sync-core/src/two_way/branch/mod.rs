@@ -13,9 +13,9 @@ use async_trait::async_trait;
 
 pub use self::link::Link;
 use super::planted::Planted;
-use super::{Access, Edit, Hlc, Hub, Page, Pull, Push, Pushed, Replica};
-use crate::Result;
+use super::{Access, Edit, Found, Hlc, Hub, Lookup, Page, Pull, Push, Pushed, Replica};
 use crate::clock::Clock;
+use crate::{Error, Result};
 
 /// The way to a master, whatever carries it.
 ///
@@ -28,6 +28,12 @@ pub trait Master: Debug + Send + Sync {
 
     /// Asks for the next page.
     async fn pull(&self, pull: &Pull) -> Result<Page>;
+
+    /// Asks what stands under these keys, in their order. A branch does not need it; who writes without a database of its own does.
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        let _ = lookup;
+        Err(Error::config("this way to a master does not look rows up by their keys"))
+    }
 }
 
 /// A hub in this process, as somebody with this access sees it.
@@ -39,6 +45,10 @@ impl Master for (Hub, Access) {
 
     async fn pull(&self, pull: &Pull) -> Result<Page> {
         self.0.pull(pull, &self.1).await
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        self.0.look_up(lookup, &self.1).await
     }
 }
 

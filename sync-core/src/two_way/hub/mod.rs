@@ -4,6 +4,7 @@ mod books;
 mod clean;
 mod inbox;
 mod judge;
+mod look_up;
 mod pull;
 mod push;
 
@@ -14,7 +15,7 @@ pub use self::clean::Cleaned;
 pub(super) use self::clean::old_enough;
 pub use self::inbox::{Decision, Reason, Waiting};
 use super::planted::Planted;
-use super::{Access, Hlc, Page, Pull, Push, Pushed, Replica};
+use super::{Access, Found, Hlc, Lookup, Page, Pull, Push, Pushed, Replica};
 use crate::Result;
 use crate::clock::Clock;
 
@@ -93,6 +94,14 @@ impl Hub {
     /// `Gone`, with the code `start_over`, when the position is too old, or the master was restored from a backup since.
     pub async fn pull(&self, pull: &Pull, access: &Access) -> Result<Page> {
         pull::pull(self, pull, access).await
+    }
+
+    /// What stands under these keys, in their order, as far as the caller may see it.
+    ///
+    /// # Errors
+    /// With the code `unknown_table`.
+    pub async fn look_up(&self, lookup: &Lookup, access: &Access) -> Result<Vec<Found>> {
+        look_up::look_up(self, lookup, access).await
     }
 
     /// What waits for a decision, the oldest first.

@@ -45,6 +45,9 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
         }
     }
     let mut page = match &standing {
+        _ if pull.limit == 0 => {
+            Page { more: true, load: standing.is_loading(), ..Page::empty(standing.clone(), hub.present()) }
+        }
         Position::Load { table, after, then } => {
             load_page(hub, &mut *tx, pull, access, table, after.as_ref(), then).await?
         }
@@ -119,7 +122,7 @@ async fn load_page(
     let mut page = Page::empty(Position::Feed(*then), hub.present());
     (page.load, page.more) = (true, true);
     let Some(table) = hub.replica.tables().get(table) else { return Ok(page) };
-    let limit = pull.limit.max(1);
+    let limit = pull.limit;
     let rows = tx.scan(table, after, limit).await?;
     let last = rows.last().map(|(key, ..)| key.clone());
     let full = rows.len() >= limit;
@@ -156,7 +159,7 @@ async fn feed_page(
     from: &Head,
 ) -> Result<Page> {
     let after = if hub.planted.has(OffByOne) { from.seq + 1 } else { from.seq };
-    let mut entries = tx.feed(after, pull.limit.max(1)).await?;
+    let mut entries = tx.feed(after, pull.limit).await?;
     if hub.planted.has(SplitGroup) {
         entries.truncate(entries.len().div_ceil(2));
     }

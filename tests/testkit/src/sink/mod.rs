@@ -25,7 +25,7 @@ use sync_core::sink::{Expect, Guard, Intent, Step, StepReport, StoredRow, Write,
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{Key, Result, Scope, Sink, StreamSpec, Value};
 
-use crate::data::{order, orders, scope, upserts};
+use crate::data::{names as names_that_look_alike, order, orders, samples, scope, upserts, wider_orders};
 use crate::report::{Check, Finding, Report, checks, needs, same};
 
 /// Runs every check, each on a sink of its own that holds nothing yet.
@@ -62,6 +62,11 @@ pub async fn durability<S: Sink + 'static, E: Display>(make: impl AsyncFn(&str) 
 /// The names of all checks of [`conformance`].
 pub fn names() -> Vec<&'static str> {
     CHECKS.iter().map(|check| check.name).collect()
+}
+
+/// The streams with keys that the suite writes, each with all columns that it ever has: for a sink whose tables must be there before.
+pub fn streams() -> Vec<Arc<StreamSpec>> {
+    vec![wider_orders(), samples(), names_that_look_alike()]
 }
 
 /// A check over two lives of a sink.

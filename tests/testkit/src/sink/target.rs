@@ -1,14 +1,12 @@
 //! The target itself: its shape, what it tells about itself, and rehearsals that must not touch it.
 
-use std::sync::Arc;
-
 use sync_core::model::Outcome::{Created, Unchanged, Updated};
 use sync_core::model::RowScope;
 use sync_core::sink::{Intent, Step};
 use sync_core::{ErrorKind, Sink, StreamSpec, Value};
 
 use super::{Bench, outcomes};
-use crate::data::{at, ids, order, orders, scope};
+use crate::data::{at, ids, order, orders, scope, wider_orders};
 use crate::report::{Finding, Stop, needs, same};
 
 pub(super) async fn a_rehearsal_leaves_no_trace(sink: &dyn Sink) -> Finding {
@@ -45,8 +43,7 @@ pub(super) async fn preparing_again_is_harmless(sink: &dyn Sink) -> Finding {
 
 pub(super) async fn a_new_column_keeps_the_rows(sink: &dyn Sink) -> Finding {
     Bench::filled(sink).await?;
-    let wider = StreamSpec::clone(&orders()).text("comment");
-    let bench = Bench::with(sink, Arc::new(wider)).await?;
+    let bench = Bench::with(sink, wider_orders()).await?;
     let row = |comment: Value| [order(1, 10, "one"), vec![comment]].concat();
     same("outcome of an old row with the new column empty", bench.write(&[row(Value::Null)]).await?, [Unchanged])?;
     same("outcome of an old row with the new column filled", bench.write(&[row("filled".into())]).await?, [Updated])?;

@@ -9,6 +9,7 @@
 //! # }
 //! ```
 
+mod begins;
 mod leases;
 mod letters;
 mod records;
@@ -86,6 +87,12 @@ const CHECKS: &[Check<Bench>] = checks![Bench;
     leases::an_old_holder_cannot_renew => "`Fenced` when somebody else has acquired it since",
     leases::a_released_lease_is_free => "gives the lease back",
     leases::an_old_holder_releases_nothing => "a lease that was taken over is left alone",
+    begins::a_run_begins_with_its_lease => "takes the lease as `acquire` does, and records under it that a run has begun",
+    begins::a_refused_run_leaves_no_record => "`begin` has the errors of `acquire`",
+    begins::a_run_that_died_is_closed_by_the_next => "earlier runs of the same scope that are recorded as running are recorded as failed",
+    begins::the_same_run_begun_twice_is_one => "the same owner begins again at once, with a higher token, and leaves one record",
+    begins::a_run_that_finishes_is_recorded_and_its_lease_is_free => "`finish` writes all entries and gives the lease back",
+    begins::a_fenced_holder_finishes_nothing => "`finish` has the errors of `record`",
     records::a_fenced_holder_records_nothing => "only while the lease is the newest under its name",
     records::an_expired_lease_that_nobody_took_still_records => "even if its time has run out",
     records::a_checkpoint_comes_back_as_it_was => "how far a scope has got",

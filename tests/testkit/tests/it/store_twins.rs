@@ -10,6 +10,7 @@ use sync_core::memory::MemoryStore;
 use sync_core::model::{Lane, Partition};
 use sync_core::state::{
     Checkpoint, DeadLetter, Entry, FencingToken, Lease, LetterBody, LetterId, LetterQuery, RunQuery, RunRecord,
+    RunStatus,
 };
 use sync_core::{Clock, Error, Result, Scope, StateStore};
 use sync_testkit::store;
@@ -23,6 +24,12 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::LeasesForEver, &["an_expired_lease_may_be_taken"]),
     (Bug::RenewsAnybody, &["an_old_holder_cannot_renew"]),
     (Bug::ReleasesNothing, &["a_released_lease_is_free"]),
+    (Bug::BeginsUnrecorded, &["a_run_begins_with_its_lease"]),
+    (Bug::RecordsTheRefused, &["a_refused_run_leaves_no_record"]),
+    (Bug::LeavesTheDead, &["a_run_that_died_is_closed_by_the_next"]),
+    (Bug::ClosesItself, &["the_same_run_begun_twice_is_one"]),
+    (Bug::FinishesAndKeeps, &["a_run_that_finishes_is_recorded_and_its_lease_is_free"]),
+    (Bug::FinishesForAnybody, &["a_fenced_holder_finishes_nothing"]),
     (Bug::RecordsForAnybody, &["a_fenced_holder_records_nothing"]),
     (Bug::RefusesAfterExpiry, &["an_expired_lease_that_nobody_took_still_records"]),
     (Bug::LosesTheStage, &["a_checkpoint_comes_back_as_it_was"]),
@@ -71,6 +78,12 @@ enum Bug {
     LeasesForEver,
     RenewsAnybody,
     ReleasesNothing,
+    BeginsUnrecorded,
+    RecordsTheRefused,
+    LeavesTheDead,
+    ClosesItself,
+    FinishesAndKeeps,
+    FinishesForAnybody,
     RecordsForAnybody,
     RefusesAfterExpiry,
     LosesTheStage,
@@ -201,6 +214,37 @@ impl StateStore for Broken {
             Bug::GivesOneToken => self.inner.release(&self.newest(lease)).await,
             _ => self.inner.release(lease).await,
         }
+    }
+
+    async fn begin(
+        &self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        floor: FencingToken,
+        first: &RunRecord,
+    ) -> Result<Lease> {
+        let newest = self.newest.lock().unwrap().clone().filter(|_| self.has(Bug::RecordsTheRefused));
+        if let Some((newest, _)) = newest {
+            self.inner.record(&newest, &[Entry::Run(first.clone())]).await?;
+        }
+        let lease = self.acquire(name, owner, ttl, floor).await?;
+        let mut entries: Vec<RunRecord> = match self.bug {
+            Bug::BeginsUnrecorded => Vec::new(),
+            Bug::LeavesTheDead => vec![first.clone()],
+            _ => first.with_dead(self.runs(&first.recent()).await?),
+        };
+        if self.has(Bug::ClosesItself) && self.runs(&first.recent()).await?.iter().any(|run| run.run == first.run) {
+            entries.iter_mut().for_each(|run| run.status = RunStatus::Failed);
+        }
+        self.record(&lease, &entries.into_iter().map(Entry::Run).collect::<Vec<_>>()).await?;
+        Ok(lease)
+    }
+
+    async fn finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
+        let newest = if self.has(Bug::FinishesForAnybody) { self.newest(lease) } else { lease.clone() };
+        self.record(&newest, entries).await?;
+        if self.has(Bug::FinishesAndKeeps) { Ok(()) } else { self.release(lease).await }
     }
 
     async fn record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {

@@ -1,0 +1,163 @@
+//! Sends edits in numbered groups, one after the other, and finds its way back after an answer that was lost.
+
+use std::sync::Arc;
+
+use sync_core::two_way::{Became, Edit, Group, Hlc, Master, Peer, Push, Pushed};
+use sync_core::{Clock, Error, ErrorKind, Key, Result, Retry, Value};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::refusal::said;
+
+/// An edit that has no number yet, and the row of the unit that it came from.
+#[derive(Debug, Clone)]
+pub(super) struct Unnumbered {
+    pub(super) step: usize,
+    pub(super) row: usize,
+    pub(super) table: String,
+    pub(super) key: Key,
+    pub(super) base: u64,
+    pub(super) before: Option<Vec<Value>>,
+    pub(super) after: Option<Vec<Value>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    name: String,
+    master: Arc<dyn Master>,
+    clock: Arc<dyn Clock>,
+    books: Mutex<Books>,
+}
+
+/// What the sender must remember from one group to the next.
+#[derive(Debug)]
+struct Books {
+    /// Its life at the master; none before the first group.
+    life: Option<u64>,
+    /// The number of the last edit of this life that the master has taken.
+    last: u64,
+    /// The latest time that was seen: what is written next is later.
+    latest: Hlc,
+    /// A group that the master may have taken although nobody knows.
+    unanswered: Option<Push>,
+    /// How many edits go into one group.
+    at_most: usize,
+}
+
+impl Sender {
+    pub(super) fn new(name: String, master: Arc<dyn Master>, clock: Arc<dyn Clock>) -> Self {
+        let books = Books { life: None, last: 0, latest: Hlc::default(), unanswered: None, at_most: 1000 };
+        Self { name, master, clock, books: Mutex::new(books) }
+    }
+
+    pub(super) fn at_most(&mut self, edits: usize) {
+        self.books.get_mut().at_most = edits.max(1);
+    }
+
+    /// Waits for whoever sends, and until it is known what became of what was sent last: rows that are looked up from here on
+    /// have it in them, and a counter is not added to twice.
+    pub(super) async fn begin(&self) -> Result<Sending<'_>> {
+        let mut sending = Sending { sender: self, books: self.books.lock().await };
+        sending.settle().await?;
+        Ok(sending)
+    }
+}
+
+/// The right to send: nobody else does meanwhile.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    sender: &'a Sender,
+    books: MutexGuard<'a, Books>,
+}
+
+impl Sending<'_> {
+    /// Sends once more what has no answer yet: the master says what it said, or takes it now.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(push) = self.books.unanswered.clone() else { return Ok(()) };
+        match self.sender.master.push(&push).await.and_then(|pushed| complete(&push, pushed)) {
+            Ok(pushed) => self.taken(&push, &pushed),
+            // It does not take it, and never will. Whether it once did, and under which number it goes on, nobody can tell.
+            Err(error) if error.retry() == Retry::Never && said(&error, "code").is_some() => self.begin_life(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends these edits, and says of each row what became of it.
+    pub(super) async fn send(&mut self, edits: &[Unnumbered]) -> Result<Vec<(usize, usize, Became)>> {
+        let (mut became, mut rest) = (Vec::with_capacity(edits.len()), edits);
+        while !rest.is_empty() {
+            let (group, others) = rest.split_at(rest.len().min(self.books.at_most));
+            match self.send_group(group).await {
+                Ok(pushed) => {
+                    became.extend(group.iter().zip(&pushed.results).map(|(edit, it)| (edit.step, edit.row, it.became)));
+                    rest = others;
+                }
+                // Nothing of it was taken. The master takes less at once than was thought.
+                Err(error) if error.kind() == ErrorKind::Limit && group.len() > 1 => {
+                    self.books.at_most = group.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(became)
+    }
+
+    async fn send_group(&mut self, edits: &[Unnumbered]) -> Result<Pushed> {
+        let push = self.numbered(edits);
+        // Until the answer is there it counts as unanswered, also where nobody waits for it any longer.
+        self.books.unanswered = Some(push.clone());
+        match self.sender.master.push(&push).await.and_then(|pushed| complete(&push, pushed)) {
+            Ok(pushed) => {
+                self.taken(&push, &pushed);
+                Ok(pushed)
+            }
+            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked")) => {
+                self.begin_life();
+                Err(Error::unavailable(
+                    "the master no longer knows the numbers of this sink, as after a restore: it begins anew",
+                )
+                .caused_by(error))
+            }
+            Err(error) => {
+                if !error.is_ambiguous() {
+                    self.books.unanswered = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn numbered(&mut self, edits: &[Unnumbered]) -> Push {
+        let Sender { name, clock, .. } = self.sender;
+        let life = *self.books.life.get_or_insert_with(|| clock.random());
+        let hlc = Hlc::after(clock.now(), self.books.latest);
+        let (previous, mut op) = (self.books.last, self.books.last);
+        let edits = edits.iter().cloned().map(|Unnumbered { table, key, base, before, after, .. }| {
+            op += 1;
+            Edit { op, table, key, base, hlc, before, after }
+        });
+        let group = Group { previous, edits: edits.collect() };
+        Push { peer: Peer { name: name.clone(), life }, groups: vec![group], known_as: None }
+    }
+
+    fn taken(&mut self, push: &Push, pushed: &Pushed) {
+        let edits = push.groups.iter().flat_map(|group| &group.edits);
+        self.books.last = edits.map(|edit| edit.op).max().unwrap_or(self.books.last);
+        let seen = pushed.results.iter().map(|result| result.hlc).max().unwrap_or_default();
+        self.books.latest = self.books.latest.max(seen);
+        self.books.unanswered = None;
+    }
+
+    fn begin_life(&mut self) {
+        (self.books.life, self.books.last, self.books.unanswered) = (None, 0, None);
+    }
+}
+
+/// The answer, where it speaks of every edit.
+fn complete(push: &Push, pushed: Pushed) -> Result<Pushed> {
+    let edits = push.groups.iter().flat_map(|group| &group.edits);
+    if edits.map(|edit| edit.op).eq(pushed.results.iter().map(|result| result.op)) {
+        return Ok(pushed);
+    }
+    Err(Error::malformed("the master answered for other edits than it was sent").ambiguous())
+}
