@@ -13,3 +13,4 @@ mod odd_rows;
 mod readme;
 mod replays;
 mod stopping;
+mod through_a_master;

@@ -62,6 +62,7 @@ pub struct Branch {
     clock: Arc<dyn Clock>,
     push_edits: usize,
     pull_rows: usize,
+    load_at_once: usize,
     keep: Duration,
     planted: Planted,
 }
@@ -113,6 +114,7 @@ impl Branch {
             clock,
             push_edits: 50,
             pull_rows: 500,
+            load_at_once: 5000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             planted: Planted::default(),
         }
@@ -134,6 +136,16 @@ impl Branch {
     #[must_use]
     pub fn pull_rows(mut self, rows: usize) -> Self {
         self.pull_rows = rows.max(1);
+        self
+    }
+
+    /// Up to how many rows a load of everything is applied in one transaction, with what happened meanwhile: readers here see
+    /// all of it or nothing. 5000 if not said otherwise; they are held in memory, and writers here wait while they are written. A
+    /// larger load comes page by page, parents first, and until it ends its tables hold less than the master's, and groups that were
+    /// committed meanwhile in part.
+    #[must_use]
+    pub fn load_at_once(mut self, rows: usize) -> Self {
+        self.load_at_once = rows;
         self
     }
 

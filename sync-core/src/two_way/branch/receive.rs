@@ -19,6 +19,7 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
     let mut position = branch.link().await?.position;
     let mut named = (position.is_none()).then(BTreeSet::new);
     let (mut restarts, mut lost) = (0, false);
+    let mut page_by_page = false;
     let mut held: Option<(Page, usize)> = None;
     loop {
         let link = branch.link().await?;
@@ -64,6 +65,14 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             Some((before, pages)) => (joined(before, page), pages + 1),
             None => (page, 1),
         };
+        if page.load && page.more && !page_by_page {
+            if page.items.len() < branch.load_at_once {
+                position = Some(page.next.clone());
+                held = Some((page, pages));
+                continue;
+            }
+            page_by_page = true;
+        }
         match take(branch, &page, named.as_mut(), synced).await {
             Ok(()) => {}
             // Where rules are looked at when a transaction ends, a child may stand before its parent.
@@ -84,11 +93,11 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
     }
 }
 
-/// Two pages that follow each other, as one.
-fn joined(Page { mut items, mut decided, .. }: Page, next: Page) -> Page {
+/// Two pages that follow each other, as one. What happened while everything was loaded is a part of the load.
+fn joined(Page { mut items, mut decided, load, .. }: Page, next: Page) -> Page {
     items.extend(next.items);
     decided.extend(next.decided);
-    Page { items, decided, ..next }
+    Page { items, decided, load: load || next.load, ..next }
 }
 
 /// One page, its decided edits and its position: all or nothing.

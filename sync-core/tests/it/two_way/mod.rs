@@ -1,6 +1,7 @@
 //! What a master takes from branches, what it refuses, and what everybody ends with.
 
 mod inbox;
+mod loads;
 mod lost;
 
 use std::sync::Arc;

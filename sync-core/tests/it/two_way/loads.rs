@@ -1,0 +1,86 @@
+//! What readers at a branch see while everything is loaded.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use sync_core::Result;
+use sync_core::two_way::{Master, Page, Pushed};
+
+use super::*;
+
+/// A master whose host writes two rows together between any two pages.
+#[derive(Debug)]
+struct Busy {
+    way: (Hub, Access),
+    master: MemoryReplica,
+    till: MemoryReplica,
+    /// How often it has written.
+    written: Mutex<i64>,
+    /// The stocks of both, as readers at the branch have seen them.
+    seen: Arc<Mutex<Vec<[Option<Value>; 2]>>>,
+}
+
+const BOTH: [&str; 2] = ["a", "z"];
+
+impl Busy {
+    fn stocks(replica: &MemoryReplica) -> [Option<Value>; 2] {
+        BOTH.map(|id| row(replica, "items", id).map(|row| row[3].clone()))
+    }
+
+    async fn write_both(&self) {
+        let stock = {
+            let mut written = self.written.lock().unwrap();
+            *written += 1;
+            *written
+        };
+        if stock < 12 {
+            let both = BOTH.map(|id| item(id, "north", "pear", stock));
+            self.master.transaction(|host| both.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Master for Busy {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        self.way.push(push).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        self.seen.lock().unwrap().push(Self::stocks(&self.till));
+        let page = self.way.pull(pull).await;
+        self.write_both().await;
+        page
+    }
+}
+
+/// Syncs a new till of a busy master, and one that has to load everything again. Returns what its readers saw.
+async fn seen_while_loading(at_once: usize) -> Vec<[Option<Value>; 2]> {
+    let (master, till) = (master(), till("one"));
+    for id in ["a", "m", "n", "z"] {
+        put(&master, "items", item(id, "north", "pear", 0)).await;
+    }
+    let way = (Hub::new(master.clone(), clock()), north());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let busy =
+        Busy { way, master: master.clone(), till: till.clone(), written: Mutex::new(0), seen: Arc::clone(&seen) };
+    let branch = Branch::new(till.clone(), busy, clock()).pull_rows(1).load_at_once(at_once);
+    branch.sync().await.unwrap();
+    branch.start_over().await.unwrap();
+    branch.sync().await.unwrap();
+    assert_eq!(master.rows("items"), till.rows("items"));
+    seen.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn readers_at_a_branch_see_no_half_of_a_group_while_everything_is_loaded() {
+    let seen = seen_while_loading(1000).await;
+    assert!(seen.iter().all(|[a, z]| a == z), "{seen:?}");
+    assert!(seen.len() > 10, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_load_that_is_too_large_for_one_transaction_comes_page_by_page() {
+    let seen = seen_while_loading(2).await;
+    assert!(seen.iter().any(|[a, z]| a.is_some() && z.is_none()), "{seen:?}");
+}
