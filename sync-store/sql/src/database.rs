@@ -22,9 +22,9 @@ pub(crate) enum Transaction {
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+    Postgres(crate::driver::Transaction<sqlx::Postgres>),
     #[cfg(feature = "mysql")]
-    MySql(sqlx::Transaction<'static, sqlx::MySql>),
+    MySql(crate::driver::Transaction<sqlx::MySql>),
 }
 
 /// A transaction for changes of tables, which one process at a time can be in.
@@ -120,7 +120,8 @@ impl Database {
         let (text, values) = statement.spoken(self.dialect());
         each!(Self, self, connections => {
             let mut writer = connections.writer().await?;
-            Ok(bound!(sqlx::query(AssertSqlSafe(text)), values).execute(&mut *writer).await?.rows_affected())
+            let done = bound!(sqlx::query(AssertSqlSafe(text)), values).execute(&mut *writer).await;
+            Ok(writer.after(done)?.rows_affected())
         })
     }
 
@@ -129,7 +130,8 @@ impl Database {
         let (text, values) = statement.spoken(self.dialect());
         each!(Self, self, connections => {
             let mut reader = connections.reader().await?;
-            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(&mut *reader).await
+            let found = bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_all(&mut *reader).await;
+            reader.after(found)
         })
     }
 
@@ -138,7 +140,8 @@ impl Database {
         let (text, values) = statement.spoken(self.dialect());
         each!(Self, self, connections => {
             let mut reader = connections.reader().await?;
-            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut *reader).await
+            let found = bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut *reader).await;
+            reader.after(found)
         })
     }
 }
@@ -182,6 +185,11 @@ impl Transaction {
 
     pub(crate) async fn commit(self) -> Result<()> {
         each!(Self, self, transaction => transaction.commit().await)
+    }
+
+    /// Takes it back. Where that fails, the database does so when it sees that its connection has gone.
+    pub(crate) async fn rollback(self) {
+        each!(Self, self, transaction => drop(transaction.rollback().await));
     }
 }
 

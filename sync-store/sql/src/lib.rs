@@ -150,15 +150,25 @@ impl SqlStore {
         self.database.begin().await.map_err(|cause| from_sql("the state store failed", cause))
     }
 
-    async fn commit(&self, transaction: Transaction) -> Result<()> {
-        transaction.commit().await.map_err(|cause| from_commit("the state store failed to keep a change", cause))
+    /// Makes final what went well, and takes back what did not.
+    async fn ended<T>(&self, transaction: Transaction, done: Result<T>) -> Result<T> {
+        match done {
+            Ok(done) => {
+                let kept = transaction.commit().await;
+                kept.map_err(|cause| from_commit("the state store failed to keep a change", cause))?;
+                Ok(done)
+            }
+            Err(error) => {
+                transaction.rollback().await;
+                Err(error)
+            }
+        }
     }
 
     async fn try_acquire(&self, name: &str, owner: &str, ttl: Duration, floor: FencingToken) -> Result<Lease> {
         let mut transaction = self.transaction().await?;
-        let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
-        self.commit(transaction).await?;
-        Ok(lease)
+        let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await;
+        self.ended(transaction, lease).await
     }
 
     async fn try_begin(
@@ -170,27 +180,36 @@ impl SqlStore {
         first: &RunRecord,
     ) -> Result<Lease> {
         let mut transaction = self.transaction().await?;
-        let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
-        let recent = run_log::recent(&mut transaction, first).await?;
-        for record in first.with_dead(recent) {
-            run_log::keep(&mut transaction, &record).await?;
-        }
-        self.commit(transaction).await?;
-        Ok(lease)
+        let begun = async {
+            let lease = lease::acquire(&mut transaction, name, owner, ttl, floor).await?;
+            let recent = run_log::recent(&mut transaction, first).await?;
+            for record in first.with_dead(recent) {
+                run_log::keep(&mut transaction, &record).await?;
+            }
+            Ok(lease)
+        };
+        let begun = begun.await;
+        self.ended(transaction, begun).await
     }
 
     async fn try_record(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
         let mut transaction = self.transaction().await?;
-        lease::check_newest(&mut transaction, lease).await?;
-        keep(&mut transaction, lease, entries).await?;
-        self.commit(transaction).await
+        let recorded = async {
+            lease::check_newest(&mut transaction, lease).await?;
+            keep(&mut transaction, lease, entries).await
+        };
+        let recorded = recorded.await;
+        self.ended(transaction, recorded).await
     }
 
     async fn try_finish(&self, lease: &Lease, entries: &[Entry]) -> Result<()> {
         let mut transaction = self.transaction().await?;
-        lease::give_back(&mut transaction, lease).await?;
-        keep(&mut transaction, lease, entries).await?;
-        self.commit(transaction).await
+        let finished = async {
+            lease::give_back(&mut transaction, lease).await?;
+            keep(&mut transaction, lease, entries).await
+        };
+        let finished = finished.await;
+        self.ended(transaction, finished).await
     }
 
     /// Says in an error which database it is about.

@@ -1,7 +1,7 @@
 //! The checkpoints a sink keeps beside its rows, fenced by token and sequence.
 
 use sqlx::Row as _;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sync_core::Result;
 use sync_core::model::{Scope, Tally};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
@@ -27,19 +27,28 @@ fn id(scope: &Scope) -> String {
 
 /// Claims a scope: from now on lower tokens are refused.
 pub(crate) async fn claim(session: &mut Session, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
-    // Tokens only grow, so that a look without a lock is enough to be refused.
-    let sql = format!("SELECT token FROM _sync_checkpoint WHERE id = '{}'", id(scope));
+    // One packet does it where the scope has been claimed before: who holds a lower token is refused from its first statement
+    // on, and what the second one says was so after that. The lowest token, by which the engine asks for the newest one, claims
+    // nothing.
+    let look = format!("SELECT token, checkpoint FROM _sync_checkpoint WHERE id = '{}'", id(scope));
+    let sql = match token {
+        FencingToken(0) => look,
+        token => format!(
+            "UPDATE _sync_checkpoint SET token = {} WHERE id = '{}' AND token < {}; {look}",
+            token.0,
+            id(scope),
+            token.0
+        ),
+    };
     match batch::ask(session, sql).await {
         // Making a table would commit: it is done before the transaction, and only when there is none.
         Err(cause) if number(&cause) == Some(NO_SUCH_TABLE) => {
             batch::run(session, CREATE.to_owned(), "the table of checkpoints cannot be created").await?;
         }
-        Err(cause) => return Err(failed("the checkpoints cannot be looked for", cause).with("scope", scope)),
+        Err(cause) => return Err(failed("the scope cannot be claimed", cause).with("scope", scope)),
         Ok(answers) => {
-            let newest = answers.first().and_then(|rows| rows.first()).map(|row| row.try_get_unchecked(0)).transpose();
-            let newest = newest.map_err(|cause| failed("the scope cannot be claimed", cause).with("scope", scope))?;
-            if let Some(newest) = newest.map(FencingToken).filter(|newest| *newest > token) {
-                return Err(fenced(newest, scope));
+            if let Some(row) = answers.into_iter().flatten().next() {
+                return claimed(&row, scope, token);
             }
         }
     }
@@ -55,14 +64,25 @@ pub(crate) async fn claim(session: &mut Session, scope: &Scope, token: FencingTo
     }
 }
 
+/// What stands in a row of the scope, unless its token is higher.
+fn claimed(row: &MySqlRow, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+    let unread = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
+    let newest = FencingToken(row.try_get_unchecked(0).map_err(unread)?);
+    if newest > token {
+        return Err(fenced(newest, scope));
+    }
+    let checkpoint = from_json(&row.try_get_unchecked::<String, _>(1).map_err(unread)?, scope)?;
+    Ok((checkpoint != Checkpoint::default()).then_some(checkpoint))
+}
+
 async fn in_transaction(
     connection: &mut MySqlConnection,
     scope: &Scope,
     token: FencingToken,
 ) -> Result<Option<Checkpoint>> {
-    let claimed = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
+    let unclaimed = |cause| failed("the scope cannot be claimed", cause).with("scope", scope);
     let locked = format!("SELECT token, checkpoint FROM _sync_checkpoint WHERE id = '{}' FOR UPDATE", id(scope));
-    let begun = batch::ask(connection, format!("START TRANSACTION READ WRITE; {locked}")).await.map_err(claimed)?;
+    let begun = batch::ask(connection, format!("START TRANSACTION READ WRITE; {locked}")).await.map_err(unclaimed)?;
     let mut row = begun.into_iter().flatten().next();
     if row.is_none() {
         // The row is there and locked before anybody decides by it. The table has no other key.
@@ -75,20 +95,14 @@ async fn in_transaction(
         .bind(to_json(&Checkpoint::default())?)
         .execute(&mut *connection)
         .await
-        .map_err(claimed)?;
-        row = batch::ask(connection, locked).await.map_err(claimed)?.into_iter().flatten().next();
+        .map_err(unclaimed)?;
+        row = batch::ask(connection, locked).await.map_err(unclaimed)?.into_iter().flatten().next();
     }
-    let row = row.ok_or_else(|| claimed(sqlx::Error::RowNotFound))?;
-    let newest = FencingToken(row.try_get_unchecked(0).map_err(claimed)?);
-    if newest > token {
-        return Err(fenced(newest, scope));
-    }
-    let checkpoint = from_json(&row.try_get_unchecked::<String, _>(1).map_err(claimed)?, scope)?;
-    if newest < token {
-        let claim = format!("UPDATE _sync_checkpoint SET token = {} WHERE id = '{}'", token.0, id(scope));
-        batch::ask(connection, claim).await.map_err(claimed)?;
-    }
-    Ok((checkpoint != Checkpoint::default()).then_some(checkpoint))
+    let row = row.ok_or_else(|| unclaimed(sqlx::Error::RowNotFound))?;
+    let checkpoint = claimed(&row, scope, token)?;
+    let claim = format!("UPDATE _sync_checkpoint SET token = {} WHERE id = '{}'", token.0, id(scope));
+    batch::ask(connection, claim).await.map_err(unclaimed)?;
+    Ok(checkpoint)
 }
 
 /// The checkpoint of a scope, without claiming it.

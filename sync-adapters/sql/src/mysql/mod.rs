@@ -49,6 +49,8 @@ pub struct MySql {
     written: Tables,
     /// Tables into which the last write brought rows that were there already: there, looking first is cheaper.
     known: Tables,
+    /// Tables of which the last write changed most rows: there, rows are locked as they are looked at, and looked at once.
+    changing: Tables,
     /// Tables that somebody else wrote while we did: there, rows are locked before anything is decided by them.
     contended: Tables,
     /// What the tables were like when they were prepared.
@@ -73,6 +75,7 @@ impl MySql {
             server,
             written: Tables::default(),
             known: Tables::default(),
+            changing: Tables::default(),
             contended: Tables::default(),
             shapes: Shapes::default(),
             definitions: Definitions::default(),

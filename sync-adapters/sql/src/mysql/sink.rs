@@ -17,7 +17,7 @@ use super::pool::Session;
 use super::query::{Plan, name};
 use super::scope::Condition;
 use super::stage::Places;
-use super::write::{Writing, look};
+use super::write::{Standing, Writing, look};
 use super::{MySql, checkpoint, publish, rehearsal, schema, stage, table};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
@@ -239,36 +239,63 @@ impl MySql {
             expect: &write.expect,
             step,
         };
-        let insert_first = self.are_probably_new(connection, &plan, &incoming).await?;
-        let writing = Writing { plan: &plan, incoming, look: self.look(&write.stream), insert_first };
+        let guess = self.guess(connection, &plan, &incoming).await?;
+        let look = if guess == Guess::Changing { Look::Locked } else { self.look(&write.stream) };
+        let writing = Writing { plan: &plan, incoming, look, insert_first: guess == Guess::New };
         let outcomes = writing.write(connection, refused).await?;
         self.written.note(write.stream.name(), true);
-        let new = outcomes.iter().filter(|outcome| **outcome == Outcome::Created).count();
-        self.known.note(write.stream.name(), new * 2 < outcomes.len());
+        let guess = Guess::of(&outcomes);
+        self.known.note(write.stream.name(), guess != Guess::New);
+        self.changing.note(write.stream.name(), guess == Guess::Changing);
         Ok(outcomes)
     }
 
-    /// Whether rows are probably new, as those of the last write were. The first time nothing is known: then a few of them
-    /// are looked for, since a thousand that are sent in vain cost as much as the whole rest.
-    async fn are_probably_new(
-        &self,
-        connection: &mut MySqlConnection,
-        plan: &Plan<'_>,
-        incoming: &Incoming<'_>,
-    ) -> Result<bool> {
-        if self.written.has(plan.stream.name()) {
-            return Ok(!self.known.has(plan.stream.name()));
+    /// What probably becomes of these rows: what became of those of the last write. The first time nothing is known: then a few
+    /// of them are looked for, since a thousand that are sent in vain cost as much as the whole rest.
+    async fn guess(&self, connection: &mut MySqlConnection, plan: &Plan<'_>, incoming: &Incoming<'_>) -> Result<Guess> {
+        let table = plan.stream.name();
+        if self.written.has(table) {
+            return Ok(match (self.known.has(table), self.changing.has(table)) {
+                (false, _) => Guess::New,
+                (true, true) => Guess::Changing,
+                (true, false) => Guess::Unchanged,
+            });
         }
         let rows = incoming.changes.len();
         if rows <= PROBE || plan.key.is_empty() || incoming.rules.mode == WriteMode::Append {
-            return Ok(rows > PROBE);
+            return Ok(if rows > PROBE { Guess::New } else { Guess::Unchanged });
         }
         let some: Vec<usize> = (0..PROBE)
             .map(|place| place * rows / PROBE)
             .filter(|&row| plan.key.iter().all(|&key| !incoming.changes.rows().row(row).at(key).is_null()))
             .collect();
         let found = look(connection, plan, incoming.changes, &some, incoming.step, Look::Free).await?;
-        Ok(found.iter().flatten().count() * 2 <= some.len())
+        let outcome = |(&row, found): (&usize, &Option<Standing>)| {
+            let standing = found.as_ref().map(|found| found.rows.row(0));
+            incoming.rules.outcome(incoming.stream, standing, incoming.changes.at(row))
+        };
+        Ok(Guess::of(&some.iter().zip(&found).map(outcome).collect::<Vec<_>>()))
+    }
+}
+
+/// What becomes of most rows of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    New,
+    Changing,
+    Unchanged,
+}
+
+impl Guess {
+    fn of(outcomes: &[Outcome]) -> Self {
+        let most = |wanted: &[Outcome]| {
+            outcomes.iter().filter(|outcome| wanted.contains(outcome)).count() * 2 >= outcomes.len()
+        };
+        match () {
+            () if most(&[Outcome::Created]) => Self::New,
+            () if most(&[Outcome::Updated, Outcome::Deleted]) => Self::Changing,
+            () => Self::Unchanged,
+        }
     }
 }
 

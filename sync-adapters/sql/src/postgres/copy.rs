@@ -3,9 +3,12 @@
 //! Its fields are what the types' receive functions read: whole numbers with the highest byte first, texts as they are, a
 //! `numeric` in groups of four digits.
 
+use std::fmt;
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, PgConnection};
 use sync_core::model::{Changes, Field, Kind};
-use sync_core::{Result, ValueRef};
+use sync_core::{Error, Result, ValueRef};
 
 use super::column::{EPOCH_DAYS, text_of, unfit};
 use super::error::failed;
@@ -20,7 +23,11 @@ pub(crate) const MANY: usize = 200;
 /// What is handed to the connection at a time, bytes: the server reads it while the next is on its way.
 const CHUNK: usize = 1 << 17;
 
-/// Copies rows into a table, and says how many it took. After an error the transaction must be rolled back.
+/// For how long the server may take nothing of what is sent.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// Copies rows into a table, and says how many it took. After an error the transaction must be rolled back; after one that
+/// [`is_stalled`], the connection must be closed.
 pub(crate) async fn copy(
     connection: &mut PgConnection,
     statement: &str,
@@ -29,10 +36,30 @@ pub(crate) async fn copy(
 ) -> Result<u64> {
     let mut copy = connection.copy_in_raw(statement).await.map_err(|cause| failed(what, cause))?;
     for chunk in body.chunks(CHUNK) {
-        copy.send(chunk).await.map_err(|cause| failed(what, cause))?;
+        match tokio::time::timeout(STALLED, copy.send(chunk)).await {
+            Ok(sent) => sent.map(drop).map_err(|cause| failed(what, cause))?,
+            Err(_) => return Err(Error::unavailable("the server takes no more of the rows").caused_by(Stalled)),
+        }
     }
     copy.finish().await.map_err(|cause| failed(what, cause))
 }
+
+/// Whether the server stopped taking rows: it waits for somebody, or for us to read what a trigger says (`RAISE INFO`, which
+/// no setting silences), and hears nothing else on this connection.
+pub(crate) fn is_stalled(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<Stalled>())
+}
+
+#[derive(Debug)]
+struct Stalled;
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing was taken for {} s", STALLED.as_secs())
+    }
+}
+
+impl std::error::Error for Stalled {}
 
 /// Runs a statement, and asks the server to say nothing but errors until the transaction ends. While rows are sent nobody
 /// reads: a trigger that says much (`RAISE NOTICE`) and the rows that go there would wait for each other.
@@ -43,13 +70,21 @@ pub(crate) async fn quietly(connection: &mut PgConnection, statement: &'static s
 }
 
 /// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
-/// hide rows take it.
+/// hide rows take it. And whether the table still has the key that refuses a row which is there already, if there is to be one.
 pub(crate) async fn takes(connection: &mut PgConnection, plan: &Plan<'_>) -> Result<bool> {
+    let mut key = plan.stream.key_columns().to_vec();
+    key.sort();
     let taken: Option<bool> = sqlx::query_scalar(
         "SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(oid)
-         FROM pg_class WHERE oid = to_regclass($1)",
+           AND (cardinality($2::text[]) = 0 OR EXISTS (
+             SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+               AND i.indpred IS NULL AND i.indexprs IS NULL
+               AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a
+                    WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)) = $2))
+         FROM pg_class c WHERE oid = to_regclass($1)",
     )
     .bind(&plan.table)
+    .bind(key)
     .fetch_optional(connection)
     .await
     .map_err(|cause| failed("the table cannot be looked at", cause).with("table", plan.stream.name()))?;

@@ -78,7 +78,7 @@ pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
         "42501" => (ErrorKind::Forbidden, Retry::Never),
         // No such database; more columns than a table takes; a name of the server's own (`xmin`).
         "3D000" | "57P04" | "54011" | "42701" | "42939" => (ErrorKind::Config, Retry::Never),
-        "42703" | "42P01" | "42P07" | "42710" | "42804" | "42704" | "42883" | "42846" | "0A000" => {
+        "42703" | "42P01" | "42P07" | "42P10" | "42710" | "42804" | "42704" | "42883" | "42846" | "0A000" => {
             (ErrorKind::Schema, Retry::Never)
         }
         _ => match state.get(..2) {

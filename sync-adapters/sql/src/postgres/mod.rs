@@ -45,6 +45,8 @@ pub struct Postgres {
     contended: Tables,
     /// Tables of which all rows that this run wrote last were new: there, many are copied without a look.
     fresh: Tables,
+    /// Tables that stopped taking rows which were copied: their rows travel as arrays.
+    stalled: Tables,
     /// What the tables were like when they were prepared.
     shapes: Shapes,
 }
@@ -62,6 +64,7 @@ impl Postgres {
             sessions: Sessions::new(options, first),
             contended: Tables::default(),
             fresh: Tables::default(),
+            stalled: Tables::default(),
             shapes: Shapes::default(),
         })
     }

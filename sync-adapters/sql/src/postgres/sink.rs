@@ -9,6 +9,7 @@ use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Wri
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
+use super::copy::is_stalled;
 use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
@@ -55,6 +56,9 @@ impl Sink for Postgres {
         let done = kept(session, done);
         for stream in written(unit.steps) {
             self.contended.note(stream.name(), is_conflict(&done));
+            if done.as_ref().is_err_and(is_stalled) {
+                self.stalled.note(stream.name(), true);
+            }
         }
         match done {
             Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Data) => {
@@ -193,6 +197,11 @@ impl Postgres {
         error
     }
 
+    /// Whether rows may be copied into a table.
+    fn copies(&self, stream: &StreamSpec) -> bool {
+        self.shapes.knows(stream) && !self.stalled.has(stream.name())
+    }
+
     /// How rows of a table are looked at.
     fn look(&self, stream: &StreamSpec) -> Look {
         if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
@@ -215,7 +224,7 @@ impl Postgres {
                 Step::Publish(publish) => {
                     // What is published depends on all rows before it.
                     refused.finish()?;
-                    let copies = self.shapes.knows(&publish.stream);
+                    let copies = self.copies(&publish.stream);
                     publish::publish(connection, index, publish, self.look(&publish.stream), copies).await?
                 }
                 Step::Discard { stage, stream } => {
@@ -307,7 +316,7 @@ impl Postgres {
                 step,
             },
             look: self.look(&write.stream),
-            copies: self.shapes.knows(&write.stream),
+            copies: self.copies(&write.stream),
             fresh: self.fresh.has(write.stream.name()),
         };
         let written = writing.write(connection).await;
@@ -325,6 +334,8 @@ async fn begin(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>>
 async fn ended<T>(transaction: Transaction<'_, sqlx::Postgres>, done: Result<T>) -> Ended<T> {
     match done {
         Ok(done) => transaction.commit().await.map(|()| Ok(done)).map_err(uncommitted),
+        // The server would not hear it.
+        Err(error) if is_stalled(&error) => Err(error),
         Err(error) => match transaction.rollback().await {
             Ok(()) => Ok(Err(error)),
             Err(_) => Err(error),

@@ -10,4 +10,4 @@ mod server;
 pub(crate) mod sqlite;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) use server::Server;
+pub(crate) use server::{Server, Transaction};

@@ -6,7 +6,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{Connection as _, MySqlConnection, MySqlPool};
 use sync_core::ErrorKind;
 
-use super::Server;
+use super::server::{IDLE, Served, Server};
 use crate::error::Meaning;
 
 /// What every session is set to. Rows are locked, not the gaps between them. A lock is waited for ten seconds. A process
@@ -19,16 +19,14 @@ const SESSION: &str = "SET NAMES utf8mb4; SET SESSION TRANSACTION ISOLATION LEVE
 /// A connection that has been idle for so long is asked whether it lives before it is used.
 const WARM: Duration = Duration::from_millis(10);
 
-/// Connections that have not been used for so long are closed by us, before the server closes them.
-const IDLE: Duration = Duration::from_secs(30);
-
 /// Locks are known to a whole server, so this one has the name of the database in it, made short.
 const LOCK: &str = "SELECT CAST(GET_LOCK(CONCAT('_sync_', MD5(DATABASE())), 10) AS SIGNED)";
 
 pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Server<sqlx::MySql>, sqlx::Error> {
     // All settings go in one packet, by `SESSION`.
     let options = options.set_names(false).timezone(None).pipes_as_concat(false).no_engine_substitution(false);
-    Server::open(options, || {
+    Server::open(
+        options,
         MySqlPoolOptions::new()
             .idle_timeout(IDLE)
             .test_before_acquire(false)
@@ -42,9 +40,15 @@ pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Server<sqlx::My
             })
             .after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
-            })
-    })
+            }),
+    )
     .await
+}
+
+impl Served for sqlx::MySql {
+    async fn run(connection: &mut MySqlConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(sql).execute(connection).await.map(drop)
+    }
 }
 
 /// Waits until no other process changes the tables; the lock ends with the connection.

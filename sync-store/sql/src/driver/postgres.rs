@@ -1,10 +1,11 @@
 //! PostgreSQL, 12 and later.
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, Transaction};
+use sqlx::Executor;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sync_core::ErrorKind;
 
-use super::Server;
+use super::Transaction;
+use super::server::{Served, Server};
 use crate::error::Meaning;
 
 /// What every session is set to. A lock is waited for ten seconds, not for ever. A process that stops in the middle of a
@@ -20,18 +21,22 @@ const SESSION: &str = "SELECT set_config('lock_timeout', '10s', false), \
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7165080224153)";
 
 pub(crate) async fn open(options: PgConnectOptions) -> Result<Server<sqlx::Postgres>, sqlx::Error> {
-    Server::open(options, || {
-        PgPoolOptions::new()
-            .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
-    })
-    .await
+    let pool = PgPoolOptions::new()
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }));
+    Server::open(options, pool).await
+}
+
+impl Served for sqlx::Postgres {
+    async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(sql).execute(connection).await.map(drop)
+    }
 }
 
 /// Waits until no other process changes the tables; the lock ends with the transaction.
 pub(crate) async fn lock_out_others(
-    mut transaction: Transaction<'static, sqlx::Postgres>,
-) -> Result<Transaction<'static, sqlx::Postgres>, sqlx::Error> {
-    transaction.execute(LOCK).await?;
+    mut transaction: Transaction<sqlx::Postgres>,
+) -> Result<Transaction<sqlx::Postgres>, sqlx::Error> {
+    sqlx::raw_sql(LOCK).execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

@@ -1,10 +1,11 @@
 //! SQLite: a file that processes of one machine share.
 
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use sync_core::{Error, ErrorKind};
 
 use crate::error::Meaning;
@@ -57,16 +58,41 @@ impl File {
     }
 
     /// The connection that writes.
-    pub(crate) async fn writer(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
-        self.first.acquire().await
+    pub(crate) async fn writer(&self) -> Result<Session, sqlx::Error> {
+        self.first.acquire().await.map(Session)
     }
 
     /// A connection to read from, which never waits for the write lock.
-    pub(crate) async fn reader(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+    pub(crate) async fn reader(&self) -> Result<Session, sqlx::Error> {
         match tokio::time::timeout(GRACE, self.first.acquire()).await {
-            Ok(first) => first,
-            Err(_) => self.second.acquire().await,
+            Ok(first) => first.map(Session),
+            Err(_) => self.second.acquire().await.map(Session),
         }
+    }
+}
+
+/// A connection to the file, which goes back by itself.
+pub(crate) struct Session(PoolConnection<Sqlite>);
+
+impl Session {
+    /// Gives it back after a statement.
+    pub(crate) fn after<T>(self, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        drop(self);
+        done
+    }
+}
+
+impl Deref for Session {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.0
     }
 }
 

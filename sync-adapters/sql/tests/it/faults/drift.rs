@@ -70,3 +70,17 @@ async fn a_table_that_is_changed_between_two_units_is_refused_with_the_differenc
         write(&*sink, &stream, &[row(1, "1.00")]).await.unwrap();
     }
 }
+
+/// While all rows are new they are copied without a look, and only the key refuses one that is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_loses_its_key_between_two_units_takes_no_row_twice() {
+    let stream = StreamSpec::new("prices").key(["id"]).text("note");
+    let database = Server::Postgres.database().await;
+    let sink = Server::Postgres.connect(&database.url()).await.unwrap();
+    sink.prepare(&stream).await.unwrap();
+    let rows: Vec<Vec<Value>> = (1..=500_i64).map(|id| vec![id.into(), "x".repeat(200).as_str().into()]).collect();
+    write(&*sink, &stream, &rows).await.unwrap();
+    database.client("ALTER TABLE prices DROP CONSTRAINT prices_pkey").await.unwrap();
+    write(&*sink, &stream, &rows).await.unwrap();
+    assert_eq!(database.client("SELECT count(*) FROM prices").await.unwrap(), "500");
+}

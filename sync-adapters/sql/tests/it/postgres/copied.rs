@@ -90,3 +90,18 @@ async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
     assert_eq!(counted, [3 * ROWS as u64 - 2, 1, 1], "{report}");
     world.assert_in_step().await;
 }
+
+/// While rows are copied nobody reads, and no setting keeps a server from saying what `RAISE INFO` says: both would wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_table_whose_trigger_says_too_much_come_in_as_arrays() {
+    let world = World::new(MemorySource::of([orders()]).page(ROWS as usize)).await;
+    watch(&world, "orders").await;
+    world.ask("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE INFO '%', repeat('x', 100000); RETURN NEW; END $$; CREATE TRIGGER tell BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION tell()").await;
+    let note = "x".repeat(20_000);
+    (1..=ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
+    let report = tokio::time::timeout(std::time::Duration::from_secs(90), world.run(RunOptions::incremental())).await;
+    let report = report.expect("a run that ends");
+    assert_eq!(count(&report, Outcome::Created), ROWS as u64, "{report}");
+    assert_eq!(world.ask("SELECT count(*) FROM log WHERE said = 'COPY \"'").await, "0");
+    world.assert_in_step().await;
+}
