@@ -86,7 +86,9 @@ impl Slave {
             Err(TryLockError::WouldBlock) => return Ok(Became::UnderWay),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        if let Some(left) = self.not_due(run)? {
+        if let Some(left) = self.not_due(run)?
+            && self.lost().await?.is_none()
+        {
             return Ok(Became::NotDue(left));
         }
         let status = StatusFile::open(&self.folder, Arc::clone(&self.clock))?;
@@ -127,6 +129,18 @@ impl Slave {
         // A clock that was put back must not hold it up for longer than the interval.
         Ok(Some(left)
             .filter(|left| *left > TimeDelta::zero() && *left <= TimeDelta::from_std(run.interval).unwrap_or_default()))
+    }
+
+    /// What the status file says of another database: one was in step, and this one never was. It was lost, or put elsewhere, and
+    /// the next run loads everything into the new one, due or not.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn lost(&self) -> Result<Option<SyncStatus>> {
+        let synced = self.status().ok().flatten().filter(|status| status.last_synced_at.is_some());
+        let link = self.offline()?.link().await?;
+        // The master tells each database that it was ever in step with what it knows it by.
+        Ok(synced.filter(|_| link.position.is_none() && link.known_as.is_none()))
     }
 
     /// What a run would do. It asks nobody, and changes nothing.

@@ -164,6 +164,67 @@ fn it_is_switched_off_reset_and_told_where_the_master_is() {
 }
 
 #[test]
+fn a_slave_whose_database_is_lost_says_so_and_loads_anew_without_doubling_anything() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    said(place.run("north", &serving.url, &[]));
+    said(place.slave("north", &["sell", "nails", "30"]).output().unwrap());
+    said(place.run("north", &serving.url, &["--force"]));
+    let shown = place.master(&["show"]);
+    // What is not sent is lost with the database, and with nothing else.
+    said(place.slave("north", &["sell", "nails", "1"]).output().unwrap());
+    for file in ["slave.db", "slave.db-wal", "slave.db-shm"] {
+        let _ = std::fs::remove_file(place.path("north").join(file));
+    }
+    let lost = "slave.db is new, although one was in step at";
+    assert!(said(place.slave("north", &["status"]).output().unwrap()).contains(lost));
+    // Due at once, whatever the status file says of the one before it.
+    let again = said(place.run("north", &serving.url, &[]));
+    assert!(again.contains(lost) && again.contains("sent 0, received 2"), "{again}");
+    assert_eq!(said(place.slave("north", &["show"]).output().unwrap()), shown);
+    assert_eq!(place.master(&["show"]), shown);
+    assert!(said(place.run("north", &serving.url, &[])).contains("not due"), "that is said once");
+    for _ in 0..3 {
+        said(place.slave("north", &["sell", "nails", "10"]).output().unwrap());
+    }
+    let sent = said(place.run("north", &serving.url, &["--force"]));
+    assert!(sent.contains("sent 6") && !sent.contains(lost), "{sent}");
+    let shown = place.master(&["show"]);
+    assert!(shown.contains("40\n4 transactions"), "{shown}");
+    assert_eq!(said(place.slave("north", &["show"]).output().unwrap()), shown);
+}
+
+#[test]
+fn nobody_sells_or_receives_less_than_one() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    said(place.run("north", &serving.url, &[]));
+    for quantity in ["-5", "0"] {
+        let refused = place.slave("north", &["sell", "nails", quantity]).output().unwrap();
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && error.contains("not in 1.."), "{error}");
+        let refused = program(env!("CARGO_BIN_EXE_master"), &place.path("master"), &["receive", "nails", quantity]);
+        assert!(!{ refused }.output().unwrap().status.success());
+    }
+    assert_eq!(said(place.slave("north", &["show"]).output().unwrap()), place.master(&["show"]));
+}
+
+#[test]
+fn a_run_says_what_met_a_change_of_others() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "100"]);
+    let serving = place.serve();
+    let plain = said(place.run("north", &serving.url, &[]));
+    assert_eq!(plain, "sync: sent 0, received 1\n");
+    said(place.slave("north", &["sell", "nails", "30"]).output().unwrap());
+    place.master(&["receive", "nails", "5"]);
+    let met = said(place.run("north", &serving.url, &["--force"]));
+    assert!(met.contains("1 of what was sent met a row that others had changed meanwhile"), "{met}");
+}
+
+#[test]
 fn a_slave_of_old_is_served_over_its_own_routes() {
     let place = Place::new();
     place.master(&["receive", "nails", "100"]);

@@ -50,7 +50,11 @@ pub(crate) async fn tell(server: &Server, folder: &Path, args: &Args) -> Result<
     tills[1].set_price(CONTESTED, 610).await?;
     for till in &tills {
         let (queue, stock) = (till.queue().await?, number(&till.database, STOCK, "coffee").await?);
-        println!("   {}: {} writes wait to be sent; it thinks that {stock} of coffee are left", till.name, queue.depth);
+        let thinks = match stock {
+            0.. => format!("it thinks that {stock} of coffee are left"),
+            _ => format!("it has sold {} of coffee more than it knew of", -stock),
+        };
+        println!("   {}: {} writes wait to be sent; {thinks}", till.name, queue.depth);
     }
 
     println!("3. The line is back, and the tills come one by one.");

@@ -67,7 +67,11 @@ impl Till {
     }
 
     /// One sale, in one transaction of the till's own database: the invoice, its lines, and what is left of the stock.
+    /// Of each at least one piece: what comes back is no sale.
     pub(crate) async fn sell(&mut self, lines: &[(&'static str, i64)]) -> Result<()> {
+        if let Some((product, quantity)) = lines.iter().find(|(_, quantity)| *quantity < 1) {
+            return Err(format!("{quantity} of {product} cannot be sold: a sale is of one piece or more").into());
+        }
         self.invoices += 1;
         let (invoice, till, lines) = (format!("{}-{:04}", self.name, self.invoices), self.name.clone(), lines.to_vec());
         let sold = self.database.transaction(move |host| {

@@ -38,7 +38,12 @@ enum Command {
     /// Print a token for a slave, good for thirty days
     Token { slave: String },
     /// Receive goods
-    Receive { item: String, quantity: i64 },
+    Receive {
+        item: String,
+        /// How many pieces: at least one
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
+        quantity: i64,
+    },
     /// Show the stock
     Show,
 }

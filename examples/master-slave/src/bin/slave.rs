@@ -59,7 +59,12 @@ enum Command {
     /// Begin again: the next run loads everything; what is not sent yet stays
     Reset,
     /// Sell something
-    Sell { item: String, quantity: i64 },
+    Sell {
+        item: String,
+        /// How many pieces: at least one. What comes back is an `adjust`
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
+        quantity: i64,
+    },
     /// Correct the stock
     Adjust {
         item: String,
@@ -90,12 +95,16 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
         Command::Run { force, master_url, token, interval, .. } => {
             let token = SecretString::from(token);
             let interval = Duration::from_secs(u64::from(interval) * 60);
+            say_what_is_lost(slave).await?;
             match slave.run(&Run { master: master_url, token, interval, force }).await? {
                 Became::InStep(synced) => {
-                    println!(
-                        "sync: sent {}, received {}, met {}, waiting {}",
-                        synced.sent, synced.received, synced.met, synced.waiting
-                    );
+                    println!("sync: sent {}, received {}", synced.sent, synced.received);
+                    if synced.met > 0 {
+                        println!("  {} of what was sent met a row that others had changed meanwhile", synced.met);
+                    }
+                    if synced.waiting > 0 {
+                        println!("  {} of what was sent waits at the master until a person decides", synced.waiting);
+                    }
                 }
                 Became::NotDue(left) => {
                     println!("sync: not due for {} seconds (--force runs it now)", left.num_seconds().max(1))
@@ -104,7 +113,10 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
             }
         }
         Command::Status => match slave.status()? {
-            Some(status) => println!("as of the last run:\n{status}\nnow pending    {}", slave.pending().await?),
+            Some(status) => {
+                println!("as of the last run:\n{status}\nnow pending    {}", slave.pending().await?);
+                say_what_is_lost(slave).await?;
+            }
             None => println!("status         never run"),
         },
         Command::Reset => {
@@ -124,7 +136,21 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
     Ok(())
 }
 
+/// Says it where the status file is of another database than the one that is there.
+async fn say_what_is_lost(slave: &Slave) -> Result<()> {
+    let Some(status) = slave.lost().await? else { return Ok(()) };
+    let synced = status.last_synced_at.map(|at| at.to_rfc3339()).unwrap_or_default();
+    println!(
+        "slave.db is new, although one was in step at {synced}: that one was lost, or is elsewhere. The new one loads everything, and \
+         nothing is doubled at the master. Of what the old one had not sent nothing is known here: {} as of its last run, \
+         and whatever was written after it.",
+        status.pending_records
+    );
+    Ok(())
+}
+
 async fn dry_run(slave: &Slave) -> Result<()> {
+    say_what_is_lost(slave).await?;
     let would = slave.would_do().await?;
     let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
     for edit in &would.edits {

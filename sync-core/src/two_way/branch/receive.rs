@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::absorb::{Canonical, absorb};
-use super::send::{code, move_to, rewind};
+use super::send::{begin_life, code, move_to, rewind};
 use super::{Branch, Synced, link};
 use crate::model::Key;
 use crate::two_way::Flaw::CursorFirst;
@@ -52,6 +52,12 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             lost = true;
             held = None;
             (position, named) = (None, Some(BTreeSet::new()));
+            continue;
+        }
+        if page.last_op > link.previous {
+            // Nobody here knows of its last edits of this life: the database is a new one, or an older copy. The old ones are
+            // another's from now on, so that what becomes of those that wait comes back like any other news.
+            begin_life(branch).await?;
             continue;
         }
         synced.loaded |= page.load;

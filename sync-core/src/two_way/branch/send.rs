@@ -160,7 +160,7 @@ async fn find_fork(branch: &Branch, push: &Push, synced: &mut Synced) -> Result<
 
 /// Our numbers stand for other edits at the master: this replica was restored from a backup. What follows is told under
 /// another name.
-async fn begin_life(branch: &Branch) -> Result<()> {
+pub(super) async fn begin_life(branch: &Branch) -> Result<()> {
     let mut tx = branch.replica.begin().await?;
     let mut link = link::load(&mut *tx).await?;
     link.begin_life(new_life(branch));

@@ -354,6 +354,10 @@ async fn passes(hub: &Hub, waiting: &Waiting) -> Result<bool> {
     };
     let results: Vec<EditResult> = verdicts.into_iter().map(|verdict| verdict.result(&revs)).collect();
     settle(hub, &mut *tx, waiting, &results).await?;
-    tx.commit().await?;
-    Ok(true)
+    match tx.commit().await {
+        Ok(()) => Ok(true),
+        // A rule that is looked at when a transaction ends.
+        Err(error) if error.kind() == ErrorKind::Data => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -2,6 +2,7 @@
 
 mod inbox;
 mod loads;
+mod lost;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The books of two-way sync, kept beside the rows.
 
-use sqlx::MySqlConnection;
+use sqlx::{AssertSqlSafe, MySqlConnection};
 use sync_core::Result;
 use sync_core::two_way::Book;
 
@@ -20,6 +20,35 @@ pub(super) async fn put(connection: &mut MySqlConnection, book: Book, id: &str, 
     };
     let write = write.bind(book_name(book)?).bind(id.as_bytes());
     write.execute(connection).await.map(drop).map_err(|cause| failed("a book cannot be written", cause))
+}
+
+/// How many are put at once, and about how many bytes of them: what is larger goes alone.
+const MANY: (usize, usize) = (100, 256 * 1024);
+
+/// Each under another id.
+pub(super) async fn put_all(
+    connection: &mut MySqlConnection,
+    book: Book,
+    bodies: Vec<(String, Vec<u8>)>,
+) -> Result<()> {
+    let mut rest = bodies.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(MANY.0).take_while(|(_, body)| {
+            bytes += body.len();
+            bytes <= MANY.1
+        });
+        let (part, later) = rest.split_at(fits.count().max(1));
+        let places = vec!["(?, ?, ?)"; part.len()].join(", ");
+        let sql = format!("REPLACE INTO _sync_book (body, book, id) VALUES {places}");
+        let mut write = sqlx::query(AssertSqlSafe(sql)).persistent(part.len() == MANY.0 || part.len() == 1);
+        for (id, body) in part {
+            write = write.bind(body.as_slice()).bind(book_name(book)?).bind(id.as_bytes());
+        }
+        write.execute(&mut *connection).await.map_err(|cause| failed("a book cannot be written", cause))?;
+        rest = later;
+    }
+    Ok(())
 }
 
 pub(super) async fn list(

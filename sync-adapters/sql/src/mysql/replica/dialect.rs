@@ -9,11 +9,11 @@ use sync_core::{Error, Key, Result, Value};
 
 use super::cascade::Edges;
 use super::layout::Layout;
-use super::{books, clash, feed, log, rows, triggers};
+use super::{batch, books, clash, feed, log, rows, triggers};
 use crate::mysql::connection::{Access, Server, set_up};
 use crate::mysql::error::{failed, number, uncommitted};
 use crate::prompt::send_at_once;
-use crate::replica::{Connects, Declared, Dialect, Doing, Images, Row, Rule};
+use crate::replica::{Connects, Declared, Dialect, Doing, Images, Row, Rule, Step};
 
 /// Ends what [`Shared::mark_now`] has begun.
 pub(super) const UNMARK: &str = "DELETE FROM _sync_in WHERE conn = CONNECTION_ID()";
@@ -94,6 +94,8 @@ impl Dialect for Shared {
 
     const REPLICA: &'static str = "MySqlReplica";
 
+    const MAKES_ALL: bool = true;
+
     /// See <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
     fn rule(cause: &sqlx::Error, _is_delete: bool) -> Option<Rule> {
         match number(cause)? {
@@ -142,6 +144,15 @@ impl Dialect for Shared {
 
     async fn unstage(&self, to: &mut MySqlConnection, layout: &Layout, key: &Key) -> Result<Option<u64>> {
         rows::unstage(to, layout, key).await
+    }
+
+    async fn make_all(
+        &self,
+        to: &mut MySqlConnection,
+        layout: &Layout,
+        steps: &[Step<'_>],
+    ) -> Result<Option<Vec<u64>>> {
+        batch::make_all(to, layout, steps).await
     }
 
     async fn is_own(&self, to: &mut MySqlConnection, layout: &Layout, key: &Key) -> Result<bool> {
@@ -200,6 +211,10 @@ impl Dialect for Shared {
 
     async fn put(&self, to: &mut MySqlConnection, book: Book, id: &str, body: Option<Vec<u8>>) -> Result<()> {
         books::put(to, book, id, body).await
+    }
+
+    async fn put_all(&self, to: &mut MySqlConnection, book: Book, bodies: Vec<(String, Vec<u8>)>) -> Result<()> {
+        books::put_all(to, book, bodies).await
     }
 
     async fn list(

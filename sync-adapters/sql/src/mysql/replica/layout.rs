@@ -135,14 +135,28 @@ impl Layout {
 
     /// The name of the row whose key is bound.
     pub(super) fn bound_row_name(&self) -> String {
-        self.row_name(|place| match self.fields()[self.key[place]].kind() {
+        self.row_name(|place| self.named(place))
+    }
+
+    /// The name of the row whose key is written out. `piece` is the key's value in a place.
+    ///
+    /// # Errors
+    /// What `piece` returns.
+    pub(super) fn row_name_of(&self, piece: impl Fn(usize) -> Result<String>) -> Result<String> {
+        let pieces = (0..self.key.len()).map(piece).collect::<Result<Vec<_>>>()?;
+        Ok(self.row_name(|place| self.named(place).replacen('?', &pieces[place], 1)))
+    }
+
+    /// How a value of the key stands in the name of a row: as the column's type has it.
+    fn named(&self, place: usize) -> String {
+        match self.fields()[self.key[place]].kind() {
             Kind::Bool | Kind::Int => "CAST(? AS SIGNED)".to_owned(),
             Kind::UInt => "CAST(? AS UNSIGNED)".to_owned(),
             Kind::Float => "CAST(? AS DOUBLE)".to_owned(),
             Kind::Timestamp => "CAST(? AS DATETIME(6))".to_owned(),
             Kind::Date => "CAST(? AS DATE)".to_owned(),
             kind => compared(kind),
-        })
+        }
     }
 
     /// Binds the values of a key.

@@ -1,6 +1,7 @@
 //! A MariaDB database that takes part in two-way sync: its host goes on writing plain SQL, with any connection, and triggers
 //! note every change.
 
+mod batch;
 mod books;
 mod cascade;
 mod clash;

@@ -7,6 +7,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, MySqlConnection};
 use sync_core::two_way::{Held, RowWrite};
 use sync_core::{Error, Key, Result};
 
+use super::batch;
 use super::feed::{image, key, number, stamp};
 use super::layout::Layout;
 use super::log::SLOTS;
@@ -20,12 +21,13 @@ pub(super) const KEYS: usize = 100;
 /// What is known of a row's last write: five columns. What is written here has its place in the feed as its number.
 const STAMP: &str = "b.rev, b.hlc, b.origin, COALESCE(b.op, l.seq, 0), b.seen";
 
-/// Locks the rows of these keys against other writers, in the order of the keys.
-///
-/// One statement for each: one for many may scan the table, and would wait for rows that nobody asked for.
+/// Locks the rows of these keys against other writers, in the order of the keys: one statement for each.
 pub(super) async fn lock(connection: &mut MySqlConnection, layout: &Layout, keys: &[Key]) -> Result<()> {
     let mut keys: Vec<&Key> = keys.iter().collect();
     keys.sort();
+    if keys.len() > 1 {
+        return batch::lock(connection, layout, &keys).await;
+    }
     let sql = format!("SELECT 1 FROM {} t WHERE {} FOR UPDATE", layout.host, layout.is_host("t.", 1));
     for key in keys {
         let mut arguments = MySqlArguments::default();

@@ -69,6 +69,17 @@ use super::{Durability, SqliteOptions};
 /// A write that puts a value of another kind than is declared, or a row without key, fails with the name of the column. A
 /// unique index over an expression is refused when the replica is opened.
 ///
+/// # Values of one meaning
+///
+/// A decimal of two digits may stand there as `9.5` or `9.50`, an instant with any offset: hosts write as they like, and both are
+/// equal here, for conflicts and for the [audit](Self::audit). What comes from a master is written with all digits and in UTC, also
+/// over a value that means the same. What the master's own host has written stays there as it is.
+///
+/// # Foreign keys
+///
+/// They hold for what comes from elsewhere, too. Those that the host has declared `DEFERRABLE INITIALLY DEFERRED` are looked at when a
+/// transaction ends, so that a child may stand before its parent.
+///
 /// # When the schema changes
 ///
 /// Before every use the schema is compared with what was installed, which costs nothing while nobody changes it. Triggers

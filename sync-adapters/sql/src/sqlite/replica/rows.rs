@@ -1,8 +1,8 @@
 //! Rows and their stamps: read, written under the stamp that they come with, and refused with the rule that they break.
 
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Value as Cell, ValueRef as CellRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row as SqlRow, ffi};
-use sync_core::model::Field;
+use sync_core::model::{Field, Kind};
 use sync_core::two_way::{Held, Hlc, RowWrite, Stamp};
 use sync_core::{Error, Key, Result, Value};
 
@@ -122,7 +122,10 @@ pub(super) fn write(connection: &Connection, shared: &Shared, write: &RowWrite) 
     let layout = shared.layout(write.table.name())?;
     let held = held(connection, layout, &write.key)?;
     let known = held.stamp.as_ref();
-    if held.row == write.row && (known.is_some() || write.row.is_none() && write.op == 0) {
+    let is_so = held.row == write.row && (known.is_some() || write.row.is_none() && write.op == 0);
+    // What the upstream says is written as it is written there, so that programs which compare texts find the same on both sides.
+    let respelled = is_so && write.upstream && is_spelled_otherwise(connection, layout, write)?;
+    if is_so && !respelled {
         return note_seen(connection, layout, write);
     }
     if write.row.as_ref().is_some_and(|row| layout.table.key_of(row) != write.key) {
@@ -138,7 +141,7 @@ pub(super) fn write(connection: &Connection, shared: &Shared, write: &RowWrite) 
             bind_row(&mut insert, layout, row, |_| true)?;
             insert.raw_execute()
         }
-        (Some(before), Some(row)) if before != row => {
+        (Some(before), Some(row)) if before != row || respelled => {
             let sets = list(layout.values(), |names| format!("{} = ?", names.host));
             let sql = format!("UPDATE {} SET {sets} WHERE {}", layout.host, layout.by_host_key());
             let mut update = connection.prepare_cached(&sql).map_err(unprepared)?;
@@ -175,6 +178,27 @@ pub(super) fn write(connection: &Connection, shared: &Shared, write: &RowWrite) 
     rev.ok_or_else(|| {
         Error::internal("a write was not noticed: call `SqliteReplica::audit`").with("table", layout.name())
     })
+}
+
+/// Whether a value of the row stands there as another text for the same: `9.5` for `9.50`, an instant with another offset.
+fn is_spelled_otherwise(connection: &Connection, layout: &Layout, write: &RowWrite) -> Result<bool> {
+    let several = |field: &Field| matches!(field.kind(), Kind::Decimal { .. } | Kind::Timestamp | Kind::Date);
+    let Some(row) = write.row.as_ref().filter(|_| layout.fields().iter().any(several)) else { return Ok(false) };
+    let columns = list(layout.columns.iter(), |names| names.host.clone());
+    let sql = format!("SELECT {columns} FROM {} WHERE {}", layout.host, layout.by_host_key());
+    let mut select = by_key(connection, &sql, layout, &write.key, 1)?;
+    let mut found = select.raw_query();
+    let Some(stored) = found.next().map_err(unread)? else { return Ok(false) };
+    for (column, (names, field)) in layout.columns.iter().zip(layout.fields()).enumerate() {
+        // A column that converts what it is given is left alone: it would do so again.
+        if let (false, true, CellRef::Text(there)) =
+            (names.is_key, several(field), stored.get_ref(column).map_err(unread)?)
+            && stored_form(row[column].as_ref(), field, &mut Scratch::new())? != CellRef::Text(there)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The row is so already: only what is known of the upstream's count is new.

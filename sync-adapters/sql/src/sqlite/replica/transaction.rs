@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Stamp, Table, Transaction};
 use sync_core::{Error, Key, Result, Value};
 use tokio::sync::OwnedMutexGuard;
@@ -169,8 +169,18 @@ impl Transaction for SqliteTransaction {
             if wrote {
                 finish(connection)?;
             }
-            execute(connection, "COMMIT")
+            connection.execute_batch("COMMIT").map_err(uncommitted)
         })
         .await
+    }
+}
+
+/// A foreign key that the host has declared `DEFERRED` is looked at here: until then a child may stand before its parent.
+fn uncommitted(cause: rusqlite::Error) -> Error {
+    match cause.sqlite_error().map(|error| error.extended_code) {
+        Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => {
+            failed("a row hangs on one that is missing", cause).with("code", "parent")
+        }
+        _ => failed("a transaction cannot begin or end", cause),
     }
 }

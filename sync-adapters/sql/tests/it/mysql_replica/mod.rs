@@ -6,6 +6,7 @@ mod conformance;
 mod drift;
 mod late;
 mod remote;
+mod together;
 
 use std::sync::Arc;
 

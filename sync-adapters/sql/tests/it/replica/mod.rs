@@ -2,11 +2,13 @@
 
 mod capture;
 mod conformance;
+mod deferred;
 mod drift;
 mod groups;
 mod guard;
 mod hostile;
 mod remote;
+mod spelled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
