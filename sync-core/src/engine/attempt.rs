@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::select;
 
-use super::claim::{claim, lease_name, read_checkpoint};
+use super::claim::{claim, give_back, lease_name, read_checkpoint};
 use super::options::RunOptions;
 use super::pipeline::Pipeline;
 use super::report::ScopeReport;
@@ -122,9 +122,23 @@ async fn attempt_scope(
         (None, in_time(inner, options, read_checkpoint(inner, pipeline, Some(run), scope, home)).await?)
     } else {
         let first = record(RunStatus::Running, None, Ledger::default(), None);
-        let claiming = claim(inner, pipeline, Some(run), scope, home, Some(&first));
-        let (lease, checkpoint) = in_time(inner, options, claiming).await?;
-        (Some(lease), checkpoint)
+        let mut taken = None;
+        let claiming = claim(inner, pipeline, Some(run), scope, home, Some(&first), &mut taken);
+        match (in_time(inner, options, claiming).await, taken) {
+            (Ok((lease, checkpoint)), _) => (Some(lease), checkpoint),
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(lease)) => {
+                // Its beginning was recorded, and nobody waited for the sink any longer.
+                let (finished, why) = (Some(inner.clock.now()), Some(error.to_string()));
+                let entries = [Entry::Run(record(RunStatus::Cancelled, finished, Ledger::default(), why))];
+                select! {
+                    biased;
+                    _ = give_back(inner, &lease, &entries) => {}
+                    () = inner.clock.sleep(CLOSING) => {}
+                }
+                return Err(error);
+            }
+        }
     };
     let mut scope_run =
         ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);

@@ -15,7 +15,8 @@ pub(super) fn lease_name(scope: &Scope) -> String {
     scope.live().id()
 }
 
-/// Takes the lease, and claims the scope where its checkpoint is kept. A run that is to be recorded is so with its lease.
+/// Takes the lease, and claims the scope where its checkpoint is kept. A run that is to be recorded is so with its lease. Whoever
+/// stops waiting for it finds in `taken` what lease there is to give back.
 pub(super) async fn claim(
     inner: &Inner,
     pipeline: &Pipeline,
@@ -23,6 +24,7 @@ pub(super) async fn claim(
     scope: &Scope,
     home: Home,
     first: Option<&RunRecord>,
+    taken: &mut Option<Lease>,
 ) -> Result<(Lease, Checkpoint)> {
     let name = lease_name(scope);
     let (leasing, opening) =
@@ -44,6 +46,7 @@ pub(super) async fn claim(
             }
         };
         let lease = with_retries(inner, leasing, taking).await?;
+        *taken = Some(lease.clone());
         let opened = match home {
             Home::Sink => with_retries(inner, opening, || open(pipeline, scope, lease.token)).await,
             Home::Store => with_retries(inner, opening, || inner.store.checkpoint(scope)).await,
@@ -61,6 +64,7 @@ pub(super) async fn claim(
                 });
                 // The first error tells more than one of giving back.
                 let _ = watched(inner, leasing, give_back(inner, &lease, failed.as_slice())).await;
+                *taken = None;
                 return Err(error);
             }
         }
@@ -68,7 +72,7 @@ pub(super) async fn claim(
 }
 
 /// Gives a lease back, and writes how the run ended that was to begin under it.
-async fn give_back(inner: &Inner, lease: &Lease, entries: &[Entry]) -> Result<()> {
+pub(super) async fn give_back(inner: &Inner, lease: &Lease, entries: &[Entry]) -> Result<()> {
     if entries.is_empty() {
         return inner.store.release(lease).await;
     }

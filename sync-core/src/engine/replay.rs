@@ -103,7 +103,7 @@ impl Replay<'_> {
         let turn = self.inner.turn(&lease_name(&self.scope));
         let _turn = turn.lock().await;
         let home = if self.pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
-        let (lease, checkpoint) = claim(self.inner, self.pipeline, None, &self.scope, home, None).await?;
+        let (lease, checkpoint) = claim(self.inner, self.pipeline, None, &self.scope, home, None, &mut None).await?;
         let at_the_sink = AtomicU64::new(0);
         let outcome = select! {
             biased;

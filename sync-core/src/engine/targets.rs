@@ -81,7 +81,7 @@ async fn forget(
 ) -> Result<()> {
     let turn = inner.turn(&lease_name(&scope));
     let _turn = turn.lock().await;
-    let (lease, checkpoint) = claim(inner, pipeline, Some(run), &scope, home, None).await?;
+    let (lease, checkpoint) = claim(inner, pipeline, Some(run), &scope, home, None, &mut None).await?;
     let known = Known { parts, looked: true, gone: None };
     let mut scope_run =
         ScopeRun::new(inner, pipeline, options, run, scope, feed.clone(), known, Some(lease.clone()), home, checkpoint);

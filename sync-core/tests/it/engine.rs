@@ -1,15 +1,16 @@
 //! The run loop over in-memory adapters: what each kind of run does, and what it counts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::conflict::{Counters, FieldMerge, IncomingWins, decide};
 use sync_core::engine::{Breaker, Guarantee, Pipeline, Report, RunOptions};
 use sync_core::memory::{Feeding, FirstLoad, MemorySink, MemorySource, MemoryStore};
-use sync_core::model::{Disposition, Outcome, RowScope};
-use sync_core::sink::SinkCapabilities;
+use sync_core::model::{Disposition, Outcome, RowScope, Scope};
+use sync_core::sink::{Sink, SinkCapabilities, WriteReport, WriteUnit};
 use sync_core::source::Listing;
-use sync_core::state::{LetterQuery, RunQuery, RunStatus};
-use sync_core::{Engine, Key, StreamSpec, SystemClock, Value};
+use sync_core::state::{Checkpoint, FencingToken, LetterQuery, RunQuery, RunStatus, StateStore as _};
+use sync_core::{Engine, Key, Result, StreamSpec, SystemClock, Value};
 
 fn orders() -> StreamSpec {
     StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note")
@@ -362,6 +363,52 @@ async fn a_cancelled_run_stops_at_a_boundary_and_the_next_one_continues() {
     let rest = world.run().await;
     assert_eq!(rest.status, RunStatus::Completed);
     world.assert_in_step();
+}
+
+/// A sink that never says where a scope stands.
+#[derive(Debug)]
+struct Silent(MemorySink);
+
+#[async_trait::async_trait]
+impl Sink for Silent {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
+        self.0.apply(unit).await
+    }
+
+    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
+        match token {
+            FencingToken(0) => self.0.open(scope, token).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        self.0.capabilities()
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_while_its_sink_is_silent_is_not_under_way_for_ever() {
+    let world = World::new();
+    world.fill(5);
+    let engine = |sink| {
+        let pipeline = Pipeline::new("shop", world.source.clone(), sink);
+        Engine::builder(world.store.clone()).pipeline(pipeline)
+    };
+    let silent: Arc<dyn Sink> = Arc::new(Silent(world.sink.clone()));
+    let token = tokio_util::sync::CancellationToken::new();
+    token.cancel();
+    let options = RunOptions::incremental().cancel(token).stop_within(Duration::from_millis(50));
+    let report = engine(silent).build().unwrap().run_with("shop", options).await.unwrap();
+    assert_eq!(report.status, RunStatus::Cancelled, "{report}");
+    let log = world.store.runs(&RunQuery::default()).await.unwrap();
+    assert!(log.iter().all(|record| record.status == RunStatus::Cancelled && record.finished.is_some()), "{log:?}");
+    // Another process need not wait.
+    engine(Arc::new(world.sink.clone())).build().unwrap().run("shop").await.unwrap().completed().unwrap();
 }
 
 #[tokio::test]
