@@ -73,7 +73,7 @@ async fn assert_rows_go_through(replica: impl Replica + Clone + 'static) {
 
     // Keys that are asked for twice, or that no row can have, hold nobody up.
     let keys = ["p0007", "none", "p0007", &"x".repeat(400)].map(|key| Key::new([key])).to_vec();
-    let found = master.0.look_up(&Lookup { table: "products".to_owned(), keys }, &Access::everything()).await.unwrap();
+    let found = master.0.look_up(&Lookup { peer: None, table: "products".to_owned(), keys }, &Access::everything()).await.unwrap();
     let rows: Vec<_> = found.iter().map(|found| found.row.is_some()).collect();
     assert_eq!(rows, [true, false, true, false]);
 }

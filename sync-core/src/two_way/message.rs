@@ -123,6 +123,9 @@ pub struct Pull {
 /// Rows that somebody asks for by their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
+    /// Who asks, where it writes under this name: what of its own writes waits is told as if it had been taken.
+    #[serde(default)]
+    pub peer: Option<String>,
     /// The table.
     pub table: String,
     /// The rows.
@@ -136,6 +139,12 @@ pub struct Found {
     pub rev: u64,
     /// The row; `None` where it is not there.
     pub row: Option<Vec<Value>>,
+    /// Whether the row is as it will be once what the one who asks has written before is taken: it waits in the inbox.
+    #[serde(default)]
+    pub waits: bool,
+    /// A write that is made now is later than this.
+    #[serde(default)]
+    pub hlc: Hlc,
 }
 
 /// One row in a page.

@@ -130,7 +130,7 @@ fn meaning(status: StatusCode, code: &str) -> (ErrorKind, Retry) {
         (_, "unknown_table" | "unknown_column") => (ErrorKind::Schema, Retry::Never),
         (_, "not_yours" | "server_owned") => (ErrorKind::Forbidden, Retry::Never),
         (_, "not_waiting") | (422, _) => (ErrorKind::Data, Retry::Never),
-        (_, "too_large" | "group_too_large") => (ErrorKind::Limit, Retry::Never),
+        (_, "too_large" | "too_many_keys" | "group_too_large") => (ErrorKind::Limit, Retry::Never),
         (401 | 403, _) => (ErrorKind::Unauthorized, Retry::Never),
         (409, "gap" | "forked") => (ErrorKind::Conflict, Retry::Never),
         (409, _) => (ErrorKind::Conflict, Retry::Backoff),

@@ -253,10 +253,20 @@ impl Master for HttpMaster {
     async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
         let codec = self.codecs.of(&lookup.table)?;
         let mut found = Vec::with_capacity(lookup.keys.len());
-        for keys in lookup.keys.chunks(KEYS) {
-            let part = Lookup { table: lookup.table.clone(), keys: keys.to_vec() };
+        let (mut rest, mut at_most) = (lookup.keys.as_slice(), KEYS);
+        while !rest.is_empty() {
+            let (keys, others) = rest.split_at(rest.len().min(at_most));
+            let part = Lookup { keys: keys.to_vec(), ..lookup.clone() };
             let body = body::json(&LookupBody::of(&part, &self.codecs)?)?;
-            let answer = self.ask(Method::POST, self.url("rows")?, Some(body), Effect::Reads).await?;
+            let answer = match self.ask(Method::POST, self.url("rows")?, Some(body), Effect::Reads).await {
+                // The master takes or gives less at once.
+                Err(error) if error.kind() == ErrorKind::Limit && keys.len() > 1 => {
+                    at_most = keys.len() / 2;
+                    continue;
+                }
+                answer => answer?,
+            };
+            rest = others;
             let answered: FoundBody = answer.json()?;
             if answered.rows.len() != keys.len() {
                 return Err(answer::misread(Error::malformed(

@@ -34,7 +34,8 @@ pub(super) async fn rows(service: Arc<Service>, caller: Caller, call: Call) -> R
             format!("at most {most} rows are asked for at once"),
         ));
     }
-    let lookup = body.read(&service.codecs)?;
+    let mut lookup = body.read(&service.codecs)?;
+    lookup.peer = lookup.peer.map(|peer| caller.peer(&peer, 0)).transpose()?.map(|peer| peer.name);
     let found = service.hub.look_up(&lookup, caller.access()).await?;
     let codec = service.codecs.of(&lookup.table)?;
     let rows = found.iter().map(|found| FoundRow::of(found, codec)).collect::<Result<_>>()?;

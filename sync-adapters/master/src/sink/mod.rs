@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use sync_core::model::Outcome;
 use sync_core::sink::{Decided, Intent, Sink, SinkCapabilities, StepReport, StoredRow, WriteReport, WriteUnit};
 use sync_core::two_way::{Became, Found, Lookup, Master, Tables};
-use sync_core::{Clock, Key, Result, StreamSpec};
+use sync_core::{Clock, Error, ErrorKind, Key, Result, StreamSpec};
 
 use self::sender::{Sender, Unnumbered};
 use self::target::Target;
@@ -70,8 +70,13 @@ impl MasterSink {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let lookup = Lookup { table: target.table().name().to_owned(), keys };
-        self.master.look_up(&lookup).await.map_err(|error| error.with("sink", &self.name))
+        let lookup = Lookup { peer: Some(self.name.clone()), table: target.table().name().to_owned(), keys };
+        let found = self.master.look_up(&lookup).await.map_err(|error| match error.kind() {
+            // One key alone is more than the master takes.
+            ErrorKind::Limit => Error::data("the key is too long for the master").caused_by(error),
+            _ => error,
+        });
+        found.map_err(|error| error.with("sink", &self.name))
     }
 
     fn target(&self, stream: &StreamSpec) -> Result<Target> {
@@ -101,11 +106,21 @@ impl Sink for MasterSink {
             let place = |key: &Key| (name.to_owned(), key.clone());
             let unknown: Vec<Key> = keys.iter().filter(|key| !known.contains_key(&place(key))).cloned().collect();
             let found = self.found(&target, unknown.clone()).await?;
+            if let Some(sending) = &mut sending {
+                sending.seen(&found);
+            }
             known.extend(unknown.iter().map(place).zip(found));
             let stored = keys.iter().map(|key| known.get(&place(key)).and_then(|found| target.stored(found))).collect();
-            let Decided { outcomes, edits: decided } = write.decide(step, stored)?;
-            let written = (0..outcomes.len()).filter(|row| is_written(outcomes[*row]));
-            for (row, edit) in written.zip(decided) {
+            let Decided { mut outcomes, edits: decided } = write.decide(step, stored)?;
+            let written: Vec<usize> = (0..outcomes.len()).filter(|row| is_written(outcomes[*row])).collect();
+            for (outcome, key) in outcomes.iter_mut().zip(&keys) {
+                let waits = known.get(&place(key)).is_some_and(|found| found.waits);
+                // What comes behind it waits, too; whether it still does, the master says.
+                if waits && (*outcome == Outcome::Unchanged || is_written(*outcome) && sending.is_none()) {
+                    *outcome = Outcome::Parked;
+                }
+            }
+            for (row, edit) in written.into_iter().zip(decided) {
                 let Some(found) = known.get_mut(&place(&edit.key)) else { continue };
                 let after = edit.row.map(|new| target.row(&new, found.row.as_deref())).transpose();
                 let after = after.map_err(|error| error.at_row(step, row).with("sink", &self.name))?;
@@ -149,7 +164,7 @@ impl Sink for MasterSink {
     /// Looks up no row: whether the master is there, and takes the token.
     async fn check(&self) -> Result<()> {
         let Some(table) = self.tables.iter().next() else { return Ok(()) };
-        let lookup = Lookup { table: table.name().to_owned(), keys: Vec::new() };
+        let lookup = Lookup { peer: None, table: table.name().to_owned(), keys: Vec::new() };
         self.master.look_up(&lookup).await.map(drop).map_err(|error| error.with("sink", &self.name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_core::two_way::{Became, Edit, Group, Hlc, Master, Peer, Push, Pushed};
+use sync_core::two_way::{Became, Edit, Found, Group, Hlc, Master, Peer, Pull, Push, Pushed};
 use sync_core::{Clock, Error, ErrorKind, Key, Result, Retry, Value};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -31,12 +31,14 @@ pub(super) struct Sender {
 /// What the sender must remember from one group to the next.
 #[derive(Debug)]
 struct Books {
-    /// Its life at the master; none before the first group.
+    /// Its life at the master; none before it has introduced itself.
     life: Option<u64>,
     /// The number of the last edit of this life that the master has taken.
     last: u64,
     /// The latest time that was seen: what is written next is later.
     latest: Hlc,
+    /// What the master knows this life by, where it tells: with a token of somebody else its numbers mean nothing.
+    known_as: Option<String>,
     /// A group that the master may have taken although nobody knows.
     unanswered: Option<Push>,
     /// How many edits go into one group.
@@ -45,7 +47,8 @@ struct Books {
 
 impl Sender {
     pub(super) fn new(name: String, master: Arc<dyn Master>, clock: Arc<dyn Clock>) -> Self {
-        let books = Books { life: None, last: 0, latest: Hlc::default(), unanswered: None, at_most: 1000 };
+        let latest = Hlc::default();
+        let books = Books { life: None, last: 0, latest, known_as: None, unanswered: None, at_most: 1000 };
         Self { name, master, clock, books: Mutex::new(books) }
     }
 
@@ -58,6 +61,7 @@ impl Sender {
     pub(super) async fn begin(&self) -> Result<Sending<'_>> {
         let mut sending = Sending { sender: self, books: self.books.lock().await };
         sending.settle().await?;
+        sending.introduce().await?;
         Ok(sending)
     }
 }
@@ -82,6 +86,25 @@ impl Sending<'_> {
         Ok(())
     }
 
+    /// Begins a life, where there is none, and asks what the master knows it by.
+    async fn introduce(&mut self) -> Result<()> {
+        if self.books.life.is_some() {
+            return Ok(());
+        }
+        let Sender { name, master, clock, .. } = self.sender;
+        let peer = Peer { name: name.clone(), life: clock.random() };
+        let asked = Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 0 };
+        self.books.known_as = master.pull(&asked).await?.known_as;
+        self.books.life = Some(asked.peer.life);
+        Ok(())
+    }
+
+    /// What is written from here on is later than what was found, wherever the clock here stands.
+    pub(super) fn seen(&mut self, found: &[Found]) {
+        let latest = found.iter().map(|found| found.hlc).max().unwrap_or_default();
+        self.books.latest = self.books.latest.max(latest);
+    }
+
     /// Sends these edits, and says of each row what became of it.
     pub(super) async fn send(&mut self, edits: &[Unnumbered]) -> Result<Vec<(usize, usize, Became)>> {
         let (mut became, mut rest) = (Vec::with_capacity(edits.len()), edits);
@@ -95,6 +118,12 @@ impl Sending<'_> {
                 // Nothing of it was taken. The master takes less at once than was thought.
                 Err(error) if error.kind() == ErrorKind::Limit && group.len() > 1 => {
                     self.books.at_most = group.len() / 2;
+                }
+                Err(error) if error.kind() == ErrorKind::Limit => {
+                    let Unnumbered { step, row, .. } = group[0];
+                    return Err(Error::data("the row is larger than the master takes")
+                        .at_row(step, row)
+                        .caused_by(error));
                 }
                 Err(error) => return Err(error),
             }
@@ -111,10 +140,10 @@ impl Sending<'_> {
                 self.taken(&push, &pushed);
                 Ok(pushed)
             }
-            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked")) => {
+            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked" | "moved")) => {
                 self.begin_life();
                 Err(Error::unavailable(
-                    "the master no longer knows the numbers of this sink, as after a restore: it begins anew",
+                    "the master does not know the numbers of this sink, as after a restore, or with a token of another branch: it begins anew",
                 )
                 .caused_by(error))
             }
@@ -129,7 +158,7 @@ impl Sending<'_> {
 
     fn numbered(&mut self, edits: &[Unnumbered]) -> Push {
         let Sender { name, clock, .. } = self.sender;
-        let life = *self.books.life.get_or_insert_with(|| clock.random());
+        let life = self.books.life.unwrap_or_default();
         let hlc = Hlc::after(clock.now(), self.books.latest);
         let (previous, mut op) = (self.books.last, self.books.last);
         let edits = edits.iter().cloned().map(|Unnumbered { table, key, base, before, after, .. }| {
@@ -137,7 +166,7 @@ impl Sending<'_> {
             Edit { op, table, key, base, hlc, before, after }
         });
         let group = Group { previous, edits: edits.collect() };
-        Push { peer: Peer { name: name.clone(), life }, groups: vec![group], known_as: None }
+        Push { peer: Peer { name: name.clone(), life }, groups: vec![group], known_as: self.books.known_as.clone() }
     }
 
     fn taken(&mut self, push: &Push, pushed: &Pushed) {

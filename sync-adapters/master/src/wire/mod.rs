@@ -182,6 +182,9 @@ pub(crate) struct ChangeBody {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LookupBody {
+    /// The caller's name for itself, where it writes: what of its own edits waits is told as if it had been taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<String>,
     /// The table.
     pub(crate) table: String,
     /// The keys, each by column.
@@ -205,6 +208,13 @@ pub(crate) struct FoundRow {
     /// The row, by column; none where it is not there, or not the caller's.
     #[schema(value_type = Option<Object>)]
     pub(crate) row: Option<Raw>,
+    /// Whether the row is as it will be once what the caller has written before is taken: it waits.
+    #[serde(default)]
+    pub(crate) waits: bool,
+    /// An edit that is made now is later than this.
+    #[serde(with = "number::written")]
+    #[schema(value_type = String)]
+    pub(crate) hlc: Hlc,
 }
 
 /// A decision about what waits.

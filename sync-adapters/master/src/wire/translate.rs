@@ -103,23 +103,24 @@ impl LookupBody {
     pub(crate) fn of(lookup: &Lookup, codecs: &Codecs) -> Result<Self> {
         let codec = codecs.of(&lookup.table)?;
         let keys = lookup.keys.iter().map(|key| codec.key_json(key)).collect::<Result<_>>()?;
-        Ok(Self { table: lookup.table.clone(), keys })
+        Ok(Self { peer: lookup.peer.clone(), table: lookup.table.clone(), keys })
     }
 
     pub(crate) fn read(self, codecs: &Codecs) -> Result<Lookup> {
         let codec = codecs.of(&self.table)?;
         let keys = self.keys.iter().map(|key| codec.key(key)).collect::<Result<_>>()?;
-        Ok(Lookup { table: self.table, keys })
+        Ok(Lookup { peer: self.peer, table: self.table, keys })
     }
 }
 
 impl FoundRow {
     pub(crate) fn of(found: &Found, codec: &Codec) -> Result<Self> {
-        Ok(Self { rev: found.rev, row: codec.maybe_json(found.row.as_ref())? })
+        let Found { rev, waits, hlc, .. } = *found;
+        Ok(Self { rev, row: codec.maybe_json(found.row.as_ref())?, waits, hlc })
     }
 
     pub(crate) fn read(self, codec: &Codec) -> Result<Found> {
-        Ok(Found { rev: self.rev, row: codec.maybe_row(self.row.as_ref())? })
+        Ok(Found { rev: self.rev, row: codec.maybe_row(self.row.as_ref())?, waits: self.waits, hlc: self.hlc })
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod as_sink;
+mod as_sink_attacked;
 mod as_source;
 mod bad_input;
 mod client;

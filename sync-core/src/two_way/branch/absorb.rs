@@ -75,7 +75,8 @@ pub(super) async fn absorb(
         let seen = before.map_or_else(|| known.seen.get(&place).copied().unwrap_or(0), |(_, before)| before.rev);
         // Within one transaction only the last state of a row matters; its first place keeps it behind its parents.
         let number = before.map_or(number, |(number, _)| *number);
-        if force || canonical.rev >= seen {
+        // Of two states that came together the later one stands: pages that were read one after the other may be here as one.
+        if force && before.is_none() || canonical.rev >= seen {
             latest.insert(place, (number, canonical));
         }
     }

@@ -76,8 +76,9 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
         }
         match take(branch, &page, named.as_mut(), synced).await {
             Ok(()) => {}
-            // Where rules are looked at when a transaction ends, a child may stand before its parent.
-            Err(error) if code(&error) == Some("parent") && page.more && !page.load && pages < MOST_HELD => {
+            // Where rules are looked at when a transaction ends, a child may stand before its parent; and so may one of a load, whose
+            // parent was made when its table had been read.
+            Err(error) if code(&error) == Some("parent") && page.more && pages < MOST_HELD => {
                 position = Some(page.next.clone());
                 held = Some((page, pages));
                 continue;

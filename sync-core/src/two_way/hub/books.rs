@@ -19,6 +19,9 @@ pub(super) struct PeerBook {
     pub(super) read: u64,
     /// When it was heard last, milliseconds since 1970.
     pub(super) heard: u64,
+    /// Whether it has ever asked what comes after a position. One that only writes waits for nothing in the feed.
+    #[serde(default)]
+    pub(super) reads: bool,
 }
 
 /// An answer, and what it was given to.

@@ -38,11 +38,14 @@ pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
         after.clone_from(last);
         for (id, body) in &page {
             let book: PeerBook = read(body)?;
-            answered.insert(id.clone(), book.answered);
+            let reads = book.reads || book.read > 0;
+            // Who never asks says of no answer that it has come: what it was answered is kept as long as anything is.
+            let held = if reads { book.answered } else { book.last_op };
+            answered.insert(id.clone(), held);
             if book.heard < before(hub.settings.forget) {
                 // What it has written stays known: were it forgotten, a push that comes again would be applied again.
                 cleaned.peers += 1;
-            } else {
+            } else if reads {
                 cleaned.slowest = cleaned.slowest.min(book.read);
             }
         }

@@ -220,7 +220,7 @@ fn item(hub: &Hub, entry: &Entry, access: &Access) -> Option<Item> {
 fn is_news(hub: &Hub, pull: &Pull, read: u64, book: &PeerBook) -> bool {
     let since = hub.present().millis().saturating_sub(book.heard);
     let alive = since < u64::try_from(ALIVE.as_millis()).unwrap_or(u64::MAX);
-    read > book.read || pull.answered > book.answered || !alive
+    read > book.read || pull.answered > book.answered || !alive || pull.from.is_some() && !book.reads
 }
 
 /// The branch has durable what came before its position: nobody keeps that for it any more.
@@ -229,6 +229,7 @@ async fn note(hub: &Hub, pull: &Pull, read: u64) -> Result<()> {
     let mut tx = hub.replica.begin().await?;
     let mut book = peer(&mut *tx, &pull.peer).await?;
     (book.read, book.heard) = (book.read.max(read), now.max(book.heard));
+    book.reads |= pull.from.is_some();
     book.answered = book.answered.max(pull.answered);
     save(&mut *tx, Book::Peers, &pull.peer.to_string(), &book).await?;
     tx.commit().await

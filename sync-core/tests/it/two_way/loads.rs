@@ -84,3 +84,72 @@ async fn a_load_that_is_too_large_for_one_transaction_comes_page_by_page() {
     let seen = seen_while_loading(2).await;
     assert!(seen.iter().any(|[a, z]| a.is_some() && z.is_none()), "{seen:?}");
 }
+
+/// A master whose host writes these rows together after so many pages.
+#[derive(Debug)]
+struct Meanwhile {
+    way: (Hub, Access),
+    master: MemoryReplica,
+    pages: Mutex<usize>,
+    rows: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Meanwhile {
+    fn new(master: &MemoryReplica, hub: &Hub, pages: usize, rows: Vec<(&'static str, Vec<Value>)>) -> Self {
+        Self { way: (hub.clone(), north()), master: master.clone(), pages: Mutex::new(pages), rows }
+    }
+}
+
+#[async_trait]
+impl Master for Meanwhile {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        self.way.push(push).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        let page = self.way.pull(pull).await;
+        let left = {
+            let mut pages = self.pages.lock().unwrap();
+            *pages = pages.wrapping_sub(1);
+            *pages
+        };
+        if left == 0 {
+            let rows = self.rows.clone();
+            self.master.transaction(|host| rows.into_iter().try_for_each(|(t, row)| host.put(t, row))).await.unwrap();
+        }
+        page
+    }
+}
+
+#[tokio::test]
+async fn what_was_decided_before_a_row_changed_again_does_not_hide_that_change_while_everything_is_loaded() {
+    let (master, hub, [(one, to_one), (two, to_two)]) = shop().await;
+    put(&one, "lines", line("a", "pear", 1)).await;
+    put(&two, "lines", line("b", "pear", 1)).await;
+    to_one.sync().await.unwrap();
+    assert_eq!(to_two.sync().await.unwrap().waiting, 1);
+    let inbox = hub.inbox(&north()).await.unwrap();
+    hub.decide(&inbox[0].id, Decision::Write(vec![Some(line("b", "pear", 2))]), &north()).await.unwrap();
+    // The first page tells the decision. The row changes before the load has come to it.
+    let rows = vec![("lines", line("b", "pear", 3))];
+    let to_two = Branch::new(two.clone(), Meanwhile::new(&master, &hub, 1, rows), clock()).pull_rows(1);
+    to_two.start_over().await.unwrap();
+    for _ in 0..2 {
+        to_two.sync().await.unwrap();
+    }
+    assert_eq!(row(&master, "lines", "b"), Some(line("b", "pear", 3)));
+    assert_eq!(two.rows("lines"), master.rows("lines"));
+}
+
+#[tokio::test]
+async fn a_child_whose_parent_was_made_while_everything_is_loaded_page_by_page_waits_for_it() {
+    let (master, till) = (master(), till("one"));
+    for id in ["m", "z"] {
+        put(&master, "items", item(id, "north", "pear", 0)).await;
+    }
+    let rows = vec![("items", item("a", "north", "plum", 1)), ("lines", line("l", "a", 1))];
+    let way = Meanwhile::new(&master, &Hub::new(master.clone(), clock()), 2, rows);
+    let branch = Branch::new(till.clone(), way, clock()).pull_rows(1).load_at_once(0);
+    branch.sync().await.unwrap();
+    assert_eq!((till.rows("items"), till.rows("lines")), (master.rows("items"), master.rows("lines")));
+}
