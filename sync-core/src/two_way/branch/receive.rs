@@ -54,7 +54,8 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             (position, named) = (None, Some(BTreeSet::new()));
             continue;
         }
-        if page.last_op > link.previous {
+        // Not while a group is refused: it may have been taken before that, and its answer lost. Then its number is known here.
+        if page.last_op > link.previous && link.refused.is_none() {
             // Nobody here knows of its last edits of this life: the database is a new one, or an older copy. The old ones are
             // another's from now on, so that what becomes of those that wait comes back like any other news.
             begin_life(branch).await?;

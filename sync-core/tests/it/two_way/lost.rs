@@ -1,5 +1,11 @@
 //! A branch whose database is gone: it begins anew, and nothing at the master is lost or doubled by it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use sync_core::Result;
+use sync_core::two_way::{Found, Lookup, Master, Page, Pushed};
+
 use super::*;
 
 #[tokio::test]
@@ -49,4 +55,47 @@ async fn a_till_whose_database_is_lost_hears_what_became_of_the_edit_that_waited
     to_again.sync().await.unwrap();
     assert_eq!(row(&again, "lines", "b"), Some(line("b", "pear", 2)));
     assert_eq!(again.rows("lines"), master.rows("lines"));
+}
+
+/// Takes the first push and loses its answer, refuses those that follow as long as it is told to, and then takes all.
+#[derive(Debug)]
+struct Fickle {
+    way: (Hub, Access),
+    pushes: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Master for Fickle {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        match self.pushes.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                self.way.push(push).await?;
+                Err(Error::unavailable("lost").ambiguous())
+            }
+            1 => Err(Error::new(ErrorKind::Forbidden, "the rows are another's for now").with("code", "not_yours")),
+            _ => self.way.push(push).await,
+        }
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        self.way.pull(pull).await
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        self.way.look_up(lookup).await
+    }
+}
+
+#[tokio::test]
+async fn an_edit_that_was_taken_and_is_refused_when_it_comes_again_is_not_added_twice() {
+    let (master, hub, [(one, _), _]) = shop().await;
+    let branch = Branch::new(one.clone(), Fickle { way: (hub, north()), pushes: Arc::default() }, clock());
+    put(&one, "items", item("pear", "north", "pear", 7)).await;
+    branch.sync().await.unwrap_err();
+    assert!(branch.sync().await.unwrap().refused.is_some());
+    for _ in 0..2 {
+        assert_eq!(branch.sync().await.unwrap().refused, None);
+    }
+    let seven = Some(item("pear", "north", "pear", 7));
+    assert_eq!([row(&master, "items", "pear"), row(&one, "items", "pear")], [seven.clone(), seven]);
 }
