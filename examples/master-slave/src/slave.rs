@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use sync_core::two_way::{Branch, Edit, Synced};
-use sync_core::{Clock, ErrorKind, SystemClock};
+use sync_core::{Clock, Error, ErrorKind, SystemClock};
 use sync_master::HttpMaster;
 use sync_sql::SqliteReplica;
 use sync_store_file::{State, StatusFile, SyncStatus};
@@ -17,6 +17,10 @@ use crate::Result;
 use crate::tables::tables;
 
 const NO_TOKEN: &str = "set SYNC_TOKEN to what `master token SLAVE` prints where that master is";
+const NO_MASTER: &str = "set MASTER_URL (or --master-url) to the address of the master, such as http://localhost:8000 or https://master.example";
+const ANOTHERS: &str =
+    "set SYNC_TOKEN to the token of this slave; where it is to be another's from now on, `slave reset` says so";
+const REFUSED: &str = "`slave discard` gives the refused change up: its rows become what the master has, and what was written after it is sent";
 
 /// The slave's database, and its link with the master.
 #[derive(Debug)]
@@ -69,7 +73,8 @@ impl Slave {
     /// # Errors
     /// When they cannot be opened or made.
     pub async fn open(folder: &Path, name: &str) -> Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{} cannot be the folder of a slave: {error}", folder.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let database = SqliteReplica::open(folder.join("slave.db"), name, tables()?, Arc::clone(&clock)).await?;
         Ok(Self { database, name: name.to_owned(), folder: folder.to_owned(), clock })
@@ -93,21 +98,10 @@ impl Slave {
         }
         let status = StatusFile::open(&self.folder, Arc::clone(&self.clock))?;
         status.began();
-        let branch = self.branch(&run.master, run.token.clone())?;
-        let synced = match branch.sync().await {
-            Ok(synced) => match &synced.refused {
-                None => Ok(synced),
-                Some(why) => Err(sync_core::Error::new(
-                    ErrorKind::Forbidden,
-                    format!("the master refuses what was written here: {why}"),
-                )),
-            },
-            Err(error) if error.kind() == ErrorKind::Unauthorized => Err(error.with_remedy(NO_TOKEN)),
-            Err(error) => Err(error),
-        };
+        let synced = self.in_step(run).await;
         // What cannot even be counted has failed as well.
-        let (pending, synced) = match branch.queue().await {
-            Ok(queue) => (queue.depth + queue.waiting, synced),
+        let (pending, synced) = match self.pending().await {
+            Ok(pending) => (pending, synced),
             Err(error) => (0, synced.and(Err(error))),
         };
         match &synced {
@@ -116,6 +110,32 @@ impl Slave {
         }
         status.flush()?;
         Ok(Became::InStep(synced?))
+    }
+
+    /// Asks the master, and says in this program's words what to do where it cannot be done.
+    async fn in_step(&self, run: &Run) -> sync_core::Result<Synced> {
+        if run.token.expose_secret().is_empty() {
+            return Err(
+                Error::new(ErrorKind::Unauthorized, "there is no token to ask the master with").with_remedy(NO_TOKEN)
+            );
+        }
+        let branch = self.branch(&run.master, run.token.clone());
+        let branch = branch.map_err(|error| error.with("MASTER_URL", &run.master).with_remedy(NO_MASTER))?;
+        let synced = branch.sync().await.map_err(|error| {
+            let code = error.context().find(|(name, _)| *name == "code").map(|(_, code)| code.to_owned());
+            match (error.kind(), code.as_deref()) {
+                (ErrorKind::Unauthorized, _) => error.with_remedy(NO_TOKEN),
+                (_, Some("bad_cursor" | "moved")) => error.with_remedy(ANOTHERS),
+                _ => error,
+            }
+        })?;
+        match &synced.refused {
+            None => Ok(synced),
+            Some(why) => {
+                let what = format!("the master refuses what was written here: {why}");
+                Err(Error::new(ErrorKind::Forbidden, what).with_remedy(REFUSED))
+            }
+        }
     }
 
     /// How long it is not due yet.
@@ -165,7 +185,7 @@ impl Slave {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn pending(&self) -> Result<u64> {
+    pub async fn pending(&self) -> sync_core::Result<u64> {
         let queue = self.offline()?.queue().await?;
         Ok(queue.depth + queue.waiting)
     }
@@ -180,17 +200,29 @@ impl Slave {
         Ok(StatusFile::open(&self.folder, Arc::clone(&self.clock))?.reset()?)
     }
 
+    /// Gives up the change that the master refuses: its rows become what the master has, and what comes after it is sent. Says
+    /// what it was refused for; `None` where none is.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn discard(&self) -> Result<Option<String>> {
+        let branch = self.offline()?;
+        let refused = branch.queue().await?.refused;
+        branch.discard_refused().await?;
+        Ok(refused.map(|(_, why)| why))
+    }
+
     /// The name under which the master knows it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The branch, for what asks nobody.
-    fn offline(&self) -> Result<Branch> {
+    fn offline(&self) -> sync_core::Result<Branch> {
         self.branch("http://localhost", SecretString::from(""))
     }
 
-    fn branch(&self, master: &str, token: SecretString) -> Result<Branch> {
+    fn branch(&self, master: &str, token: SecretString) -> sync_core::Result<Branch> {
         let master = HttpMaster::at(master, &tables()?, token)?;
         Ok(Branch::new(self.database.clone(), master, Arc::clone(&self.clock)))
     }

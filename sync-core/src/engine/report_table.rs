@@ -93,6 +93,14 @@ impl Report {
                  once that is mended, `Engine::replay` tries them again"
             )?;
         }
+        let parked = scope.ledger.count(Outcome::Parked);
+        if parked > 0 {
+            let (rows, wait) = (counted(parked, "row"), if self.dry_run { "would wait" } else { "wait" });
+            write!(
+                f,
+                "\n{name}: {rows} {wait} for a person's decision; a master has them in its inbox (`Hub::inbox`)"
+            )?;
+        }
         if scope.late > 0 {
             let (rows, lateness) = (counted(scope.late, "row"), lasting(scope.lateness));
             write!(

@@ -58,6 +58,8 @@ enum Command {
     Status,
     /// Begin again: the next run loads everything; what is not sent yet stays
     Reset,
+    /// Give up the change that the master refuses: its rows become what the master has
+    Discard,
     /// Sell something
     Sell {
         item: String,
@@ -123,6 +125,10 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
             slave.reset().await?;
             println!("the next run loads everything; what is not sent yet stays");
         }
+        Command::Discard => match slave.discard().await? {
+            Some(why) => println!("given up, since the master refuses it: {why}"),
+            None => println!("the master refuses nothing"),
+        },
         Command::Sell { item, quantity } => {
             let left = stock::sell(&slave.database, slave.name(), &item, quantity).await?;
             println!("{item}: {quantity} sold, {left} left");

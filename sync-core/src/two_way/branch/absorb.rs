@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Branch;
 use super::send::code;
-use crate::Result;
 use crate::model::{Key, Value};
 use crate::two_way::Flaw::NoOrigin;
 use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Stamp, Table, Transaction};
+use crate::{ErrorKind, Result};
 
 /// A row as the master has it.
 #[derive(Debug, Clone)]
@@ -148,7 +148,11 @@ fn on_top<'e>(
         row = match (&entry.after, row) {
             (None, _) => None,
             (Some(after), None) => Some(after.clone()),
-            (Some(after), Some(row)) => Some(table.onto(entry.before.as_deref(), after, &row)?),
+            (Some(after), Some(row)) => match table.onto(entry.before.as_deref(), after, &row) {
+                // A counter that does not hold both: the master lets the edit wait, and until that is decided its row stands here.
+                Err(error) if error.kind() == ErrorKind::Data => Some(row),
+                row => Some(row?),
+            },
         };
     }
     Ok(row)

@@ -318,3 +318,25 @@ async fn a_group_from_before_a_column_was_declared_waits_on_and_fails_no_push() 
     hub.decide(&waiting[0].id, Decision::KeepExisting, &Access::everything()).await.unwrap();
     assert_eq!(hub.inbox(&Access::everything()).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_counter_that_does_not_hold_what_two_tills_add_waits_and_stops_neither() {
+    let (master, hub, [(one, to_one), (two, to_two)]) = shop().await;
+    let most = i64::MAX - 100;
+    put(&master, "items", item("pear", "north", "pear", most)).await;
+    for branch in [&to_one, &to_two] {
+        branch.sync().await.unwrap();
+    }
+    put(&one, "items", item("pear", "north", "pear", most + 60)).await;
+    put(&two, "items", item("pear", "north", "pear", most + 70)).await;
+    to_one.sync().await.unwrap();
+    assert_eq!(to_two.sync().await.unwrap().waiting, 1);
+    put(&master, "items", item("plum", "north", "plum", 1)).await;
+    to_two.sync().await.unwrap();
+    assert_eq!(row(&two, "items", "plum"), Some(item("plum", "north", "plum", 1)));
+    let waiting = hub.inbox(&north()).await.unwrap();
+    hub.decide(&waiting[0].id, Decision::KeepExisting, &north()).await.unwrap();
+    to_two.sync().await.unwrap();
+    assert_eq!(row(&two, "items", "pear"), Some(item("pear", "north", "pear", most + 60)));
+    assert_eq!(two.rows("items"), master.rows("items"));
+}
