@@ -10,6 +10,12 @@ use sync_core::source::{BatchStream, CursorKind, Listing, ReadRequest, Reading, 
 use sync_core::two_way::{Item, Master, Page, Peer, Position, Pull, Tables};
 use sync_core::{Boundary, Cursor, Error, ErrorKind, Result, Rows, Value};
 
+use crate::refusal::said;
+
+/// What to do where the position is another reader's.
+const ANOTHERS: &str = "give it a token of the client and branch that it has read for; where it is to read for another, run it in \
+                        full (`RunOptions::full`), into a target of its own";
+
 /// The version of the format of its cursors.
 const FORMAT: u32 = 1;
 
@@ -59,7 +65,10 @@ impl MasterSource {
     async fn pull(&self, from: Option<Position>, limit: usize) -> Result<Page> {
         let peer = Peer { name: self.name.clone(), life: 0 };
         let pull = Pull { peer, from, answered: 0, waiting: Vec::new(), limit };
-        self.master.pull(&pull).await.map_err(|error| error.with("source", &self.name))
+        self.master.pull(&pull).await.map_err(|error| {
+            let error = error.with("source", &self.name);
+            if said(&error, "code") == Some("bad_cursor") { error.with_remedy(ANOTHERS) } else { error }
+        })
     }
 
     /// The next batch, and where to go on; nothing at the end.

@@ -20,7 +20,9 @@ use self::target::Target;
 /// Each row is looked up, and written only where it differs, over the row that was found: the report counts exactly. Where
 /// somebody else writes it in between, the table's policy decides at the master, as between two branches: what it overrules counts as
 /// stale, and what waits in the master's inbox as parked. A stream goes into the table of its name, which the master has already;
-/// columns that the stream does not have stay as they are.
+/// columns that the stream does not have stay as they are. Of a counter, too, the source says the value: what was added at the master since the
+/// row was brought last is set back when its source row is written again, so leave out of the stream what branches count.
+/// A row that is not the token's to write goes to the dead letters.
 ///
 /// A unit is one group, applied whole or not at all. So where one row must wait in the inbox, its whole group does, and passes when
 /// that row can: with smaller groups ([`group_rows`](Self::group_rows)) fewer wait with it. One that is larger than the master takes goes in several: where the way breaks

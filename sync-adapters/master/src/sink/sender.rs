@@ -120,10 +120,11 @@ impl Sending<'_> {
                     self.books.at_most = group.len() / 2;
                 }
                 Err(error) if error.kind() == ErrorKind::Limit => {
-                    let Unnumbered { step, row, .. } = group[0];
-                    return Err(Error::data("the row is larger than the master takes")
-                        .at_row(step, row)
-                        .caused_by(error));
+                    return Err(at_fault(group, "the row is larger than the master takes", error));
+                }
+                // Nothing of it was taken. Which row it is, the master does not say: alone, each tells.
+                Err(error) if said(&error, "code") == Some("not_yours") => {
+                    return Err(at_fault(group, "a row is not the caller's to write", error));
                 }
                 Err(error) => return Err(error),
             }
@@ -179,6 +180,15 @@ impl Sending<'_> {
 
     fn begin_life(&mut self) {
         (self.books.life, self.books.last, self.books.unanswered) = (None, 0, None);
+    }
+}
+
+/// What is wrong with a row of this group; with which, where it has no other.
+fn at_fault(group: &[Unnumbered], what: &'static str, cause: Error) -> Error {
+    let error = Error::data(what).caused_by(cause);
+    match group {
+        [Unnumbered { step, row, .. }] => error.at_row(*step, *row),
+        _ => error,
     }
 }
 

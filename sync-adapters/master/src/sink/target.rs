@@ -31,14 +31,17 @@ impl Target {
         let (schema, owned) = (table.spec().schema(), table.server_owned_indices());
         let mut columns = Vec::with_capacity(stream.schema().width());
         for field in stream.schema().fields() {
-            let wrong = |what| Err(Error::new(ErrorKind::Schema, what).with("column", field.name()));
+            let schema_error = |what| Error::new(ErrorKind::Schema, what).with("column", field.name());
+            let wrong = |what| Err(schema_error(what));
             let Some(column) = schema.index(field.name()) else {
                 return wrong(
                     "the master's table does not have this column: add it there first, or leave it out of the stream",
                 );
             };
             if schema.fields()[column].kind() != field.kind() {
-                return wrong("the master's table holds another kind of values in this column");
+                return Err(schema_error("the master's table holds another kind of values in this column")
+                    .with("table_kind", schema.fields()[column].kind())
+                    .with("stream_kind", field.kind()));
             }
             if owned.contains(&column) {
                 return wrong("only the master writes this column: leave it out of the stream");

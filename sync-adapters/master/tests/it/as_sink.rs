@@ -9,6 +9,7 @@ use sync_core::engine::{Engine, Pipeline, RunOptions};
 use sync_core::memory::{MemoryReplica, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
 use sync_core::sink::{Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
+use sync_core::state::LetterQuery;
 use sync_core::two_way::{Access, Found, Hub, Lookup, Master, Page, Pull, Push, Pushed, Replica as _, Table, Tables};
 use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
 use sync_master::{HttpMaster, Limits, MasterSink, Routes};
@@ -124,20 +125,26 @@ async fn a_run_writes_what_differs_and_leaves_columns_that_it_does_not_have() {
 }
 
 #[tokio::test]
-async fn what_is_anothers_is_neither_seen_nor_written() {
+async fn what_is_anothers_is_neither_seen_nor_written_and_goes_to_the_dead_letters() {
     let shop = Shop::open().await;
     let way = Way::to(shop.router.clone()).await;
-    let before = shop.rows();
-    for client in ["A", "B"] {
+    for (client, mine) in [("A", "m1"), ("B", "m2")] {
+        let before = shop.rows().len();
+        let theirs = row(&shop.master, "items", "b1");
         let source = MemorySource::of([prices()]);
         price(&source, "b1", client, 99);
+        price(&source, mine, "A", 5);
         let sink = MasterSink::new("prices", way.master(SecretString::from(token("A", "1"))), &tables(), clock());
-        let told = match engine(&source, sink).run("prices").await {
-            Ok(report) => report.completed().unwrap_err().to_string(),
-            Err(error) => error.to_string(),
-        };
-        assert!(!told.contains(CANARY), "{told}");
-        assert_eq!(shop.rows(), before);
+        let engine = engine(&source, sink);
+        let report = engine.run("prices").await.unwrap();
+        assert_eq!(
+            [Outcome::Rejected, Outcome::Created].map(|it| report.ledger().outcomes.count(it)),
+            [1, 1],
+            "{report}"
+        );
+        let letters = engine.dead_letters(&LetterQuery::default()).await.unwrap();
+        assert!(!format!("{report}{letters:?}").contains(CANARY), "{report}{letters:?}");
+        assert_eq!((row(&shop.master, "items", "b1"), shop.rows().len()), (theirs, before + 1));
     }
 }
 
