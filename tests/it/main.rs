@@ -10,6 +10,7 @@ mod late_commits;
 mod listings;
 mod lost_replies;
 mod odd_rows;
+mod odd_values_through_a_master;
 mod readme;
 mod replays;
 mod stopping;

@@ -56,7 +56,10 @@ impl Master {
                 for first in (1..=rows / branches).step_by(BATCH as usize) {
                     let ops = first..(first + BATCH).min(rows / branches + 1);
                     let groups = ops.map(|op| group(op, branch * rows + op)).collect();
-                    last = master.push(&Push { peer: peer.clone(), groups, known_as: None }).await?.last_op;
+                    last = master
+                        .push(&Push { peer: peer.clone(), groups, known_as: None, in_parts: false })
+                        .await?
+                        .last_op;
                 }
                 Ok::<_, sync_core::Error>(last)
             });

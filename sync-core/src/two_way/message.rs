@@ -59,6 +59,10 @@ pub struct Push {
     /// What the master knew the branch by, as its [pages](Page::known_as) told: one that knows it by another name takes nothing.
     #[serde(default)]
     pub known_as: Option<String>,
+    /// Whether a group of several writes that would have to wait is refused instead, with the code `would_wait`: it comes again in
+    /// parts, so that none waits for what is wrong with another.
+    #[serde(default)]
+    pub in_parts: bool,
 }
 
 /// What became of a write.

@@ -215,6 +215,7 @@ impl Master for HttpMaster {
                 peer: push.peer.name.clone(),
                 life: push.peer.life,
                 known_as: push.known_as.clone(),
+                in_parts: push.in_parts,
                 groups: Some(groups),
                 previous: 0,
                 edits: None,

@@ -73,7 +73,7 @@ impl From<Error> for Fault {
 
 /// The codes that this crate and the engine give. Any other code is a database's own, and not for callers.
 fn is_known(code: &str) -> bool {
-    const KNOWN: [&str; 25] = [
+    const KNOWN: [&str; 26] = [
         "bad_batch",
         "bad_cursor",
         "bad_numbers",
@@ -98,6 +98,7 @@ fn is_known(code: &str) -> bool {
         "wrong_key",
         "wrong_rows",
         "wrong_type",
+        "would_wait",
         "unknown_action",
     ];
     KNOWN.contains(&code)

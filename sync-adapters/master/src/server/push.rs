@@ -45,7 +45,8 @@ pub(super) async fn batch_push(service: Arc<Service>, caller: Caller, call: Call
     let peer = caller.peer(&body.peer, body.life)?;
     // All of it is read before any of it is applied.
     let groups = groups.into_iter().map(|group| group.read(&service.codecs)).collect::<Result<_>>()?;
-    let pushed = service.hub.push(&Push { peer, groups, known_as: None }, caller.access()).await?;
+    let pushed =
+        service.hub.push(&Push { peer, groups, known_as: None, in_parts: body.in_parts }, caller.access()).await?;
     Ok(Json(answered(&pushed, &service.codecs)?).into_response())
 }
 

@@ -24,9 +24,8 @@ use self::target::Target;
 /// row was brought last is set back when its source row is written again, so leave out of the stream what branches count.
 /// A row that is not the token's to write goes to the dead letters.
 ///
-/// A unit is one group, applied whole or not at all. So where one row must wait in the inbox, its whole group does, and passes when
-/// that row can: with smaller groups ([`group_rows`](Self::group_rows)) fewer wait with it. One that is larger than the master takes goes in several: where the way breaks
-/// between them, the engine brings it again, and what is there already counts as unchanged.
+/// A unit is one group, applied whole or not at all. One of which a row must wait in the inbox goes in parts, so that no
+/// other row waits with it; one that is larger than the master takes, in several groups. Where the way breaks between them, the engine brings it again, and what is there already counts as unchanged.
 ///
 /// It keeps nothing: each one begins another life at the master, which knows it by its name, like a branch. Over HTTP it writes what the
 /// token may see; a hub in this process, with [`Access`](sync_core::two_way::Access), is a master too, and may be written whole.

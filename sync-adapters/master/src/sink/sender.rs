@@ -107,17 +107,26 @@ impl Sending<'_> {
 
     /// Sends these edits, and says of each row what became of it.
     pub(super) async fn send(&mut self, edits: &[Unnumbered]) -> Result<Vec<(usize, usize, Became)>> {
-        let (mut became, mut rest) = (Vec::with_capacity(edits.len()), edits);
-        while !rest.is_empty() {
+        let (mut became, mut left) = (Vec::with_capacity(edits.len()), vec![edits]);
+        while let Some(rest) = left.pop() {
             let (group, others) = rest.split_at(rest.len().min(self.books.at_most));
+            if group.is_empty() {
+                continue;
+            }
             match self.send_group(group).await {
                 Ok(pushed) => {
                     became.extend(group.iter().zip(&pushed.results).map(|(edit, it)| (edit.step, edit.row, it.became)));
-                    rest = others;
+                    left.push(others);
+                }
+                // Something in it must wait, and nothing of it was taken: the others need not wait with it.
+                Err(error) if said(&error, "code") == Some("would_wait") && group.len() > 1 => {
+                    let (one, other) = group.split_at(group.len() / 2);
+                    left.extend([others, other, one]);
                 }
                 // Nothing of it was taken. The master takes less at once than was thought.
                 Err(error) if error.kind() == ErrorKind::Limit && group.len() > 1 => {
                     self.books.at_most = group.len() / 2;
+                    left.push(rest);
                 }
                 Err(error) if error.kind() == ErrorKind::Limit => {
                     return Err(at_fault(group, "the row is larger than the master takes", error));
@@ -167,7 +176,12 @@ impl Sending<'_> {
             Edit { op, table, key, base, hlc, before, after }
         });
         let group = Group { previous, edits: edits.collect() };
-        Push { peer: Peer { name: name.clone(), life }, groups: vec![group], known_as: self.books.known_as.clone() }
+        Push {
+            peer: Peer { name: name.clone(), life },
+            groups: vec![group],
+            known_as: self.books.known_as.clone(),
+            in_parts: true,
+        }
     }
 
     fn taken(&mut self, push: &Push, pushed: &Pushed) {

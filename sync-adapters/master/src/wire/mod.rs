@@ -33,6 +33,9 @@ pub(crate) struct BatchPush {
     /// What the pages say that the branch is known as: the batch of one that is known otherwise is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) known_as: Option<String>,
+    /// Whether a group of several edits that would have to wait is refused instead, with `would_wait`: it comes again in parts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) in_parts: bool,
     /// Groups, each applied whole or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) groups: Option<Vec<GroupBody>>,
@@ -42,6 +45,11 @@ pub(crate) struct BatchPush {
     /// Edits that are one group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) edits: Option<Vec<EditBody>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(said: &bool) -> bool {
+    !said
 }
 
 fn is_zero(count: &u64) -> bool {

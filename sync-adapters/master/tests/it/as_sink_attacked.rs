@@ -60,6 +60,25 @@ async fn a_row_that_waits_is_told_as_parked_and_neither_sent_again_nor_added_to_
 }
 
 #[tokio::test]
+async fn no_row_waits_for_what_is_wrong_with_another() {
+    let master = replica("master").unique("items", &["name"]);
+    put(&master, "items", item("a0", "A", "1", "n50", 10)).await;
+    let hub = Hub::new(master.clone(), clock());
+    let way = Way::to(routes(&hub).router().unwrap()).await;
+    let source = MemorySource::of([prices()]);
+    for n in 0..100 {
+        price(&source, &format!("n{n:02}"), &format!("n{n}"), n);
+    }
+    let sink = MasterSink::new("prices", way.master(SecretString::from(token("A", "1"))), &tables(), clock());
+    let report = engine(&source, sink).run("prices").await.unwrap();
+    let told = [Outcome::Created, Outcome::Parked].map(|outcome| report.ledger().outcomes.count(outcome));
+    assert_eq!((told, master.rows("items").len()), ([99, 1], 100), "{report}");
+    let waiting = hub.inbox(&Access::everything()).await.unwrap();
+    assert_eq!(waiting.iter().map(|waiting| waiting.group.edits.len()).collect::<Vec<_>>(), [1]);
+    report.completed().unwrap();
+}
+
+#[tokio::test]
 async fn what_a_sink_has_written_keeps_nothing_at_the_master_for_ever() {
     let master = replica("master");
     let mut settings = HubSettings::default();

@@ -214,7 +214,8 @@ async fn a_lost_answer_to_a_push_is_ambiguous_and_to_a_pull_is_not() {
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let unreached = HttpMaster::at(&format!("http://{nobody}"), &tables(), SecretString::from("t")).unwrap();
-    let refused = unreached.push(&Push { peer: pull().peer, groups: Vec::new(), known_as: None }).await;
+    let refused =
+        unreached.push(&Push { peer: pull().peer, groups: Vec::new(), known_as: None, in_parts: false }).await;
     assert!(refused.is_ok(), "nothing to bring, nobody to ask");
     let error = Branch::new(till, unreached, clock()).sync().await;
     let _ = error; // All is answered already or not: what matters is below.

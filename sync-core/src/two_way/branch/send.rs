@@ -20,7 +20,8 @@ pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
         if groups.is_empty() {
             return skip(branch, &link, end).await;
         }
-        let push = Push { peer: link.peer(branch.replica.name()), groups, known_as: link.known_as.clone() };
+        let push =
+            Push { peer: link.peer(branch.replica.name()), groups, known_as: link.known_as.clone(), in_parts: false };
         match branch.master.push(&push).await {
             Ok(pushed) => {
                 let answered = pushed.results;

@@ -43,7 +43,7 @@ pub(super) async fn push(hub: &Hub, push: &Push, access: &Access) -> Result<Push
                 let mut results = Vec::new();
                 for group in batch {
                     check(hub, group, access)?;
-                    results.extend(take_alone(hub, &push.peer, group, access).await?);
+                    results.extend(take_alone(hub, push, group, access).await?);
                 }
                 Taken { groups: batch.len(), results, waiting: true }
             }
@@ -129,11 +129,11 @@ async fn take_together(hub: &Hub, who: &Peer, groups: &[Group], access: &Access)
 }
 
 /// Takes one group in a transaction of its own, and again when other writers were in its way.
-async fn take_alone(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
+async fn take_alone(hub: &Hub, push: &Push, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match take(hub, who, group, access).await {
+        match take(hub, push, group, access).await {
             Err(error)
                 if error.kind() == ErrorKind::Conflict && tries < TRIES && error.retry() != crate::Retry::Never =>
             {
@@ -201,7 +201,8 @@ fn fits(table: &Table, edit: &Edit, row: &[crate::Value]) -> Result<()> {
     Ok(())
 }
 
-async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
+async fn take(hub: &Hub, push: &Push, group: &Group, access: &Access) -> Result<Vec<EditResult>> {
+    let who = &push.peer;
     let mut tx = hub.replica.begin().await?;
     let book = peer(&mut *tx, who).await?;
     let (first, last) = (group.edits[0].op, group.edits[group.edits.len() - 1].op);
@@ -220,7 +221,7 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
         // A key that this database cannot hold.
         Err(error) if error.kind() == ErrorKind::Data => {
             drop(tx);
-            return wait(hub, who, group, Reason::of(&error)).await;
+            return wait(hub, push, group, Reason::of(&error)).await;
         }
         judge => judge?,
     };
@@ -232,7 +233,7 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
                 match tx.commit().await {
                     Ok(()) => return Ok(results),
                     Err(error) if error.kind() == ErrorKind::Data => {
-                        return wait(hub, who, group, Reason::of(&error)).await;
+                        return wait(hub, push, group, Reason::of(&error)).await;
                     }
                     Err(error) => return Err(error),
                 }
@@ -243,11 +244,19 @@ async fn take(hub: &Hub, who: &Peer, group: &Group, access: &Access) -> Result<V
         Judgement::Wait(reason) => reason,
     };
     drop(tx);
-    wait(hub, who, group, reason).await
+    wait(hub, push, group, reason).await
 }
 
 /// The group goes into the inbox, whole: what comes after it on the same rows waits behind it.
-async fn wait(hub: &Hub, who: &Peer, group: &Group, reason: Reason) -> Result<Vec<EditResult>> {
+async fn wait(hub: &Hub, push: &Push, group: &Group, reason: Reason) -> Result<Vec<EditResult>> {
+    let who = &push.peer;
+    if push.in_parts && group.edits.len() > 1 {
+        return Err(refuse(
+            ErrorKind::Data,
+            "would_wait",
+            "the group would have to wait: it was to come again in parts",
+        ));
+    }
     let mut tx = hub.replica.begin().await?;
     let book = peer(&mut *tx, who).await?;
     if book.last_op != group.previous && !hub.planted.has(NoIdempotency) {

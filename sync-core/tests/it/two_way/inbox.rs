@@ -176,6 +176,7 @@ async fn what_waits_for_a_row_of_another_shop_tells_nothing_of_it() {
         peer: Peer { name: "stranger".to_owned(), life: 0 },
         groups: vec![Group { previous: 0, edits: vec![edit("lines", 1, None, Some(south_line("b", "pear", 9)))] }],
         known_as: None,
+        in_parts: false,
     };
     let refused = hub.push(&foreign, &Access::rows_with("shop", "south")).await.unwrap_err();
     assert_eq!(code(&refused), "not_yours");
@@ -280,6 +281,7 @@ async fn an_inbox_that_one_shop_fills_costs_another_nothing() {
         peer: Peer { name: "south".to_owned(), life: 0 },
         groups: (1..=300).map(orphan).collect(),
         known_as: None,
+        in_parts: false,
     };
     hub.push(&flood, &south).await.unwrap();
     assert_eq!(hub.inbox(&south).await.unwrap().len(), 300);
@@ -290,9 +292,12 @@ async fn an_inbox_that_one_shop_fills_costs_another_nothing() {
     for op in 1..=20 {
         let edits = vec![edit("items", op, None, Some(item(&format!("p{op}"), "south", "pear", 1)))];
         let peer = Peer { name: "another".to_owned(), life: 0 };
-        hub.push(&Push { peer, groups: vec![Group { previous: op - 1, edits }], known_as: None }, &south)
-            .await
-            .unwrap();
+        hub.push(
+            &Push { peer, groups: vec![Group { previous: op - 1, edits }], known_as: None, in_parts: false },
+            &south,
+        )
+        .await
+        .unwrap();
     }
     assert_eq!(hub.inbox(&south).await.unwrap(), []);
 }

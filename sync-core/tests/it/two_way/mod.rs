@@ -95,7 +95,12 @@ fn edit(table: &str, op: u64, before: Option<Vec<Value>>, after: Option<Vec<Valu
 }
 
 fn push(previous: u64, edits: Vec<Edit>) -> Push {
-    Push { peer: Peer { name: "three".to_owned(), life: 0 }, groups: vec![Group { previous, edits }], known_as: None }
+    Push {
+        peer: Peer { name: "three".to_owned(), life: 0 },
+        groups: vec![Group { previous, edits }],
+        known_as: None,
+        in_parts: false,
+    }
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ async fn push(
             edit.op = op;
         }
         let group = Group { previous: *last, edits: edits.clone() };
-        let push = Push { peer: peer.clone(), groups: vec![group], known_as: None };
+        let push = Push { peer: peer.clone(), groups: vec![group], known_as: None, in_parts: false };
         match service.hub.push(&push, caller.access()).await {
             Ok(pushed) => {
                 *last = pushed.last_op;

@@ -42,7 +42,8 @@ pub(crate) async fn brought<R: OnServer>(
     let clock = SystemClock::new();
     let now = Hlc::at(clock.now() + ahead);
     let hub = Hub::new(office.replica.clone(), Arc::new(clock));
-    let mut push = Push { peer: Peer { name: "till".into(), life: 0 }, groups: Vec::new(), known_as: None };
+    let mut push =
+        Push { peer: Peer { name: "till".into(), life: 0 }, groups: Vec::new(), known_as: None, in_parts: false };
     let mut op = 0;
     for mut edits in groups {
         let previous = op;
