@@ -97,6 +97,9 @@ impl Answer {
         if let Some(last_op) = problem.last_op {
             error = error.with("last_op", last_op);
         }
+        if let Some(op) = problem.op {
+            error = error.with("op", op);
+        }
         if status.is_server_error() {
             error = effect.unsure(error);
         }

@@ -19,13 +19,22 @@ pub(super) struct Fault {
     message: String,
     retry_after: Option<Duration>,
     last_op: Option<u64>,
+    op: Option<u64>,
     /// For the log alone.
     cause: Option<String>,
 }
 
 impl Fault {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), retry_after: None, last_op: None, cause: None }
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            retry_after: None,
+            last_op: None,
+            op: None,
+            cause: None,
+        }
     }
 
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -66,8 +75,9 @@ impl From<Error> for Fault {
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(5)),
             _ => None,
         };
-        let last_op = said(&error, "last_op").and_then(|op| op.parse().ok());
-        Self { status, code, message, retry_after, last_op, cause: Some(error.to_string()) }
+        let number = |name: &str| said(&error, name).and_then(|op| op.parse().ok());
+        let (last_op, op) = (number("last_op"), number("op").filter(|_| is_ours));
+        Self { status, code, message, retry_after, last_op, op, cause: Some(error.to_string()) }
     }
 }
 
@@ -144,7 +154,8 @@ impl IntoResponse for Fault {
         } else {
             tracing::info!(id, status, code, cause, "sync: a request was refused");
         }
-        let problem = Problem { code: self.code.into_owned(), message: self.message, id, last_op: self.last_op };
+        let problem =
+            Problem { code: self.code.into_owned(), message: self.message, id, last_op: self.last_op, op: self.op };
         let mut response = (self.status, Json(problem)).into_response();
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {

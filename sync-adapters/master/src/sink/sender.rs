@@ -129,11 +129,10 @@ impl Sending<'_> {
                     left.push(rest);
                 }
                 Err(error) if error.kind() == ErrorKind::Limit => {
-                    return Err(at_fault(group, "the row is larger than the master takes", error));
+                    return Err(self.at_fault(group, "the row is larger than the master takes", error));
                 }
-                // Nothing of it was taken. Which row it is, the master does not say: alone, each tells.
                 Err(error) if said(&error, "code") == Some("not_yours") => {
-                    return Err(at_fault(group, "a row is not the caller's to write", error));
+                    return Err(self.at_fault(group, "the row is not the caller's to write", error));
                 }
                 Err(error) => return Err(error),
             }
@@ -192,17 +191,22 @@ impl Sending<'_> {
         self.books.unanswered = None;
     }
 
+    /// What is wrong with a row of this group, of which nothing was taken: the one that the master names by its number, or the
+    /// only one.
+    fn at_fault(&self, group: &[Unnumbered], what: &'static str, cause: Error) -> Error {
+        let place = said(&cause, "op").and_then(|op| op.parse::<u64>().ok()?.checked_sub(self.books.last + 1));
+        let named = match place {
+            Some(place) => usize::try_from(place).ok().and_then(|place| group.get(place)),
+            None => group.first().filter(|_| group.len() == 1),
+        };
+        match named {
+            Some(Unnumbered { step, row, .. }) => Error::data(what).at_row(*step, *row).caused_by(cause),
+            None => cause,
+        }
+    }
+
     fn begin_life(&mut self) {
         (self.books.life, self.books.last, self.books.unanswered) = (None, 0, None);
-    }
-}
-
-/// What is wrong with a row of this group; with which, where it has no other.
-fn at_fault(group: &[Unnumbered], what: &'static str, cause: Error) -> Error {
-    let error = Error::data(what).caused_by(cause);
-    match group {
-        [Unnumbered { step, row, .. }] => error.at_row(*step, *row),
-        _ => error,
     }
 }
 

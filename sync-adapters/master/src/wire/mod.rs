@@ -325,4 +325,7 @@ pub(crate) struct Problem {
     /// With `gap`: the caller's last edit that is durable here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_op: Option<u64>,
+    /// Where one edit is at fault: its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) op: Option<u64>,
 }

@@ -98,7 +98,7 @@ impl<'a> Judge<'a> {
             let Some(row) = standing.and_then(|standing| standing.row.as_ref()) else { continue };
             match within {
                 // Before anything else: a group that waits is answered with the rows as they are.
-                Some(access) => access.check(table, row)?,
+                Some(access) => access.check(table, row).map_err(|error| error.with("op", edit.op))?,
                 None if !is_of_its_scope(table, group, &edit.key, row) => {
                     return Ok(Judgement::Wait(Reason::Refused("the row belongs to somebody else".to_owned())));
                 }

@@ -161,25 +161,30 @@ fn check(hub: &Hub, group: &Group, access: &Access) -> Result<()> {
             return malformed("bad_numbers", "the numbers of edits grow from one to the next");
         }
         last = edit.op;
-        let table = hub.replica.tables().require(&edit.table)?;
-        if edit.before.is_none() && edit.after.is_none() {
-            return malformed("empty_edit", "an edit names the row before it, after it, or both");
-        }
-        for row in [&edit.before, &edit.after].into_iter().flatten() {
-            fits(table, edit, row)?;
-            access.check(table, row)?;
-        }
-        let owned = table.server_owned_indices();
-        let changed = |column: &usize| {
-            let value =
-                |row: &Option<Vec<crate::Value>>| row.as_ref().map_or(crate::Value::Null, |row| row[*column].clone());
-            edit.after.is_some() && value(&edit.before) != value(&edit.after)
-        };
-        if let Some(column) = owned.iter().find(|column| changed(column)) {
-            return Err(refuse(ErrorKind::Forbidden, "server_owned", "only the master writes this column")
-                .with("table", table.name())
-                .with("column", table.spec().schema().fields()[*column].name()));
-        }
+        check_edit(hub, edit, access).map_err(|error| error.with("op", edit.op))?;
+    }
+    Ok(())
+}
+
+fn check_edit(hub: &Hub, edit: &Edit, access: &Access) -> Result<()> {
+    let table = hub.replica.tables().require(&edit.table)?;
+    if edit.before.is_none() && edit.after.is_none() {
+        return Err(refuse(ErrorKind::Data, "empty_edit", "an edit names the row before it, after it, or both"));
+    }
+    for row in [&edit.before, &edit.after].into_iter().flatten() {
+        fits(table, edit, row)?;
+        access.check(table, row)?;
+    }
+    let owned = table.server_owned_indices();
+    let changed = |column: &usize| {
+        let value =
+            |row: &Option<Vec<crate::Value>>| row.as_ref().map_or(crate::Value::Null, |row| row[*column].clone());
+        edit.after.is_some() && value(&edit.before) != value(&edit.after)
+    };
+    if let Some(column) = owned.iter().find(|column| changed(column)) {
+        return Err(refuse(ErrorKind::Forbidden, "server_owned", "only the master writes this column")
+            .with("table", table.name())
+            .with("column", table.spec().schema().fields()[*column].name()));
     }
     Ok(())
 }
