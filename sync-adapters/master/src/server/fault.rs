@@ -21,7 +21,7 @@ pub(super) struct Fault {
     last_op: Option<u64>,
     op: Option<u64>,
     /// For the log alone.
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 impl Fault {
@@ -42,7 +42,7 @@ impl Fault {
     }
 
     pub(super) fn because(mut self, cause: impl ToString) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into());
         self
     }
 
@@ -77,7 +77,7 @@ impl From<Error> for Fault {
         };
         let number = |name: &str| said(&error, name).and_then(|op| op.parse().ok());
         let (last_op, op) = (number("last_op"), number("op").filter(|_| is_ours));
-        Self { status, code, message, retry_after, last_op, op, cause: Some(error.to_string()) }
+        Self { status, code, message, retry_after, last_op, op, cause: Some(error.to_string().into()) }
     }
 }
 
