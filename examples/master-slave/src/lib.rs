@@ -12,6 +12,15 @@ pub mod token;
 /// What every step of these programs may end in.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
+/// Makes the folder in which a program keeps what it has.
+///
+/// # Errors
+/// When it cannot be made, naming it.
+pub fn folder(path: &std::path::Path) -> Result<()> {
+    let failed = |error| format!("{} cannot be the folder: {error}; name another with --folder", path.display());
+    Ok(std::fs::create_dir_all(path).map_err(failed)?)
+}
+
 /// Says what went wrong and what to do, and whether anything did.
 pub fn ended(done: Result<()>) -> ExitCode {
     match done {

@@ -73,8 +73,7 @@ impl Slave {
     /// # Errors
     /// When they cannot be opened or made.
     pub async fn open(folder: &Path, name: &str) -> Result<Self> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("{} cannot be the folder of a slave: {error}", folder.display()))?;
+        crate::folder(folder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let database = SqliteReplica::open(folder.join("slave.db"), name, tables()?, Arc::clone(&clock)).await?;
         Ok(Self { database, name: name.to_owned(), folder: folder.to_owned(), clock })

@@ -64,7 +64,8 @@ impl Folder {
 impl Args {
     pub(crate) fn folder(&self) -> Result<Folder> {
         let Some(path) = self.folder.clone() else { return Ok(Folder::Passing(tempfile::tempdir()?)) };
-        std::fs::create_dir_all(&path)?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("{} cannot be the folder: {error}; name another with --folder", path.display()))?;
         let is_told = path.join(MASTER).exists();
         if is_told && !self.serve {
             let path = path.display();

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use master_slave::tables::tables;
 use master_slave::token::Secret;
-use master_slave::{Result, stock};
+use master_slave::{Result, folder, stock};
 use sync_core::two_way::Hub;
 use sync_core::{Clock, SystemClock};
 use sync_master::Routes;
 use sync_sql::SqliteReplica;
 use tokio::net::TcpListener;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The master: has the rows of all slaves, and brings them in step.
 #[derive(Debug, Parser)]
@@ -54,7 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    std::fs::create_dir_all(&args.folder)?;
+    folder(&args.folder)?;
     let secret = Secret::in_file(&args.folder.join("master.secret"))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let database = SqliteReplica::open(args.folder.join("master.db"), "master", tables()?, Arc::clone(&clock)).await?;
@@ -86,6 +87,8 @@ async fn serve(hub: Hub, secret: &Secret, port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .map_err(|error| format!("port {port} is not to be had ({error}): name another, or 0 for any free one"))?;
+    // The id in a refusal is found here.
+    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
     println!("Master is running on http://localhost:{}", listener.local_addr()?.port());
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = async {
