@@ -107,6 +107,11 @@ impl MasterSource {
             let key = table.spec().key_indices();
             let (mut rows, mut marks) = (Rows::new(Arc::clone(stream.schema())), Vec::with_capacity(stretch.len()));
             for item in stretch {
+                if item.row.as_ref().is_some_and(|row| row.len() != schema.width()) {
+                    return Err(Error::config("the master's table has other columns than this host declares")
+                        .with("source", &self.name)
+                        .with("table", table.name()));
+                }
                 let value = |column: Option<usize>| match (&item.row, column) {
                     (_, None) => &Value::Null,
                     (Some(row), Some(column)) => &row[column],

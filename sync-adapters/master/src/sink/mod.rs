@@ -78,7 +78,13 @@ impl MasterSink {
             ErrorKind::Limit => Error::data("the key is too long for the master").caused_by(error),
             _ => error,
         });
-        found.map_err(|error| error.with("sink", &self.name))
+        let found = found.map_err(|error| error.with("sink", &self.name))?;
+        if found.iter().flat_map(|found| &found.row).any(|row| row.len() != target.table().spec().schema().width()) {
+            return Err(Error::config("the master's table has other columns than this host declares")
+                .with("sink", &self.name)
+                .with("table", target.table().name()));
+        }
+        Ok(found)
     }
 
     fn target(&self, stream: &StreamSpec) -> Result<Target> {

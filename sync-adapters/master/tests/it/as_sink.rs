@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use secrecy::SecretString;
 use sync_core::engine::{Engine, Pipeline, RunOptions};
-use sync_core::memory::{MemoryReplica, MemorySource, MemoryStore};
+use sync_core::memory::{MemoryReplica, MemorySink, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
 use sync_core::sink::{Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use sync_core::state::LetterQuery;
 use sync_core::two_way::{Access, Found, Hub, Lookup, Master, Page, Pull, Push, Pushed, Replica as _, Table, Tables};
 use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
-use sync_master::{HttpMaster, Limits, MasterSink, Routes};
+use sync_master::{HttpMaster, Limits, MasterSink, MasterSource, Routes};
 use sync_testkit::sink::{conformance, durability, streams};
 
 use crate::client::Way;
@@ -239,5 +239,23 @@ async fn a_stream_that_does_not_fit_the_table_is_refused_before_anything_is_read
     for (stream, what) in streams {
         let error = sink.prepare(&stream).await.unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tables_that_are_not_the_masters_are_refused_by_their_names() {
+    let master = replica("master");
+    put(&master, "items", item("a1", "A", "1", "pear", 10)).await;
+    let way = (Hub::new(master, clock()), Access::everything());
+    let narrow = Tables::new([Table::new(prices())]).unwrap();
+    let source = MemorySource::of([prices()]);
+    price(&source, "a1", "A", 12);
+    let into = engine(&source, MasterSink::new("prices", way.clone(), &narrow, clock()));
+    let out = Pipeline::new("out", MasterSource::new("out", way, &narrow), MemorySink::new());
+    let out = Engine::builder(MemoryStore::new(clock())).pipeline(out).build().unwrap();
+    for report in [into.run("prices").await.unwrap(), out.run("out").await.unwrap()] {
+        let error = report.completed().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("other columns than this host declares"), "{error}");
     }
 }
