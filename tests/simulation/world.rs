@@ -296,7 +296,9 @@ impl World {
 
     /// A process that sleeps in the middle of a run while another takes over, and then goes on.
     async fn zombie(&mut self) {
-        let (engine, polls) = (self.engine(None), self.random.below(60));
+        // Early, with its first rows in its hands, or at any time.
+        let most = if self.random.chance(0.7) { 25 } else { 60 };
+        let (engine, polls) = (self.engine(None), self.random.below(most));
         let mut asleep = Box::pin(engine.run("shop"));
         for _ in 0..polls {
             if futures::poll!(asleep.as_mut()).is_ready() {
@@ -305,7 +307,10 @@ impl World {
             }
             tokio::task::yield_now().await;
         }
-        self.work();
+        // Enough that some of it is about rows that the sleeper has in its hands.
+        for _ in 0..4 {
+            self.work();
+        }
         if !self.nature.rejects() && self.random.chance(0.5) {
             // The store has lost its memory: now the tokens that the sink knows are all that stops the sleeper.
             self.state = MemoryStore::new(self.shared_clock());
