@@ -2,6 +2,7 @@
 
 pub(crate) mod late;
 pub(crate) mod races;
+pub(crate) mod together;
 
 use sync_core::two_way::{Entry, Replica, Tables};
 use sync_test_servers::Database;

@@ -1,14 +1,14 @@
 //! Writes that come together leave what they leave one by one, whatever the values and the tables' rules are.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, NaiveDate};
 use sync_core::model::{Decimal, Timestamp};
-use sync_core::two_way::{Entry, Hlc, Replica as _, RowWrite, Table, Tables};
-use sync_core::{Key, Result, StreamSpec, Value};
+use sync_core::two_way::{Hlc, RowWrite, Table, Tables};
+use sync_core::{Key, StreamSpec, Value};
+use sync_sql::MySqlReplica;
 use sync_testkit::Random;
 
-use super::{Office, write};
+use super::write;
+use crate::office::together;
 
 /// Names that look like places for values or end a text, keys of several kinds, trees that hang on themselves, a unique value, and
 /// what triggers do to rows: change them, refuse them, or touch others.
@@ -78,61 +78,7 @@ fn some_write(random: &mut Random, tables: &Tables, number: u64) -> RowWrite {
     RowWrite { op: number, seen: number, hlc: Hlc((number + 1) << 16), upstream: random.chance(0.5), ..write }
 }
 
-/// What is left of an office after writes: what each came to, or which was refused and why; and what stands in the feed.
-type Left = (std::result::Result<Vec<u64>, (usize, String)>, Vec<String>);
-
-async fn left(office: &Office, done: Result<Vec<u64>>, at: Option<usize>) -> Left {
-    let entries = office.after(0).await;
-    let place = |rev: &u64| entries.iter().find(|entry| entry.stamp.rev == *rev).map_or(0, |entry| entry.seq);
-    let refused = |error: sync_core::Error| {
-        let code = error.context().find(|(name, _)| *name == "code").map(|(_, code)| code.to_owned());
-        (at.or(error.row().map(|at| at.row)).unwrap_or(99), format!("{:?} {} {code:?}", error.kind(), error.message()))
-    };
-    let show = |entry: &Entry| {
-        let Entry { table, key, before, after, stamp, upstream, .. } = entry;
-        format!("{table} {key}: {before:?} > {after:?} {} {} {} {upstream}", stamp.origin, stamp.op, stamp.seen)
-    };
-    (done.map(|revs| revs.iter().map(place).collect()).map_err(refused), entries.iter().map(show).collect())
-}
-
 #[tokio::test]
 async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_values_are() {
-    let (together, apart) = (Office::with(ODD, odd()).await, Office::with(ODD, odd()).await);
-    let (mut random, mut seq, mut tally) = (Random::new(7), 0, BTreeMap::new());
-    for round in 0..60 {
-        let many = 2 + random.below(6);
-        let writes: Vec<RowWrite> =
-            (0..many).map(|number| some_write(&mut random, &odd(), round * 10 + number)).collect();
-        let mut tx = together.replica.begin().await.unwrap();
-        let done = tx.write(&writes).await;
-        if done.is_ok() {
-            tx.commit().await.unwrap();
-        } else {
-            drop(tx);
-        }
-        let (mut tx, mut each, mut at) = (apart.replica.begin().await.unwrap(), Ok(Vec::new()), None);
-        for (number, write) in writes.iter().enumerate() {
-            match (tx.write(std::slice::from_ref(write)).await, &mut each) {
-                (Ok(rev), Ok(revs)) => revs.extend(rev),
-                (Err(error), _) => {
-                    (each, at) = (Err(error), Some(number));
-                    break;
-                }
-                (Ok(_), Err(_)) => unreachable!("it ends with the first error"),
-            }
-        }
-        if each.is_ok() {
-            tx.commit().await.unwrap();
-        } else {
-            drop(tx);
-        }
-        *tally.entry(done.is_ok()).or_insert(0) += 1;
-        let (one, other) = (left(&together, done, None).await, left(&apart, each, at).await);
-        assert_eq!(one.0, other.0, "round {round}: {writes:#?}");
-        assert_eq!(one.1[seq..], other.1[seq..], "round {round}: {writes:#?}");
-        seq = one.1.len();
-    }
-    println!("{tally:?}, {seq} entries");
-    assert!(tally[&true] > 15 && tally[&false] > 5, "{tally:?}");
-    assert_eq!((together.replica.audit().await.unwrap(), apart.replica.audit().await.unwrap()), (0, 0));
+    together::writes_leave_what_they_leave_one_by_one::<MySqlReplica>(ODD, odd, 7, some_write, 5).await;
 }

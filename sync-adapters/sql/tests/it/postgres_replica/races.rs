@@ -1,18 +1,16 @@
 //! Writes beside those of hosts, and among triggers, cascades and rules of hosts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::two_way::{
-    Access, Became, Decision, Entry, Hlc, Hub, Peer, Pull, Replica as _, RowWrite, Table, Tables,
-};
-use sync_core::{ErrorKind, Result, StreamSpec, SystemClock, Value};
+use sync_core::two_way::{Access, Became, Decision, Hlc, Hub, Peer, Pull, RowWrite, Table, Tables};
+use sync_core::{ErrorKind, StreamSpec, SystemClock, Value};
 use sync_sql::PostgresReplica;
 use sync_testkit::Random;
 
 use super::{Office, write};
 use crate::office::races::{brought, edit};
+use crate::office::together;
 
 #[tokio::test]
 async fn a_delete_of_an_unknown_row_does_not_hide_the_one_that_a_host_commits_meanwhile() {
@@ -70,63 +68,9 @@ fn some_write(random: &mut Random, tables: &Tables, number: u64) -> RowWrite {
     RowWrite { op: number, seen: number, hlc: Hlc((number + 1) << 16), upstream: random.chance(0.5), ..write }
 }
 
-/// What is left of an office after writes: what each came to, or which was refused and why; and what stands in the feed.
-type Left = (std::result::Result<Vec<u64>, (usize, String)>, Vec<String>);
-
-async fn left(office: &Office, after: u64, done: Result<Vec<u64>>, at: Option<usize>) -> Left {
-    let entries = office.after(after).await;
-    let place = |rev: &u64| entries.iter().find(|entry| entry.stamp.rev == *rev).map_or(0, |entry| entry.seq);
-    let refused = |error: sync_core::Error| {
-        let code = error.context().find(|(name, _)| *name == "code").map(|(_, code)| code.to_owned());
-        (at.or(error.row().map(|at| at.row)).unwrap_or(99), format!("{:?} {} {code:?}", error.kind(), error.message()))
-    };
-    let show = |entry: &Entry| {
-        let Entry { table, key, before, after, stamp, upstream, .. } = entry;
-        format!("{table} {key}: {before:?} > {after:?} {} {} {} {upstream}", stamp.origin, stamp.op, stamp.seen)
-    };
-    (done.map(|revs| revs.iter().map(place).collect()).map_err(refused), entries.iter().map(show).collect())
-}
-
 #[tokio::test]
 async fn writes_at_once_leave_what_they_leave_one_by_one_whatever_the_tables_do() {
-    let (together, apart) = (Office::with(ODD, odd()).await, Office::with(ODD, odd()).await);
-    let (mut random, mut seq, mut tally) = (Random::new(5), 0, BTreeMap::new());
-    for round in 0..60 {
-        let many = 2 + random.below(6);
-        let writes: Vec<RowWrite> =
-            (0..many).map(|number| some_write(&mut random, &odd(), round * 10 + number)).collect();
-        let mut tx = together.replica.begin().await.unwrap();
-        let done = tx.write(&writes).await;
-        if done.is_ok() {
-            tx.commit().await.unwrap();
-        } else {
-            drop(tx);
-        }
-        let (mut tx, mut each, mut at) = (apart.replica.begin().await.unwrap(), Ok(Vec::new()), None);
-        for (number, write) in writes.iter().enumerate() {
-            match (tx.write(std::slice::from_ref(write)).await, &mut each) {
-                (Ok(rev), Ok(revs)) => revs.extend(rev),
-                (Err(error), _) => {
-                    (each, at) = (Err(error), Some(number));
-                    break;
-                }
-                (Ok(_), Err(_)) => unreachable!("it ends with the first error"),
-            }
-        }
-        if each.is_ok() {
-            tx.commit().await.unwrap();
-        } else {
-            drop(tx);
-        }
-        *tally.entry(done.is_ok()).or_insert(0) += 1;
-        let (one, other) = (left(&together, 0, done, None).await, left(&apart, 0, each, at).await);
-        assert_eq!(one.0, other.0, "round {round}: {writes:#?}");
-        assert_eq!(one.1[seq..], other.1[seq..], "round {round}: {writes:#?}");
-        seq = one.1.len();
-    }
-    println!("{tally:?}, {seq} entries");
-    assert!(tally[&true] > 15 && tally[&false] > 15, "{tally:?}");
-    assert_eq!((together.replica.audit().await.unwrap(), apart.replica.audit().await.unwrap()), (0, 0));
+    together::writes_leave_what_they_leave_one_by_one::<PostgresReplica>(ODD, odd, 5, some_write, 15).await;
 }
 
 #[tokio::test]
