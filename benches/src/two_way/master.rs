@@ -77,7 +77,7 @@ impl Master {
     pub(super) async fn pull(&self, rows: u64) -> Result<()> {
         let master = self.client(99)?;
         let peer = Peer { name: "reader".to_owned(), life: 1 };
-        let mut pull = Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: PAGE };
+        let mut pull = Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: PAGE, alone: false };
         let mut came = 0;
         loop {
             let page = master.pull(&pull).await?;

@@ -64,7 +64,7 @@ impl MasterSource {
 
     async fn pull(&self, from: Option<Position>, limit: usize) -> Result<Page> {
         let peer = Peer { name: self.name.clone(), life: 0 };
-        let pull = Pull { peer, from, answered: 0, waiting: Vec::new(), limit };
+        let pull = Pull { peer, from, answered: 0, waiting: Vec::new(), limit, alone: false };
         self.master.pull(&pull).await.map_err(|error| {
             let error = error.with("source", &self.name);
             if said(&error, "code") == Some("bad_cursor") { error.with_remedy(ANOTHERS) } else { error }

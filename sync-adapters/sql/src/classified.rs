@@ -35,7 +35,11 @@ pub(crate) struct Classified {
     pub(crate) deletes: Vec<usize>,
 }
 
-impl Incoming<'_> {
+impl<'w> Incoming<'w> {
+    pub(crate) fn of(write: &'w Write, step: usize) -> Self {
+        let Write { stream, changes, expect, .. } = write;
+        Self { stream, changes, rules: write.rules(), expect, step }
+    }
     /// The errors of the changes that no table could hold, each naming its row: nothing need be asked for that.
     pub(crate) fn unfit(&self) -> impl Iterator<Item = Error> + use<'_> {
         let write = self.write(self.changes.clone());

@@ -135,7 +135,7 @@ fn meaning(status: StatusCode, code: &str) -> (ErrorKind, Retry) {
         (_, "not_waiting") | (422, _) => (ErrorKind::Data, Retry::Never),
         (_, "too_large" | "too_many_keys" | "group_too_large") => (ErrorKind::Limit, Retry::Never),
         (401 | 403, _) => (ErrorKind::Unauthorized, Retry::Never),
-        (409, "gap" | "forked") => (ErrorKind::Conflict, Retry::Never),
+        (409, "gap" | "forked" | "ended") => (ErrorKind::Conflict, Retry::Never),
         (409, _) => (ErrorKind::Conflict, Retry::Backoff),
         (410, _) => (ErrorKind::Gone, Retry::Never),
         (429, _) => (ErrorKind::Throttled, Retry::Backoff),

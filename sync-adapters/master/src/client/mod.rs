@@ -149,6 +149,9 @@ impl HttpMaster {
             }
         }
         query.append_pair("answered", &pull.answered.to_string()).append_pair("limit", &pull.limit.to_string());
+        if pull.alone {
+            query.append_pair("alone", "true");
+        }
         if !pull.waiting.is_empty() {
             let from = self.asked.fetch_add(ASKED, Ordering::Relaxed) % pull.waiting.len();
             let turned = pull.waiting[from..].iter().chain(&pull.waiting[..from]).take(ASKED);

@@ -83,7 +83,7 @@ impl From<Error> for Fault {
 
 /// The codes that this crate and the engine give. Any other code is a database's own, and not for callers.
 fn is_known(code: &str) -> bool {
-    const KNOWN: [&str; 26] = [
+    const KNOWN: [&str; 27] = [
         "bad_batch",
         "bad_cursor",
         "bad_numbers",
@@ -95,6 +95,7 @@ fn is_known(code: &str) -> bool {
         "duplicate_column",
         "empty_edit",
         "empty_group",
+        "ended",
         "forked",
         "gap",
         "group_too_large",

@@ -27,17 +27,19 @@ const ASKED_AFTER: usize = 1000;
         ("answered" = Option<u64>, Query, description = "Its last edit whose answer it holds"),
         ("waiting" = Option<String>, Query, description = "Edits that wait, as life.number, separated by commas"),
         ("limit" = Option<usize>, Query, description = "How many rows, about; with 0 the cursor alone"),
+        ("alone" = Option<bool>, Query, description = "Whether this life alone writes under the name from now on"),
     ),
     responses(
         (status = 200, description = "A page", body = PageBody),
         (status = 400, description = "`bad_cursor`: the cursor is not this caller's", body = crate::wire::Problem),
+        (status = 409, description = "`ended`: another life writes alone under this name", body = crate::wire::Problem),
         (status = 410, description = "`start_over`: the cursor is too old", body = crate::wire::Problem),
     ),
     security(("token" = [])),
 )]
 pub(super) async fn pull_changes(service: Arc<Service>, caller: Caller, call: Call) -> Result<Response, Fault> {
     let mut asked = Asked::default();
-    for (name, value) in call.query(&["peer", "life", "cursor", "answered", "waiting", "limit"])? {
+    for (name, value) in call.query(&["peer", "life", "cursor", "answered", "waiting", "limit", "alone"])? {
         asked.take(&name, value)?;
     }
     let peer = asked.peer.ok_or_else(|| Fault::bad_request("bad_parameter", "the parameter `peer` is missing"))?;
@@ -48,6 +50,7 @@ pub(super) async fn pull_changes(service: Arc<Service>, caller: Caller, call: Ca
         answered: asked.answered,
         waiting: asked.waiting,
         limit: asked.limit.unwrap_or(500).min(service.limits.page_rows),
+        alone: asked.alone,
     };
     let page = service.hub.pull(&pull, caller.access()).await?;
     Ok(Json(told(&service, &caller, &page)?).into_response())
@@ -61,6 +64,7 @@ struct Asked {
     answered: u64,
     waiting: Vec<(u64, u64)>,
     limit: Option<usize>,
+    alone: bool,
 }
 
 impl Asked {
@@ -71,6 +75,7 @@ impl Asked {
             "cursor" => self.cursor = Some(value),
             "life" => self.life = value.parse().map_err(|_| bad())?,
             "answered" => self.answered = value.parse().map_err(|_| bad())?,
+            "alone" => self.alone = value.parse().map_err(|_| bad())?,
             "limit" => self.limit = Some(value.parse().map_err(|_| bad())?),
             _ => self.waiting = waiting(&value).ok_or_else(bad)?,
         }

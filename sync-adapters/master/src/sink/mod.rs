@@ -27,12 +27,12 @@ use self::target::Target;
 /// A unit is one group, applied whole or not at all. One of which a row must wait in the inbox goes in parts, so that no
 /// other row waits with it; one that is larger than the master takes, in several groups. Where the way breaks between them, the engine brings it again, and what is there already counts as unchanged.
 ///
-/// Where an answer is lost, nothing is added to a counter twice. A process that is killed while a push is on its way leaves that to the
-/// next one, which does not know of it: should the push arrive after the next has looked its rows up, both add. Leave out of the stream
-/// what branches count.
+/// Where an answer is lost, nothing is added to a counter twice; where the process is killed, neither: the next one begins another life
+/// at the master, which knows it by its name, like a branch, and refuses what the life before still has on its way. So give each
+/// sink a name of its own: two that write under one name at once end each other's lives, and come through one after the other.
 ///
-/// It keeps nothing: each one begins another life at the master, which knows it by its name, like a branch. Over HTTP it writes what the
-/// token may see; a hub in this process, with [`Access`](sync_core::two_way::Access), is a master too, and may be written whole.
+/// Over HTTP it writes what the token may see; a hub in this process, with [`Access`](sync_core::two_way::Access), is a master too,
+/// and may be written whole. It keeps nothing here.
 ///
 /// ```no_run
 /// # use std::sync::Arc;

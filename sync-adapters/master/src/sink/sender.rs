@@ -86,14 +86,15 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Begins a life, where there is none, and asks what the master knows it by.
+    /// Begins a life, where there is none, and asks what the master knows it by. What the lives before may still have on its way,
+    /// of which this process knows nothing, is refused from then on.
     async fn introduce(&mut self) -> Result<()> {
         if self.books.life.is_some() {
             return Ok(());
         }
         let Sender { name, master, clock, .. } = self.sender;
         let peer = Peer { name: name.clone(), life: clock.random() };
-        let asked = Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 0 };
+        let asked = Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 0, alone: true };
         self.books.known_as = master.pull(&asked).await?.known_as;
         self.books.life = Some(asked.peer.life);
         Ok(())
@@ -149,10 +150,10 @@ impl Sending<'_> {
                 self.taken(&push, &pushed);
                 Ok(pushed)
             }
-            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked" | "moved")) => {
+            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked" | "moved" | "ended")) => {
                 self.begin_life();
                 Err(Error::unavailable(
-                    "the master does not know the numbers of this sink, as after a restore, or with a token of another branch: it begins anew",
+                    "the master does not know the numbers of this sink, as after a restore, with a token of another branch, or where another process has begun to write under its name: it begins anew",
                 )
                 .caused_by(error))
             }

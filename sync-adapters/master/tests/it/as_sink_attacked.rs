@@ -1,6 +1,6 @@
 //! A master as a sink, where things are not as they should be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use sync_core::model::Outcome;
 use sync_core::two_way::{Access, Found, Hub, HubSettings, Lookup, Master, Page, Pull, Push, Pushed, Table, Tables};
 use sync_core::{Clock, Error, ErrorKind, Key, Result, StreamSpec, Value};
 use sync_master::{HttpMaster, Limits, MasterSink, Routes};
+use tokio::sync::Notify;
 
 use crate::client::Way;
 use crate::support::*;
@@ -219,6 +220,82 @@ impl Master for Moved {
     async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
         self.way().look_up(lookup).await
     }
+}
+
+/// A way on which the first push is late: it arrives once somebody else has looked rows up.
+#[derive(Debug)]
+struct Belated<M> {
+    way: M,
+    late: LatePush,
+}
+
+#[derive(Debug, Clone, Default)]
+struct LatePush {
+    behind: Arc<Mutex<Option<Push>>>,
+    sent: Arc<Notify>,
+    refused: Arc<Mutex<Option<Error>>>,
+}
+
+#[async_trait]
+impl<M: Master> Master for Belated<M> {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        if self.late.refused.lock().unwrap().is_some() {
+            return self.way.push(push).await;
+        }
+        *self.late.behind.lock().unwrap() = Some(push.clone());
+        self.late.sent.notify_one();
+        std::future::pending().await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        self.way.pull(pull).await
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        let found = self.way.look_up(lookup).await;
+        let late = self.late.behind.lock().unwrap().take();
+        if let Some(push) = late {
+            *self.late.refused.lock().unwrap() = self.way.push(&push).await.err();
+        }
+        found
+    }
+}
+
+async fn killed_while_it_pushes<M: Master + 'static>(master: &MemoryReplica, way: impl Fn() -> M) {
+    let source = MemorySource::of([prices()]);
+    price(&source, "a1", "pear", 15);
+    let late = LatePush::default();
+    let process = || {
+        let way = Belated { way: way(), late: late.clone() };
+        engine(&source, MasterSink::new("prices", way, &tables(), clock()))
+    };
+    let killed = process();
+    tokio::select! {
+        report = killed.run("prices") => panic!("{report:?}"),
+        () = late.sent.notified() => drop(killed),
+    }
+    let report = process().run("prices").await.unwrap();
+    let stocks: Vec<Value> =
+        master.entries().iter().filter_map(|entry| entry.after.clone()).map(|row| row[4].clone()).collect();
+    assert_eq!(stocks, [10.into(), 15.into()], "{report}");
+    report.completed().unwrap();
+    let refused = late.refused.lock().unwrap().take().unwrap();
+    assert!(refused.to_string().contains("another process"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_push_of_a_process_that_was_killed_adds_nothing_once_the_next_has_begun() {
+    let master = replica("master");
+    put(&master, "items", item("a1", "A", "1", "pear", 10)).await;
+    killed_while_it_pushes(&master, || (Hub::new(master.clone(), clock()), Access::everything())).await;
+}
+
+#[tokio::test]
+async fn a_push_of_a_process_that_was_killed_adds_nothing_over_http_either() {
+    let master = replica("master");
+    put(&master, "items", item("a1", "A", "1", "pear", 10)).await;
+    let way = Way::to(routes(&Hub::new(master.clone(), clock())).router().unwrap()).await;
+    killed_while_it_pushes(&master, || way.master(SecretString::from(token("A", "1")))).await;
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ fn code(error: &Error) -> &str {
 
 fn pull() -> Pull {
     let peer = Peer { name: "till".to_owned(), life: 0 };
-    Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 10 }
+    Pull { peer, from: None, answered: 0, waiting: Vec::new(), limit: 10, alone: false }
 }
 
 #[tokio::test]

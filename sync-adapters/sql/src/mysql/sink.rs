@@ -232,13 +232,7 @@ impl MySql {
             return Ok(Vec::new());
         }
         let plan = Plan::of(&write.stream, self.server())?;
-        let incoming = Incoming {
-            stream: &write.stream,
-            changes: &write.changes,
-            rules: write.rules(),
-            expect: &write.expect,
-            step,
-        };
+        let incoming = Incoming::of(write, step);
         let guess = self.guess(connection, &plan, &incoming).await?;
         let look = if guess == Guess::Changing { Look::Locked } else { self.look(&write.stream) };
         let writing = Writing { plan: &plan, incoming, look, insert_first: guess == Guess::New };

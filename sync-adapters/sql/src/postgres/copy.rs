@@ -104,17 +104,16 @@ impl Body {
         Self(body)
     }
 
-    /// All columns of these changes.
+    /// Adds these changes with all their columns.
     ///
     /// # Errors
     /// `Data` with the row's position when PostgreSQL cannot hold a value exactly.
-    pub(crate) fn of(plan: &Plan<'_>, changes: &Changes, rows: &[usize], step: usize) -> Result<Self> {
-        let mut body = Self::new(rows.len());
+    pub(crate) fn add(&mut self, plan: &Plan<'_>, changes: &Changes, rows: &[usize], step: usize) -> Result<()> {
         for &row in rows {
-            body.begin(plan.stream.schema().width());
-            body.row(plan, changes, row, step)?;
+            self.begin(plan.stream.schema().width());
+            self.row(plan, changes, row, step)?;
         }
-        Ok(body)
+        Ok(())
     }
 
     /// Begins a row of so many fields.

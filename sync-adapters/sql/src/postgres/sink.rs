@@ -1,6 +1,7 @@
 //! The sink: each unit is one transaction.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Transaction};
@@ -14,7 +15,7 @@ use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::session::Session;
-use super::write::{Writing, look};
+use super::write::{Writing, copy_unseen, look};
 use super::{Postgres, checkpoint, deferred, publish, schema, stage};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
@@ -121,7 +122,7 @@ impl Sink for Postgres {
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
         let mut session = self.sessions.session().await?;
         let plan = Plan::of(stream)?;
-        let mut rows = Rows::new(std::sync::Arc::clone(stream.schema()));
+        let mut rows = Rows::new(Arc::clone(stream.schema()));
         for key in keys {
             let value = |column: usize| {
                 let place = plan.key_indices.iter().position(|&key| key == column);
@@ -210,7 +211,14 @@ impl Postgres {
     async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step], intent: Intent) -> Result<WriteReport> {
         let mut report = WriteReport::default();
         let mut refused = Refused::default();
-        for (index, step) in steps.iter().enumerate() {
+        while let Some(step) = steps.get(report.steps.len()) {
+            let index = report.steps.len();
+            if intent == Intent::Commit
+                && let Some(copied) = self.copy_run(connection, index, &steps[index..]).await?
+            {
+                report.steps.extend(copied);
+                continue;
+            }
             report.steps.push(match step {
                 Step::Write(write) if intent == Intent::Rehearse => {
                     let outcomes = self.rehearse(connection, index, write, &mut refused).await?;
@@ -301,6 +309,32 @@ impl Postgres {
         Box::pin(self.try_stretch(connection, step, write, middle..rows.end, done, refused)).await
     }
 
+    /// Copies the rows of writes to one table that follow each other, as long as all of them are likely to be new. Nothing is
+    /// done where one is not, and the writes go one by one.
+    async fn copy_run(
+        &self,
+        connection: &mut PgConnection,
+        first: usize,
+        steps: &[Step],
+    ) -> Result<Option<Vec<StepReport>>> {
+        let [Step::Write(Write { stream, .. }), Step::Write(_), ..] = steps else { return Ok(None) };
+        if !self.copies(stream) || !self.fresh.has(stream.name()) {
+            return Ok(None);
+        }
+        let writes = steps.iter().map_while(|step| match step {
+            Step::Write(write) if Arc::ptr_eq(&write.stream, stream) => Some(write),
+            _ => None,
+        });
+        let writes: Vec<Incoming<'_>> = (first..).zip(writes).map(|(step, write)| Incoming::of(write, step)).collect();
+        let fit = writes.iter().all(|write| write.unfit().next().is_none());
+        if fit && copy_unseen(connection, &Plan::of(stream)?, &writes).await? {
+            let created = |write: &Incoming<'_>| StepReport::Rows(vec![Outcome::Created; write.changes.len()]);
+            return Ok(Some(writes.iter().map(created).collect()));
+        }
+        self.fresh.note(stream.name(), false);
+        Ok(None)
+    }
+
     async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
         if write.changes.is_empty() {
             return Ok(Vec::new());
@@ -308,13 +342,7 @@ impl Postgres {
         let plan = Plan::of(&write.stream)?;
         let writing = Writing {
             plan: &plan,
-            incoming: Incoming {
-                stream: &write.stream,
-                changes: &write.changes,
-                rules: write.rules(),
-                expect: &write.expect,
-                step,
-            },
+            incoming: Incoming::of(write, step),
             look: self.look(&write.stream),
             copies: self.copies(&write.stream),
             fresh: self.fresh.has(write.stream.name()),

@@ -48,10 +48,8 @@ impl Writing<'_> {
             self.append(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
-        if self.fresh
-            && let Some(outcomes) = self.copy_unseen(connection).await?
-        {
-            return Ok(outcomes);
+        if self.fresh && copy_unseen(connection, self.plan, std::slice::from_ref(&self.incoming)).await? {
+            return Ok(vec![Outcome::Created; all.len()]);
         }
         let mut outcomes = vec![None; all.len()];
         let mut open = all;
@@ -62,21 +60,6 @@ impl Writing<'_> {
             return Err(self.not_inserted(connection, &open).await?);
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Unchanged)).collect())
-    }
-
-    /// Copies rows without a look at what is there, which costs as much as to write a row where keys are in no order: the key
-    /// itself refuses the whole copy where one of them is there. Then nothing is done.
-    async fn copy_unseen(&self, connection: &mut PgConnection) -> Result<Option<Vec<Outcome>>> {
-        let mut outcomes = vec![None; self.incoming.changes.len()];
-        let Ok(classified) = self.incoming.classify((0..outcomes.len()).map(|row| (row, None)), &mut outcomes) else {
-            return Ok(None);
-        };
-        let all_new = classified.inserts.len() == outcomes.len();
-        Ok(if all_new && self.copy(connection, &classified.inserts).await? {
-            Some(vec![Outcome::Created; outcomes.len()])
-        } else {
-            None
-        })
     }
 
     /// Looks at the rows that are there, and writes what differs. Returns those that somebody else has added meanwhile.
@@ -171,27 +154,8 @@ impl Writing<'_> {
         Ok(whole)
     }
 
-    /// Copies many rows whose keys are not there. Where that is not possible, nothing is done: the statement that comes
-    /// instead says why, or knows how.
     async fn copy(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<bool> {
-        if !self.copies || rows.len() < copy::MANY {
-            return Ok(false);
-        }
-        let Some(body) = copy::Body::of(self.plan, self.incoming.changes, rows, self.incoming.step)?.large() else {
-            return Ok(false);
-        };
-        if !copy::takes(connection, self.plan).await? {
-            return Ok(false);
-        }
-        copy::quietly(connection, "SAVEPOINT fresh").await?;
-        let statement = copy::into(&self.plan.table, &self.plan.columns);
-        let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
-            Ok(copied) => copied == rows.len() as u64,
-            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => false,
-            Err(error) => return Err(error.with("table", self.plan.stream.name())),
-        };
-        schema::run(connection, ended(whole), "no savepoint").await?;
-        Ok(whole)
+        if self.copies { copy(connection, self.plan, &[(&self.incoming, rows)]).await } else { Ok(false) }
     }
 
     async fn update(
@@ -272,6 +236,51 @@ impl Writing<'_> {
             None => changed_meanwhile(stream),
         })
     }
+}
+
+/// Copies rows of one or more writes without a look at what is there, which costs as much as to write a row where keys are in
+/// no order: the key itself refuses the whole copy where one of them is there, or stands twice. Then nothing is done.
+pub(crate) async fn copy_unseen(
+    connection: &mut PgConnection,
+    plan: &Plan<'_>,
+    writes: &[Incoming<'_>],
+) -> Result<bool> {
+    let mut inserts = Vec::with_capacity(writes.len());
+    for incoming in writes {
+        let mut outcomes = vec![None; incoming.changes.len()];
+        match incoming.classify((0..outcomes.len()).map(|row| (row, None)), &mut outcomes) {
+            Ok(classified) if classified.inserts.len() == outcomes.len() => inserts.push(classified.inserts),
+            _ => return Ok(false),
+        }
+    }
+    let all: Vec<(&Incoming<'_>, &[usize])> = writes.iter().zip(inserts.iter().map(Vec::as_slice)).collect();
+    copy(connection, plan, &all).await
+}
+
+/// Copies many rows whose keys are not there. Where that is not possible, nothing is done: the statement that comes instead
+/// says why, or knows how.
+async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incoming<'_>, &[usize])]) -> Result<bool> {
+    let many: usize = writes.iter().map(|(_, rows)| rows.len()).sum();
+    if many < copy::MANY {
+        return Ok(false);
+    }
+    let mut body = copy::Body::new(many);
+    for (incoming, rows) in writes {
+        body.add(plan, incoming.changes, rows, incoming.step)?;
+    }
+    let Some(body) = body.large() else { return Ok(false) };
+    if !copy::takes(connection, plan).await? {
+        return Ok(false);
+    }
+    copy::quietly(connection, "SAVEPOINT fresh").await?;
+    let statement = copy::into(&plan.table, &plan.columns);
+    let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
+        Ok(copied) => copied == many as u64,
+        Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => false,
+        Err(error) => return Err(error.with("table", plan.stream.name())),
+    };
+    schema::run(connection, ended(whole), "no savepoint").await?;
+    Ok(whole)
 }
 
 /// What ends the savepoint of new rows: they stay when all of them came in.

@@ -29,6 +29,7 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             answered: link.answered,
             waiting: link.waiting.clone(),
             limit: branch.pull_rows,
+            alone: false,
         };
         let page = match branch.master.pull(&pull).await {
             Ok(page) => page,

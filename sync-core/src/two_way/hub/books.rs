@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Key;
-use crate::two_way::{Book, Edit, EditResult, Group, Peer, Transaction};
-use crate::{Error, Result};
+use crate::two_way::{Book, Edit, EditResult, Group, Peer, Transaction, refuse};
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// How far a branch has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub(super) struct PeerBook {
     /// Whether it has ever asked what comes after a position. One that only writes waits for nothing in the feed.
     #[serde(default)]
     pub(super) reads: bool,
+    /// Whether another life of the same name writes alone now: this one does not any more.
+    #[serde(default)]
+    pub(super) ended: bool,
 }
 
 /// An answer, and what it was given to.
@@ -70,6 +73,18 @@ pub(super) async fn save(tx: &mut dyn Transaction, book: Book, id: &str, value: 
 pub(super) fn body(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|cause| Error::internal("a book of two-way sync cannot be written").caused_by(cause))
+}
+
+impl PeerBook {
+    /// # Errors
+    /// With the code `ended`, where another life has taken this one's place.
+    pub(super) fn still_writes(&self) -> Result<()> {
+        if !self.ended {
+            return Ok(());
+        }
+        let message = "another process has begun to write under this name, and this one writes no more: give each its own name, if both are meant to";
+        Err(refuse(ErrorKind::Conflict, "ended", message).with_retry(Retry::Never))
+    }
 }
 
 pub(super) async fn peer(tx: &mut dyn Transaction, peer: &Peer) -> Result<PeerBook> {

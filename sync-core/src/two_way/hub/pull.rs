@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Hub;
-use super::books::{Answer, LOST, Lost, PeerBook, load, peer, result_id, save};
+use super::books::{Answer, LOST, Lost, PeerBook, load, peer, read, result_id, save};
 use super::inbox::standing;
 use crate::two_way::Flaw::{AckBeyondServed, DropTombstone, NoOrigin, OffByOne, SplitGroup};
 use crate::two_way::{
@@ -14,7 +14,13 @@ use crate::{Error, ErrorKind, Result};
 /// A branch that has read nothing new is noted as alive this often.
 const ALIVE: Duration = Duration::from_secs(60);
 
+/// So many lives of a name are looked at at once.
+const LIVES: usize = 1000;
+
 pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page> {
+    if pull.alone {
+        end_others(hub, &pull.peer).await?;
+    }
     hub.replica.sequence().await?;
     let mut tx = hub.replica.look().await?;
     let head = tx.head().await?;
@@ -72,6 +78,29 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
         note(hub, pull, read).await?;
     }
     Ok(page)
+}
+
+/// From now on this life alone writes under its name. A question that comes again once another life has asked ends nothing.
+async fn end_others(hub: &Hub, who: &Peer) -> Result<()> {
+    let mut tx = hub.replica.begin().await?;
+    let own = peer(&mut *tx, who).await?;
+    own.still_writes()?;
+    let mut after = String::new();
+    loop {
+        let lives = tx.list(Book::Peers, &format!("{}#", who.name), &after, LIVES).await?;
+        let Some((last, _)) = lives.last() else { break };
+        after.clone_from(last);
+        for (id, body) in &lives {
+            let book: PeerBook = read(body)?;
+            // A name may have the sign in it that stands between a name and its life.
+            let is_other = id.rsplit_once('#').is_some_and(|(name, _)| name == who.name) && *id != who.to_string();
+            if is_other && !book.ended {
+                save(&mut *tx, Book::Peers, id, &PeerBook { ended: true, ..book }).await?;
+            }
+        }
+    }
+    save(&mut *tx, Book::Peers, &who.to_string(), &PeerBook { heard: hub.present().millis(), ..own }).await?;
+    tx.commit().await
 }
 
 enum Validity {

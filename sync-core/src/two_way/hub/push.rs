@@ -90,7 +90,7 @@ async fn take_together(hub: &Hub, who: &Peer, groups: &[Group], access: &Access)
     let book = peer(&mut *tx, who).await?;
     let mut last = book.last_op;
     for group in groups {
-        if group.previous != last || group.edits[0].op <= last {
+        if book.ended || group.previous != last || group.edits[0].op <= last {
             return Ok(None);
         }
         last = group.edits[group.edits.len() - 1].op;
@@ -214,6 +214,7 @@ async fn take(hub: &Hub, push: &Push, group: &Group, access: &Access) -> Result<
     if first <= book.last_op && !hub.planted.has(NoIdempotency) {
         return replay(hub, &mut *tx, (who, access), group, &book, last).await;
     }
+    book.still_writes()?;
     if group.previous < book.last_op && !hub.planted.has(NoIdempotency) {
         return Err(refuse(ErrorKind::Conflict, "forked", FORKED).with_retry(crate::Retry::Never));
     }
@@ -264,6 +265,7 @@ async fn wait(hub: &Hub, push: &Push, group: &Group, reason: Reason) -> Result<V
     }
     let mut tx = hub.replica.begin().await?;
     let book = peer(&mut *tx, who).await?;
+    book.still_writes()?;
     if book.last_op != group.previous && !hub.planted.has(NoIdempotency) {
         return Err(refuse(ErrorKind::Conflict, "busy", "another push of this branch is under way")
             .with_retry(crate::Retry::Backoff));

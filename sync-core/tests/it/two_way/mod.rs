@@ -1,5 +1,6 @@
 //! What a master takes from branches, what it refuses, and what everybody ends with.
 
+mod alone;
 mod inbox;
 mod loads;
 mod lost;
@@ -298,6 +299,7 @@ async fn a_position_of_another_life_of_the_feed_is_gone_and_the_till_starts_over
         answered: 0,
         waiting: Vec::new(),
         limit: 10,
+        alone: false,
     };
     assert_eq!(code(&hub.pull(&gone, &north()).await.unwrap_err()), "start_over");
     for branch in [&to_two, &to_one, &to_two] {

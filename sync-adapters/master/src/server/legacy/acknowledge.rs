@@ -39,7 +39,7 @@ pub(in crate::server) async fn acknowledge(
     if said.status == "success" {
         if let Some(position) = position {
             let peer = Part::Reader.peer(&caller);
-            let pull = Pull { peer, from: Some(position), answered: 0, waiting: Vec::new(), limit: 1 };
+            let pull = Pull { peer, from: Some(position), answered: 0, waiting: Vec::new(), limit: 1, alone: false };
             service.hub.pull(&pull, caller.access()).await?;
         }
     } else {

@@ -55,7 +55,7 @@ pub(in crate::server) async fn download(service: Arc<Service>, caller: Caller, c
     while has_more && records.len() < ENOUGH {
         let peer = part.peer(&caller);
         let limit = service.limits.page_rows;
-        let pull = Pull { peer, from: position.take(), answered: 0, waiting: Vec::new(), limit };
+        let pull = Pull { peer, from: position.take(), answered: 0, waiting: Vec::new(), limit, alone: false };
         let page = service.hub.pull(&pull, caller.access()).await?;
         let wanted = |item: &&Item| tables.is_empty() || tables.contains(&item.table);
         for item in page.items.iter().filter(wanted) {

@@ -128,7 +128,7 @@ impl Part {
 /// The feed is not kept for this peer, nor are the answers that it was given: it stands at the end. The first question says where
 /// that is, the second that the peer has read up to there.
 async fn hold_nothing(service: &Service, caller: &Caller, peer: &Peer, answered: u64) -> Result<()> {
-    let mut pull = Pull { peer: peer.clone(), from: None, answered, waiting: Vec::new(), limit: 1 };
+    let mut pull = Pull { peer: peer.clone(), from: None, answered, waiting: Vec::new(), limit: 1, alone: false };
     pull.from = Some(service.hub.pull(&pull, caller.access()).await?.next);
     service.hub.pull(&pull, caller.access()).await.map(drop)
 }

@@ -106,7 +106,7 @@ async fn a_key_that_the_server_cannot_hold_lets_its_group_wait_and_the_others_pa
         hub.decide(&waiting.id, Decision::KeepExisting, &Access::everything()).await.unwrap();
     }
     let peer = Peer { name: "till".into(), life: 0 };
-    let pull = Pull { peer, from: None, answered: 4, waiting: vec![(0, 2), (0, 3)], limit: 9 };
+    let pull = Pull { peer, from: None, answered: 4, waiting: vec![(0, 2), (0, 3)], limit: 9, alone: false };
     let decided = hub.pull(&pull, &Access::everything()).await.unwrap().decided;
     assert_eq!(decided.iter().map(|one| one.became).collect::<Vec<_>>(), [Became::Overruled; 2]);
 }
