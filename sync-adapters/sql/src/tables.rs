@@ -26,13 +26,15 @@ impl Tables {
     }
 }
 
-/// The streams whose tables these steps write.
+/// The streams whose tables these steps write, each once.
 pub(crate) fn written(steps: &[Step]) -> impl Iterator<Item = &StreamSpec> {
-    steps.iter().filter_map(|step| match step {
+    let mut tables = HashSet::new();
+    let streams = steps.iter().filter_map(|step| match step {
         Step::Write(write) => Some(&*write.stream),
         Step::Publish(publish) => Some(&*publish.stream),
         _ => None,
-    })
+    });
+    streams.filter(move |stream| tables.insert(stream.name()))
 }
 
 /// Whether a unit must be tried again, because somebody else wrote the same rows.

@@ -181,7 +181,14 @@ async fn find_move(branch: &Branch, link: &Link) -> Result<bool> {
         return Ok(false);
     }
     let peer = link.peer(branch.replica.name());
-    let mut pull = Pull { peer, from: link.position.clone(), answered: link.answered, waiting: Vec::new(), limit: 1, alone: false };
+    let mut pull = Pull {
+        peer,
+        from: link.position.clone(),
+        answered: link.answered,
+        waiting: Vec::new(),
+        limit: 1,
+        alone: false,
+    };
     let page = match branch.master.pull(&pull).await {
         Err(error) if code(&error) == Some("start_over") => {
             pull.from = None;

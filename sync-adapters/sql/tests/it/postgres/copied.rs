@@ -1,5 +1,10 @@
 //! Large pages, which are copied: every kind of value arrives, and a row that is refused is found.
 
+use sync_core::Scope;
+use sync_core::detect::Difference;
+use sync_core::model::{Changes, Rows};
+use sync_core::sink::{Guard, Intent, Step, Write, WriteMode, WriteUnit};
+
 use super::*;
 
 const ROWS: i64 = 2000;
@@ -67,15 +72,19 @@ async fn values_of_every_kind_are_copied_as_they_were_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_copied_is_found_among_the_others() {
-    let world = World::new(MemorySource::of([orders()]).page(ROWS as usize)).await;
-    watch(&world, "orders").await;
-    world.ask("ALTER TABLE orders ADD CHECK (version <> 17)").await;
-    (1..=ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &long(id))));
-    let report = world.run(RunOptions::incremental()).await;
-    let counted = (count(&report, Outcome::Created), count(&report, Outcome::Rejected));
-    assert_eq!(counted, (ROWS as u64 - 1, 1), "{report}");
-    assert_eq!(world.ask("SELECT count(*), count(*) FILTER (WHERE id = 17) FROM orders").await, "1999\t0");
-    assert_eq!(world.ask("SELECT count(*) > 0 FROM log WHERE said = 'COPY \"'").await, "t");
+    // In the only page, and in one of several that are copied together.
+    for (page, refused) in [(ROWS as usize, 17), (300, 1017)] {
+        let world = World::new(MemorySource::of([orders()]).page(page)).await;
+        watch(&world, "orders").await;
+        world.ask(&format!("ALTER TABLE orders ADD CHECK (version <> {refused})")).await;
+        (1..=ROWS).for_each(|id| world.source.upsert("orders", row(id, id, &long(id))));
+        let report = world.run(RunOptions::incremental()).await;
+        let counted = (count(&report, Outcome::Created), count(&report, Outcome::Rejected));
+        assert_eq!(counted, (ROWS as u64 - 1, 1), "{report}");
+        let standing = format!("SELECT count(*), count(*) FILTER (WHERE id = {refused}) FROM orders");
+        assert_eq!(world.ask(&standing).await, "1999\t0");
+        assert_eq!(world.ask("SELECT count(*) > 0 FROM log WHERE said = 'COPY \"'").await, "t");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +98,33 @@ async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
     let counted = [Outcome::Created, Outcome::Updated, Outcome::Unchanged].map(|outcome| count(&report, outcome));
     assert_eq!(counted, [3 * ROWS as u64 - 2, 1, 1], "{report}");
     world.assert_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_stands_in_two_pages_of_a_unit_ends_as_it_stood_last() {
+    let database = sync_test_servers::postgres().await.unwrap();
+    let (sink, stream) = (Postgres::connect(&database.url()).await.unwrap(), Arc::new(orders()));
+    sink.prepare(&stream).await.unwrap();
+    let page = |ids: std::ops::RangeInclusive<i64>, version| {
+        let mut rows = Rows::new(Arc::clone(stream.schema()));
+        ids.for_each(|id| rows.push(row(id, version, &long(id)).iter().map(Value::as_ref)).unwrap());
+        Step::Write(Write {
+            stream: Arc::clone(&stream),
+            changes: Changes::upserts(rows),
+            mode: WriteMode::Upsert,
+            guard: Guard::Always,
+            difference: Difference::Content,
+            expect: Vec::new(),
+        })
+    };
+    let steps = [page(1..=300, 1), page(301..=600, 1), page(600..=900, 2), page(901..=1200, 1)];
+    let scope =
+        Scope { pipeline: "p".into(), feed: "f".into(), partition: Default::default(), lane: Default::default() };
+    let unit = WriteUnit { scope: &scope, steps: &steps, advance: None, intent: Intent::Commit };
+    let tally = sink.apply(&unit).await.unwrap().tally();
+    assert_eq!((tally.count(Outcome::Created), tally.count(Outcome::Updated)), (1200, 1));
+    let standing = "SELECT count(*), string_agg(id::text, ' ') FILTER (WHERE version = 2 AND id <= 600) FROM orders";
+    assert_eq!(database.client(standing).await.unwrap().trim(), "1200\t600");
 }
 
 /// While rows are copied nobody reads, and no setting keeps a server from saying what `RAISE INFO` says: both would wait.
