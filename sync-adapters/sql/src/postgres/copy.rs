@@ -20,6 +20,9 @@ const LEAST: usize = 1 << 15;
 /// Fewer rows than this are not even tried: only long ones would make a large body.
 pub(crate) const MANY: usize = 200;
 
+/// What one `COPY` of several pages holds, bytes: the last of them goes in whole.
+const FULL: usize = 1 << 22;
+
 /// What is handed to the connection at a time, bytes: the server reads it while the next is on its way.
 const CHUNK: usize = 1 << 17;
 
@@ -177,10 +180,20 @@ impl Body {
         }
     }
 
-    /// The body with its end, unless it is so small that arrays are faster.
-    pub(crate) fn large(mut self) -> Option<Vec<u8>> {
+    /// Whether it is not so small that arrays are faster.
+    pub(crate) fn is_large(&self) -> bool {
+        self.0.len() >= LEAST
+    }
+
+    /// Whether what comes next should go into another one: of pages that are copied together, no more is in memory.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= FULL
+    }
+
+    /// The body with its end.
+    pub(crate) fn ended(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&(-1_i16).to_be_bytes());
-        (self.0.len() >= LEAST).then_some(self.0)
+        self.0
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

@@ -211,13 +211,17 @@ impl Postgres {
     async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step], intent: Intent) -> Result<WriteReport> {
         let mut report = WriteReport::default();
         let mut refused = Refused::default();
+        let mut one_by_one = 0;
         while let Some(step) = steps.get(report.steps.len()) {
             let index = report.steps.len();
-            if intent == Intent::Commit
-                && let Some(copied) = self.copy_run(connection, index, &steps[index..]).await?
-            {
-                report.steps.extend(copied);
-                continue;
+            if intent == Intent::Commit && index >= one_by_one {
+                let run = self.new_writes(&steps[index..]);
+                if self.copy_run(connection, index, &run).await? {
+                    let created = |write: &&Write| StepReport::Rows(vec![Outcome::Created; write.changes.len()]);
+                    report.steps.extend(run.iter().map(created));
+                    continue;
+                }
+                one_by_one = index + run.len();
             }
             report.steps.push(match step {
                 Step::Write(write) if intent == Intent::Rehearse => {
@@ -309,30 +313,28 @@ impl Postgres {
         Box::pin(self.try_stretch(connection, step, write, middle..rows.end, done, refused)).await
     }
 
-    /// Copies the rows of writes to one table that follow each other, as long as all of them are likely to be new. Nothing is
-    /// done where one is not, and the writes go one by one.
-    async fn copy_run(
-        &self,
-        connection: &mut PgConnection,
-        first: usize,
-        steps: &[Step],
-    ) -> Result<Option<Vec<StepReport>>> {
-        let [Step::Write(Write { stream, .. }), Step::Write(_), ..] = steps else { return Ok(None) };
+    /// The writes to one table that these steps begin with, where all their rows are likely to be new.
+    fn new_writes<'s>(&self, steps: &'s [Step]) -> Vec<&'s Write> {
+        let Some(Step::Write(Write { stream, .. })) = steps.first() else { return Vec::new() };
         if !self.copies(stream) || !self.fresh.has(stream.name()) {
-            return Ok(None);
+            return Vec::new();
         }
         let writes = steps.iter().map_while(|step| match step {
             Step::Write(write) if Arc::ptr_eq(&write.stream, stream) => Some(write),
             _ => None,
         });
+        writes.collect()
+    }
+
+    /// Copies the rows of several writes to one table at once. Where one of them is not new, or is refused, nothing is done:
+    /// the writes go one by one.
+    async fn copy_run(&self, connection: &mut PgConnection, first: usize, writes: &[&Write]) -> Result<bool> {
+        let [Write { stream, .. }, _, ..] = writes else { return Ok(false) };
         let writes: Vec<Incoming<'_>> = (first..).zip(writes).map(|(step, write)| Incoming::of(write, step)).collect();
         let fit = writes.iter().all(|write| write.unfit().next().is_none());
-        if fit && copy_unseen(connection, &Plan::of(stream)?, &writes).await? {
-            let created = |write: &Incoming<'_>| StepReport::Rows(vec![Outcome::Created; write.changes.len()]);
-            return Ok(Some(writes.iter().map(created).collect()));
-        }
-        self.fresh.note(stream.name(), false);
-        Ok(None)
+        let copied = fit && copy_unseen(connection, &Plan::of(stream)?, &writes).await?;
+        self.fresh.note(stream.name(), copied);
+        Ok(copied)
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {

@@ -126,7 +126,7 @@ fn body(plan: &Plan<'_>, stage: &Stage, step: usize) -> Result<Option<Vec<u8>>> 
         body.text(change.fields().map(|fields| named(plan.stream, fields)).as_deref());
         body.row(plan, &stage.changes, row, step)?;
     }
-    Ok(body.large())
+    Ok(body.is_large().then(|| body.ended()))
 }
 
 /// Forgets a stage, and says how many rows it held.

@@ -264,21 +264,29 @@ async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incomi
     if many < copy::MANY {
         return Ok(false);
     }
-    let mut body = copy::Body::new(many);
-    for (incoming, rows) in writes {
-        body.add(plan, incoming.changes, rows, incoming.step)?;
-    }
-    let Some(body) = body.large() else { return Ok(false) };
-    if !copy::takes(connection, plan).await? {
-        return Ok(false);
-    }
-    copy::quietly(connection, "SAVEPOINT fresh").await?;
     let statement = copy::into(&plan.table, &plan.columns);
-    let whole = match copy::copy(connection, &statement, &body, "the rows cannot be copied").await {
-        Ok(copied) => copied == many as u64,
-        Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => false,
-        Err(error) => return Err(error.with("table", plan.stream.name())),
-    };
+    let (mut body, mut copied, mut begun) = (copy::Body::new(many), 0, false);
+    for (place, (incoming, rows)) in writes.iter().enumerate() {
+        body.add(plan, incoming.changes, rows, incoming.step)?;
+        let is_last = place + 1 == writes.len();
+        if !is_last && !body.is_full() {
+            continue;
+        }
+        if !begun {
+            if !body.is_large() || !copy::takes(connection, plan).await? {
+                return Ok(false);
+            }
+            copy::quietly(connection, "SAVEPOINT fresh").await?;
+            begun = true;
+        }
+        let piece = std::mem::replace(&mut body, copy::Body::new(0)).ended();
+        match copy::copy(connection, &statement, &piece, "the rows cannot be copied").await {
+            Ok(taken) => copied += taken,
+            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => break,
+            Err(error) => return Err(error.with("table", plan.stream.name())),
+        }
+    }
+    let whole = copied == many as u64;
     schema::run(connection, ended(whole), "no savepoint").await?;
     Ok(whole)
 }

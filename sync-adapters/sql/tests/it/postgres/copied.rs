@@ -101,6 +101,23 @@ async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_unit_of_which_no_piece_holds_all_comes_in_whole_or_not_at_all() {
+    let world = World::new(MemorySource::of([orders()]).page(100)).await;
+    watch(&world, "orders").await;
+    let note = "x".repeat(20_000);
+    (1..=800).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
+    world.run(RunOptions::incremental()).await;
+    // Sixteen megabytes, of which one page came alone.
+    assert_eq!(world.ask("SELECT count(*) >= 4 FROM log WHERE said = 'COPY \"'").await, "t");
+    (801..=1600).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
+    world.ask("INSERT INTO orders VALUES (1600, 1600, 'theirs')").await;
+    let report = world.run(RunOptions::incremental()).await;
+    let counted = [Outcome::Created, Outcome::Updated].map(|outcome| count(&report, outcome));
+    assert_eq!(counted, [799, 1], "{report}");
+    world.assert_in_step().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_stands_in_two_pages_of_a_unit_ends_as_it_stood_last() {
     let database = sync_test_servers::postgres().await.unwrap();
     let (sink, stream) = (Postgres::connect(&database.url()).await.unwrap(), Arc::new(orders()));
