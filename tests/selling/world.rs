@@ -22,7 +22,7 @@ const PAUSE: &str = "700";
 const AT_THE_DESK: Duration = Duration::from_secs(4);
 /// How long all sell alone in the end.
 const ALONE: Duration = Duration::from_secs(6);
-/// How long healing may take.
+/// How long healing may take in which nothing comes to any till.
 const HEALING: Duration = Duration::from_secs(120);
 /// How often all sync in the end, with nothing to say.
 const ROUNDS: usize = 3;
@@ -249,10 +249,16 @@ impl World {
         for till in &mut self.tills {
             till.process.as_mut().unwrap().hear("resting").await;
         }
+        let (mut came, mut since) = (0, began);
         while !self.is_calm().await {
-            if began.elapsed() > HEALING {
+            // How long a till that is far behind needs is the machine's affair.
+            let sales = (1..=self.tills.len()).map(|number| count(&self.file(number, "db"), "sales")).sum::<u64>();
+            if sales > came {
+                (came, since) = (sales, Instant::now());
+            }
+            if since.elapsed() > HEALING {
                 self.complain().await;
-                panic!("they do not heal within {HEALING:?}");
+                panic!("they do not heal: no sale has come to any till for {HEALING:?}");
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -268,7 +274,7 @@ impl World {
             (self.master.plain.contents(&SMALL).await, self.master.plain.rows("SELECT count(*) FROM sales").await);
         (1..=self.tills.len()).all(|number| {
             let database = self.file(number, "db");
-            of_till(&database, &SMALL) == wanted && count(&database, "sales") == sold[0][0]
+            of_till(&database, &SMALL) == wanted && count(&database, "sales").to_string() == sold[0][0]
         })
     }
 
@@ -401,11 +407,11 @@ impl World {
     }
 }
 
-fn count(database: &Path, table: &str) -> String {
+fn count(database: &Path, table: &str) -> u64 {
     let connection = rusqlite::Connection::open(database).unwrap();
     connection.busy_timeout(Duration::from_secs(30)).unwrap();
     let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
-    count.to_string()
+    count.cast_unsigned()
 }
 
 /// A port that nobody listens on, for a master that comes back to it. Below those that are given to whoever asks for any, so that
