@@ -122,9 +122,9 @@ pub struct Pull {
     pub waiting: Vec<(u64, u64)>,
     /// How many rows it wants, about: a group is never cut. With 0 the page only says where it begins.
     pub limit: usize,
-    /// Whether this life alone writes under the name from now on: what its other lives still have on their way is refused, with
-    /// the code `ended`. For one that keeps no books of its own, and must not look at rows while a push that it knows nothing of
-    /// may yet change them.
+    /// Whether this life alone writes under the name from now on: what other lives that said so before still have on their way is
+    /// refused, with the code `ended`. For one that keeps no books of its own, and must not look at rows while a push that it knows
+    /// nothing of may yet change them.
     #[serde(default)]
     pub alone: bool,
 }

@@ -49,6 +49,9 @@ pub struct HttpMaster {
 /// How many waiting edits one pull asks after; the next one asks after those that follow. Proxies take addresses of 8 KiB.
 const ASKED: usize = 100;
 
+/// What goes into an address, bytes: the `http` crate takes no longer one.
+const LONGEST_URL: usize = 65_000;
+
 /// How many rows one request asks for by their keys: no more than a master's pages have rows.
 const KEYS: usize = 500;
 
@@ -159,6 +162,13 @@ impl HttpMaster {
             query.append_pair("waiting", &waiting.join(","));
         }
         drop(query);
+        if url.as_str().len() > LONGEST_URL {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                "the page before ended on a key that is too long for an address: over HTTP, keys have up to 40,000 bytes",
+            )
+            .with_remedy("shorten the key at the master, or read it with the hub in its own process"));
+        }
         Ok(url)
     }
 }

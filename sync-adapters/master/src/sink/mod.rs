@@ -31,6 +31,9 @@ use self::target::Target;
 /// at the master, which knows it by its name, like a branch, and refuses what the life before still has on its way. So give each
 /// sink a name of its own: two that write under one name at once end each other's lives, and come through one after the other.
 ///
+/// A master that was restored from a backup has lost rows that the source's position is past. A sink that lives through it fails the
+/// next run and says so; one whose process is begun after it cannot know. Run the pipeline once in full then.
+///
 /// Over HTTP it writes what the token may see; a hub in this process, with [`Access`](sync_core::two_way::Access), is a master too,
 /// and may be written whole. It keeps nothing here.
 ///

@@ -150,10 +150,16 @@ impl Sending<'_> {
                 self.taken(&push, &pushed);
                 Ok(pushed)
             }
-            Err(error) if matches!(said(&error, "code"), Some("gap" | "forked" | "moved" | "ended")) => {
+            Err(error) if said(&error, "code") == Some("gap") => {
+                self.begin_life();
+                Err(Error::config("the master has lost what it had taken from this sink: it was restored from a backup, and rows of earlier runs may be missing there")
+                    .with_remedy("run the pipeline once in full (`RunOptions::full`): what is there already is not written again")
+                    .caused_by(error))
+            }
+            Err(error) if matches!(said(&error, "code"), Some("forked" | "moved" | "ended")) => {
                 self.begin_life();
                 Err(Error::unavailable(
-                    "the master does not know the numbers of this sink, as after a restore, with a token of another branch, or where another process has begun to write under its name: it begins anew",
+                    "the master does not know the numbers of this sink, as with a token of another branch, or where another process has begun to write under its name: it begins anew",
                 )
                 .caused_by(error))
             }

@@ -9,6 +9,7 @@ mod as_source;
 mod bad_input;
 mod client;
 mod live;
+mod lives;
 mod rooms;
 mod routes;
 mod slave;

@@ -47,6 +47,8 @@ pub struct Postgres {
     fresh: Tables,
     /// Tables that stopped taking rows which were copied: their rows travel as arrays.
     stalled: Tables,
+    /// Tables whose pages are copied one by one: a unit in one statement was too much for the server's patience.
+    apart: Tables,
     /// What the tables were like when they were prepared.
     shapes: Shapes,
 }
@@ -65,6 +67,7 @@ impl Postgres {
             contended: Tables::default(),
             fresh: Tables::default(),
             stalled: Tables::default(),
+            apart: Tables::default(),
             shapes: Shapes::default(),
         })
     }

@@ -57,6 +57,9 @@ impl Sink for Postgres {
         let done = kept(session, done);
         for stream in written(unit.steps) {
             self.contended.note(stream.name(), is_conflict(&done));
+            if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+                self.apart.note(stream.name(), true);
+            }
             if done.as_ref().is_err_and(is_stalled) {
                 self.stalled.note(stream.name(), true);
             }
@@ -109,6 +112,7 @@ impl Sink for Postgres {
         self.shapes.note(stream, shape);
         // Each run looks at first: where nothing has changed, nothing is written and taken back either.
         self.fresh.note(stream.name(), false);
+        self.apart.note(stream.name(), false);
         Ok(())
     }
 
@@ -316,7 +320,7 @@ impl Postgres {
     /// The writes to one table that these steps begin with, where all their rows are likely to be new.
     fn new_writes<'s>(&self, steps: &'s [Step]) -> Vec<&'s Write> {
         let Some(Step::Write(Write { stream, .. })) = steps.first() else { return Vec::new() };
-        if !self.copies(stream) || !self.fresh.has(stream.name()) {
+        if !self.copies(stream) || !self.fresh.has(stream.name()) || self.apart.has(stream.name()) {
             return Vec::new();
         }
         let writes = steps.iter().map_while(|step| match step {

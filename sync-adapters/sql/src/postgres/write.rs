@@ -265,7 +265,7 @@ async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incomi
         return Ok(false);
     }
     let statement = copy::into(&plan.table, &plan.columns);
-    let (mut body, mut copied, mut begun) = (copy::Body::new(many), 0, false);
+    let (mut body, mut copied, mut begun, mut refused) = (copy::Body::new(many), 0, false, false);
     for (place, (incoming, rows)) in writes.iter().enumerate() {
         body.add(plan, incoming.changes, rows, incoming.step)?;
         let is_last = place + 1 == writes.len();
@@ -282,11 +282,14 @@ async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incomi
         let piece = std::mem::replace(&mut body, copy::Body::new(0)).ended();
         match copy::copy(connection, &statement, &piece, "the rows cannot be copied").await {
             Ok(taken) => copied += taken,
-            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => break,
+            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => {
+                refused = true;
+                break;
+            }
             Err(error) => return Err(error.with("table", plan.stream.name())),
         }
     }
-    let whole = copied == many as u64;
+    let whole = !refused && copied == many as u64;
     schema::run(connection, ended(whole), "no savepoint").await?;
     Ok(whole)
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL as a target, looked at through `psql`: exact values, exact counts, and no write where nothing changed.
 
 mod copied;
+mod joint;
 mod odd_tables;
 mod statements;
 
@@ -44,6 +45,13 @@ impl World {
 
     async fn new(source: MemorySource) -> Self {
         Self::on(sync_test_servers::postgres().await.unwrap(), source).await
+    }
+
+    /// Another process with the same database, which knows nothing of it yet.
+    async fn on_same(world: &Self) -> Engine {
+        let sink = Postgres::connect(&world.database.url()).await.unwrap();
+        let store = MemoryStore::new(Arc::new(SystemClock::new()));
+        Engine::builder(store).pipeline(Pipeline::new("shop", world.source.clone(), sink)).build().unwrap()
     }
 
     async fn run(&self, options: RunOptions) -> Report {

@@ -68,7 +68,7 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             None => (page, 1),
         };
         if page.load && page.more && !page_by_page {
-            if page.items.len() < branch.load_at_once {
+            if page.items.len() <= branch.load_at_once {
                 position = Some(page.next.clone());
                 held = Some((page, pages));
                 continue;

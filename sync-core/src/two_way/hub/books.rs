@@ -22,7 +22,10 @@ pub(super) struct PeerBook {
     /// Whether it has ever asked what comes after a position. One that only writes waits for nothing in the feed.
     #[serde(default)]
     pub(super) reads: bool,
-    /// Whether another life of the same name writes alone now: this one does not any more.
+    /// Whether it said that it writes alone.
+    #[serde(default)]
+    pub(super) alone: bool,
+    /// Whether another life of the same name has said so since: this one writes no more.
     #[serde(default)]
     pub(super) ended: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Hub;
 use super::books::{load, waiting_id};
-use super::inbox::{Waiting, standing};
+use super::inbox::Waiting;
 use crate::model::Key;
 use crate::two_way::{Access, Book, Found, Held, Lookup, Table, Transaction};
 use crate::{ErrorKind, Result};
@@ -16,20 +16,23 @@ pub(super) async fn look_up(hub: &Hub, lookup: &Lookup, access: &Access) -> Resu
     keys.dedup();
     let mut tx = hub.replica.look().await?;
     let held = match tx.rows(table, &keys).await {
+        // One of the keys is none that this database can hold: nothing stands under it.
         Err(error) if error.kind() == ErrorKind::Data => {
             drop(tx);
-            one_by_one(hub, table, &keys).await?
+            keys = that_fit(hub, table, keys).await?;
+            tx = hub.replica.look().await?;
+            tx.rows(table, &keys).await?
         }
         held => held?,
     };
     let held: BTreeMap<Key, Held> = keys.into_iter().zip(held).collect();
     let mut found: Vec<Found> = lookup.keys.iter().map(|key| seen(hub, table, held.get(key), access)).collect();
-    if let Some(peer) = &lookup.peer {
-        let mut tx = hub.replica.look().await?;
-        if !tx.list(Book::Inbox, "", "", 1).await?.is_empty() {
-            for (key, found) in lookup.keys.iter().zip(&mut found) {
-                with_waiting(&mut *tx, table, key, peer, found).await?;
-            }
+    // At the same moment: what is taken out of the inbox in between would be seen neither here nor there.
+    if let Some(peer) = &lookup.peer
+        && !tx.list(Book::Inbox, "", "", 1).await?.is_empty()
+    {
+        for (key, found) in lookup.keys.iter().zip(&mut found) {
+            with_waiting(&mut *tx, table, key, peer, found).await?;
         }
     }
     Ok(found)
@@ -52,13 +55,19 @@ async fn with_waiting(tx: &mut dyn Transaction, table: &Table, key: &Key, peer: 
     Ok(())
 }
 
-/// One of the keys is none that this database can hold: nothing stands under it.
-async fn one_by_one(hub: &Hub, table: &Table, keys: &[Key]) -> Result<Vec<Held>> {
-    let mut held = Vec::with_capacity(keys.len());
+/// Those of the keys that this database can hold.
+async fn that_fit(hub: &Hub, table: &Table, keys: Vec<Key>) -> Result<Vec<Key>> {
+    let mut fit = Vec::with_capacity(keys.len());
     for key in keys {
-        held.push(standing(&mut *hub.replica.look().await?, table, key).await?);
+        match hub.replica.look().await?.rows(table, std::slice::from_ref(&key)).await {
+            Err(error) if error.kind() == ErrorKind::Data => {}
+            held => {
+                held?;
+                fit.push(key);
+            }
+        }
     }
-    Ok(held)
+    Ok(fit)
 }
 
 /// Of what is not there nobody can tell any more whose it was: no word of it.

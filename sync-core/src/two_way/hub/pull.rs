@@ -80,7 +80,8 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     Ok(page)
 }
 
-/// From now on this life alone writes under its name. A question that comes again once another life has asked ends nothing.
+/// Of the lives of this name that write alone, from now on only this one writes. A question that comes again once another life has
+/// asked ends nothing, and a branch that happens to have the name is left alone.
 async fn end_others(hub: &Hub, who: &Peer) -> Result<()> {
     let mut tx = hub.replica.begin().await?;
     let own = peer(&mut *tx, who).await?;
@@ -94,12 +95,13 @@ async fn end_others(hub: &Hub, who: &Peer) -> Result<()> {
             let book: PeerBook = read(body)?;
             // A name may have the sign in it that stands between a name and its life.
             let is_other = id.rsplit_once('#').is_some_and(|(name, _)| name == who.name) && *id != who.to_string();
-            if is_other && !book.ended {
+            if is_other && book.alone && !book.ended {
                 save(&mut *tx, Book::Peers, id, &PeerBook { ended: true, ..book }).await?;
             }
         }
     }
-    save(&mut *tx, Book::Peers, &who.to_string(), &PeerBook { heard: hub.present().millis(), ..own }).await?;
+    save(&mut *tx, Book::Peers, &who.to_string(), &PeerBook { alone: true, heard: hub.present().millis(), ..own })
+        .await?;
     tx.commit().await
 }
 

@@ -1,4 +1,5 @@
-//! A name under which one life alone writes: what those before it still have on their way is refused.
+//! A name under which one life alone writes: what those before it still have on their way is refused. And what those who keep no
+//! books find when they look.
 
 use super::*;
 
@@ -72,5 +73,68 @@ async fn other_names_and_lives_that_write_beside_each_other_are_left_alone() {
         hub.push(&sold(peer.clone(), 0..1), &north()).await.unwrap();
     }
     assert_eq!(row(&master, "items", "pear"), Some(item("pear", "north", "pear", 5)));
-    assert_eq!(refused(&hub, &sold(all[3].clone(), 1..2)).await, "ended");
+    hub.push(&sold(all[3].clone(), 1..2), &north()).await.unwrap();
+    assert_eq!(row(&master, "items", "pear"), Some(item("pear", "north", "pear", 4)));
+}
+
+/// A replica at which something happens before it is looked at for the so manieth time.
+#[derive(Debug)]
+struct Between {
+    replica: MemoryReplica,
+    looks: std::sync::atomic::AtomicUsize,
+    /// At which look, and what is decided then.
+    at: usize,
+    hub: Hub,
+}
+
+#[async_trait::async_trait]
+impl Replica for Between {
+    fn name(&self) -> &sync_core::model::Origin {
+        self.replica.name()
+    }
+
+    fn tables(&self) -> &Tables {
+        self.replica.tables()
+    }
+
+    async fn begin(&self) -> sync_core::Result<Box<dyn Transaction>> {
+        self.replica.begin().await
+    }
+
+    async fn look(&self) -> sync_core::Result<Box<dyn Transaction>> {
+        if self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == self.at {
+            for waiting in self.hub.inbox(&Access::everything()).await? {
+                self.hub.decide(&waiting.id, Decision::TakeIncoming, &Access::everything()).await?;
+            }
+        }
+        self.replica.look().await
+    }
+
+    async fn sequence(&self) -> sync_core::Result<Head> {
+        self.replica.sequence().await
+    }
+}
+
+#[tokio::test]
+async fn what_waited_and_is_taken_while_it_is_looked_up_is_seen_once() {
+    for at in 0..3 {
+        let (master, hub, _) = shop().await;
+        put(&master, "items", item("plum", "north", "plum", 10)).await;
+        // It waits for its line, whose item is not there.
+        let edits = vec![
+            edit("items", 1, Some(item("plum", "north", "plum", 10)), Some(item("plum", "north", "plum", 15))),
+            edit("lines", 2, None, Some(line("a", "no such item", 1))),
+        ];
+        hub.push(&Push { peer: one("feed", 1), ..push(0, edits) }, &north()).await.unwrap();
+        assert_eq!(hub.inbox(&Access::everything()).await.unwrap().len(), 1);
+        put(&master, "items", item("no such item", "north", "x", 1)).await;
+        let between = Between { replica: master.clone(), looks: Default::default(), at, hub: hub.clone() };
+        let lookup = sync_core::two_way::Lookup {
+            peer: Some("feed".to_owned()),
+            table: "items".to_owned(),
+            keys: vec![Key::new(["plum"])],
+        };
+        let found = Hub::new(between, clock()).look_up(&lookup, &north()).await.unwrap();
+        assert_eq!(found[0].row, Some(item("plum", "north", "plum", 15)), "before look {at}: {found:?}");
+    }
 }

@@ -153,3 +153,87 @@ async fn a_child_whose_parent_was_made_while_everything_is_loaded_page_by_page_w
     branch.sync().await.unwrap();
     assert_eq!((till.rows("items"), till.rows("lines")), (master.rows("items"), master.rows("lines")));
 }
+
+/// A branch that has to load everything again, of a master with so many rows: one was deleted, and another made in the same
+/// transaction. What readers at the branch see of the two between pages, at each.
+#[derive(Debug)]
+struct Watched {
+    way: (Hub, Access),
+    till: MemoryReplica,
+    seen: Arc<Mutex<Vec<[bool; 2]>>>,
+}
+
+#[async_trait]
+impl Master for Watched {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        self.way.push(push).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        let seen = ["deleted", "made"].map(|id| row(&self.till, "items", id).is_some());
+        self.seen.lock().unwrap().push(seen);
+        self.way.pull(pull).await
+    }
+}
+
+#[tokio::test]
+async fn a_load_of_as_many_rows_as_are_taken_at_once_is_seen_whole() {
+    let mut halves = Vec::new();
+    for (rows, at_once, page) in
+        [(4999, 5000, 500), (5000, 5000, 500), (5000, 5000, 499), (9, 10, 5), (10, 10, 5), (10, 10, 3)]
+    {
+        let (master, till) = (master(), till("one"));
+        let all: Vec<_> = (1..rows).map(|n| item(&format!("n{n:05}"), "north", "pear", n)).collect();
+        master.transaction(|host| all.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
+        put(&master, "items", item("deleted", "north", "pear", 0)).await;
+        let way = (Hub::new(master.clone(), clock()), north());
+        Branch::new(till.clone(), way.clone(), clock()).sync().await.unwrap();
+        master
+            .transaction(|host| {
+                host.delete("items", &Key::new(["deleted"]))?;
+                host.put("items", item("made", "north", "pear", 0))
+            })
+            .await
+            .unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watched = Watched { way, till: till.clone(), seen: Arc::clone(&seen) };
+        let branch = Branch::new(till.clone(), watched, clock()).pull_rows(page).load_at_once(at_once);
+        branch.start_over().await.unwrap();
+        branch.sync().await.unwrap();
+        assert_eq!(master.rows("items").len() as i64, rows);
+        assert_eq!(till.rows("items"), master.rows("items"));
+        if seen.lock().unwrap().iter().any(|[deleted, made]| deleted == made) {
+            halves.push((rows, at_once, page));
+        }
+    }
+    assert!(halves.is_empty(), "half of a group was seen with (rows, load_at_once, pull_rows) of {halves:?}");
+}
+
+#[tokio::test]
+async fn loads_about_the_limit_beside_writers_end_equal() {
+    for rows in [4999, 5000, 5001] {
+        let (master, till) = (master(), till("one"));
+        let all: Vec<_> = (0..rows).map(|n| item(&format!("n{n:05}"), "north", "pear", n)).collect();
+        master.transaction(|host| all.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
+        let hub = Hub::new(master.clone(), clock());
+        for after in [1, 5, 10, 11, 12] {
+            let news = vec![
+                ("items", item("n00000", "north", "changed", after)),
+                ("items", item(&format!("a{after}"), "north", "plum", 1)),
+                ("items", item(&format!("z{after}"), "north", "plum", 1)),
+                ("lines", line(&format!("l{after}"), &format!("a{after}"), after)),
+            ];
+            let way = Meanwhile::new(&master, &hub, after as usize, news);
+            let branch = Branch::new(till.clone(), way, clock());
+            put(&till, "items", item(&format!("own{rows}{after}"), "north", "mine", 1)).await;
+            branch.start_over().await.unwrap();
+            branch.sync().await.unwrap();
+            branch.sync().await.unwrap();
+            assert_eq!(
+                (till.rows("items"), till.rows("lines")),
+                (master.rows("items"), master.rows("lines")),
+                "{rows} {after}"
+            );
+        }
+    }
+}
