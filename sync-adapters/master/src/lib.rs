@@ -74,7 +74,7 @@
 //! | 401 | `unauthorized` | get a new token, and send it again once |
 //! | 403 | `not_yours`, `server_owned`, `act_as_required`, `not_super_admin`, `bad_origin` | leave it out |
 //! | 404 | `not_waiting` | it is decided already, or not yours |
-//! | 409 | `gap` (with `last_op`), `forked`, `busy` | send from `last_op` on; begin another life; try again |
+//! | 409 | `gap` (with `last_op`), `forked`, `ended`, `busy` | send from `last_op` on; begin another life; give each process a name of its own; try again |
 //! | 410 | `start_over` | leave the cursor out, and keep what is pending |
 //! | 413 | `too_large`, `too_many_edits`, `group_too_large`, `too_many_keys` | send smaller batches |
 //! | 415 | `not_json`, `bad_encoding` | JSON, plain or in gzip or zstd |

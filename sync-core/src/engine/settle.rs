@@ -40,7 +40,9 @@ impl ScopeRun<'_> {
         obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
         let rejected = letters.len();
         if rejected > 0 {
-            self.strain.note_spread(&self.inner.settings.breaker, rejected, super::poison::row_count(&steps))?;
+            let rows = super::poison::row_count(&steps);
+            let noted = self.strain.note_spread(&self.inner.settings.breaker, rejected, rows);
+            noted.map_err(|tripped| super::breaker::because(tripped, &letters))?;
         }
         self.bury(letters).await?;
         let mut settled = Settled::default();

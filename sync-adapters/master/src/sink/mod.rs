@@ -29,7 +29,7 @@ use self::target::Target;
 ///
 /// Where an answer is lost, nothing is added to a counter twice; where the process is killed, neither: the next one begins another life
 /// at the master, which knows it by its name, like a branch, and refuses what the life before still has on its way. So give each
-/// sink a name of its own: two that write under one name at once end each other's lives, and come through one after the other.
+/// sink a name of its own: two that write under one name at once end each other's lives, and their units come through in turns.
 ///
 /// A master that was restored from a backup has lost rows that the source's position is past. A sink that lives through it fails the
 /// next run and says so; one whose process is begun after it cannot know. Run the pipeline once in full then.

@@ -156,12 +156,16 @@ impl Sending<'_> {
                     .with_remedy("run the pipeline once in full (`RunOptions::full`): what is there already is not written again")
                     .caused_by(error))
             }
-            Err(error) if matches!(said(&error, "code"), Some("forked" | "moved" | "ended")) => {
+            Err(error) if said(&error, "code") == Some("ended") => {
                 self.begin_life();
-                Err(Error::unavailable(
-                    "the master does not know the numbers of this sink, as with a token of another branch, or where another process has begun to write under its name: it begins anew",
-                )
-                .caused_by(error))
+                let what = "another process writes to the master under the name of this sink: they take turns, so give each a name of its own";
+                Err(Error::unavailable(what))
+            }
+            Err(error) if matches!(said(&error, "code"), Some("forked" | "moved")) => {
+                self.begin_life();
+                let what =
+                    "the master knows this sink by another name, or other writes under its numbers: it begins anew";
+                Err(Error::unavailable(what).caused_by(error))
             }
             Err(error) => {
                 if !error.is_ambiguous() {
