@@ -100,21 +100,46 @@ async fn rows_that_are_there_already_are_found_among_many_that_are_new() {
     world.assert_in_step().await;
 }
 
+/// A page of a unit.
+fn page(stream: &Arc<StreamSpec>, ids: std::ops::RangeInclusive<i64>, version: i64, note: &str) -> Step {
+    let mut rows = Rows::new(Arc::clone(stream.schema()));
+    ids.for_each(|id| rows.push(row(id, version, note).iter().map(Value::as_ref)).unwrap());
+    Step::Write(Write {
+        stream: Arc::clone(stream),
+        changes: Changes::upserts(rows),
+        mode: WriteMode::Upsert,
+        guard: Guard::Always,
+        difference: Difference::Content,
+        expect: Vec::new(),
+    })
+}
+
+/// How many rows of a unit are created, and how many updated.
+async fn written(sink: &Postgres, steps: &[Step]) -> (u64, u64) {
+    let scope =
+        Scope { pipeline: "p".into(), feed: "f".into(), partition: Default::default(), lane: Default::default() };
+    let unit = WriteUnit { scope: &scope, steps, advance: None, intent: Intent::Commit };
+    let tally = sink.apply(&unit).await.unwrap().tally();
+    (tally.count(Outcome::Created), tally.count(Outcome::Updated))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_of_which_no_piece_holds_all_comes_in_whole_or_not_at_all() {
-    let world = World::new(MemorySource::of([orders()]).page(100)).await;
-    watch(&world, "orders").await;
+    let database = sync_test_servers::postgres().await.unwrap();
+    let (sink, stream) = (Postgres::connect(&database.url()).await.unwrap(), Arc::new(orders()));
+    sink.prepare(&stream).await.unwrap();
+    database.client("CREATE TABLE log (n int); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (1); RETURN NULL; END $$; CREATE TRIGGER log AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION note()").await.unwrap();
+    // After the first page six of two megabytes each: three go into one statement.
     let note = "x".repeat(20_000);
-    (1..=800).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
-    world.run(RunOptions::incremental()).await;
-    // Sixteen megabytes, of which one page came alone.
-    assert_eq!(world.ask("SELECT count(*) >= 3 FROM log WHERE said = 'COPY \"'").await, "t");
-    (801..=1600).for_each(|id| world.source.upsert("orders", row(id, id, &note)));
-    world.ask("INSERT INTO orders VALUES (1600, 1600, 'theirs')").await;
-    let report = world.run(RunOptions::incremental()).await;
-    let counted = [Outcome::Created, Outcome::Updated].map(|outcome| count(&report, outcome));
-    assert_eq!(counted, [799, 1], "{report}");
-    world.assert_in_step().await;
+    let pages = |from: i64| (0..7).map(move |place| from + place * 100..=from + place * 100 + 99);
+    let unit: Vec<Step> = pages(1).map(|ids| page(&stream, ids, 1, &note)).collect();
+    assert_eq!(written(&sink, &unit).await, (700, 0));
+    assert_eq!(database.client("SELECT count(*) FROM log").await.unwrap().trim(), "3");
+    database.client("INSERT INTO orders VALUES (1400, 1, 'theirs')").await.unwrap();
+    let unit: Vec<Step> = pages(701).map(|ids| page(&stream, ids, 1, &note)).collect();
+    assert_eq!(written(&sink, &unit).await, (699, 1));
+    let standing = "SELECT count(*), count(DISTINCT note) FROM orders";
+    assert_eq!(database.client(standing).await.unwrap().trim(), "1400\t1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,24 +147,9 @@ async fn a_key_that_stands_in_two_pages_of_a_unit_ends_as_it_stood_last() {
     let database = sync_test_servers::postgres().await.unwrap();
     let (sink, stream) = (Postgres::connect(&database.url()).await.unwrap(), Arc::new(orders()));
     sink.prepare(&stream).await.unwrap();
-    let page = |ids: std::ops::RangeInclusive<i64>, version| {
-        let mut rows = Rows::new(Arc::clone(stream.schema()));
-        ids.for_each(|id| rows.push(row(id, version, &long(id)).iter().map(Value::as_ref)).unwrap());
-        Step::Write(Write {
-            stream: Arc::clone(&stream),
-            changes: Changes::upserts(rows),
-            mode: WriteMode::Upsert,
-            guard: Guard::Always,
-            difference: Difference::Content,
-            expect: Vec::new(),
-        })
-    };
-    let steps = [page(1..=300, 1), page(301..=600, 1), page(600..=900, 2), page(901..=1200, 1)];
-    let scope =
-        Scope { pipeline: "p".into(), feed: "f".into(), partition: Default::default(), lane: Default::default() };
-    let unit = WriteUnit { scope: &scope, steps: &steps, advance: None, intent: Intent::Commit };
-    let tally = sink.apply(&unit).await.unwrap().tally();
-    assert_eq!((tally.count(Outcome::Created), tally.count(Outcome::Updated)), (1200, 1));
+    let page = |ids, version| page(&stream, ids, version, &long(1));
+    let unit = [page(1..=300, 1), page(301..=600, 1), page(600..=900, 2), page(901..=1200, 1)];
+    assert_eq!(written(&sink, &unit).await, (1200, 1));
     let standing = "SELECT count(*), string_agg(id::text, ' ') FILTER (WHERE version = 2 AND id <= 600) FROM orders";
     assert_eq!(database.client(standing).await.unwrap().trim(), "1200\t600");
 }
