@@ -1,6 +1,6 @@
 //! A master as a sink, where things are not as they should be.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -233,13 +233,14 @@ struct Belated<M> {
 struct LatePush {
     behind: Arc<Mutex<Option<Push>>>,
     sent: Arc<Notify>,
+    came: Arc<AtomicBool>,
     refused: Arc<Mutex<Option<Error>>>,
 }
 
 #[async_trait]
 impl<M: Master> Master for Belated<M> {
     async fn push(&self, push: &Push) -> Result<Pushed> {
-        if self.late.refused.lock().unwrap().is_some() {
+        if self.late.came.load(Ordering::SeqCst) {
             return self.way.push(push).await;
         }
         *self.late.behind.lock().unwrap() = Some(push.clone());
@@ -256,6 +257,7 @@ impl<M: Master> Master for Belated<M> {
         let late = self.late.behind.lock().unwrap().take();
         if let Some(push) = late {
             *self.late.refused.lock().unwrap() = self.way.push(&push).await.err();
+            self.late.came.store(true, Ordering::SeqCst);
         }
         found
     }
