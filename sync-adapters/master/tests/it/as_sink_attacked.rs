@@ -17,15 +17,15 @@ use tokio::sync::Notify;
 use crate::client::Way;
 use crate::support::*;
 
-fn prices() -> StreamSpec {
+pub(crate) fn prices() -> StreamSpec {
     StreamSpec::new("items").text("id").key(["id"]).text("client_id").text("branch_id").text("name").int("stock")
 }
 
-fn price(source: &MemorySource, id: &str, name: &str, stock: i64) {
+pub(crate) fn price(source: &MemorySource, id: &str, name: &str, stock: i64) {
     source.upsert("items", [id.into(), "A".into(), "1".into(), name.into(), stock.into()]);
 }
 
-fn engine(source: &MemorySource, sink: MasterSink) -> Engine {
+pub(crate) fn engine(source: &MemorySource, sink: MasterSink) -> Engine {
     let pipeline = Pipeline::new("prices", source.clone(), sink);
     Engine::builder(MemoryStore::new(clock())).pipeline(pipeline).build().unwrap()
 }

@@ -11,25 +11,13 @@ use sync_core::memory::{Feeding, MemoryReplica, MemorySink, MemorySource, Memory
 use sync_core::model::Outcome;
 use sync_core::state::RunStatus;
 use sync_core::two_way::{Access, Branch, Found, Hub, Lookup, Master, Page, Pull, Push, Pushed};
-use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
+use sync_core::{Error, ErrorKind, Key, Result, Value};
 use sync_master::{MasterSink, MasterSource};
 use sync_testkit::Random;
 
+use crate::as_sink_attacked::{engine, price, prices};
 use crate::client::Way;
 use crate::support::*;
-
-fn prices() -> StreamSpec {
-    StreamSpec::new("items").text("id").key(["id"]).text("client_id").text("branch_id").text("name").int("stock")
-}
-
-fn price(source: &MemorySource, id: &str, name: &str, stock: i64) {
-    source.upsert("items", [id.into(), "A".into(), "1".into(), name.into(), stock.into()]);
-}
-
-fn engine(source: &MemorySource, sink: MasterSink) -> Engine {
-    let pipeline = Pipeline::new("prices", source.clone(), sink);
-    Engine::builder(MemoryStore::new(clock())).pipeline(pipeline).build().unwrap()
-}
 
 fn stock(replica: &MemoryReplica, id: &str) -> Value {
     row(replica, "items", id).unwrap()[4].clone()
