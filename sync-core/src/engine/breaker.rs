@@ -1,6 +1,5 @@
 //! Stops a run whose rows are rejected by the dozen: a changed schema must not drain everything into the dead letters.
 
-use crate::state::DeadLetter;
 use crate::{Error, ErrorKind, Result};
 
 /// When rejected rows stop a run (P15).
@@ -79,14 +78,6 @@ impl Strain {
     }
 }
 
-/// The same, with what was wrong with the first of the rejected rows: most often it is the same with all.
-pub(super) fn because(tripped: Error, letters: &[DeadLetter]) -> Error {
-    match letters.first() {
-        Some(first) => tripped.with("stream", &first.stream).caused_by(first.reason.clone()),
-        None => tripped,
-    }
-}
-
 fn tripped(what: String) -> Error {
     Error::new(
         ErrorKind::Limit,
@@ -94,5 +85,5 @@ fn tripped(what: String) -> Error {
             "{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters"
         ),
     )
-    .with_remedy("look at what is said of the first of them; correct the declaration of the stream, the rows, or what refuses them; `EngineBuilder::breaker` says how many may be rejected")
+    .with_remedy("correct the declaration of the stream, or the rows; `EngineBuilder::breaker` says how many may be rejected")
 }

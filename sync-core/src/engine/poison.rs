@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::breaker::{Strain, because};
+use super::breaker::Strain;
 use super::flags::Flags;
 use super::scope_run::ScopeRun;
 use super::waiting::with_retries;
@@ -190,7 +190,7 @@ impl ScopeRun<'_> {
             letters.push(self.letter(steps, at, flags.place(at), error)?);
             flags.reject_in_place(at);
         }
-        self.judge(flags).map_err(|tripped| because(tripped, &letters))?;
+        self.judge(flags)?;
         for (index, step) in steps.iter_mut().enumerate() {
             let out: HashSet<usize> =
                 refused.iter().filter(|(at, _)| at.0 == index).map(|&((_, row), _)| row).collect();

@@ -40,9 +40,7 @@ impl ScopeRun<'_> {
         obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
         let rejected = letters.len();
         if rejected > 0 {
-            let rows = super::poison::row_count(&steps);
-            let noted = self.strain.note_spread(&self.inner.settings.breaker, rejected, rows);
-            noted.map_err(|tripped| super::breaker::because(tripped, &letters))?;
+            self.strain.note_spread(&self.inner.settings.breaker, rejected, super::poison::row_count(&steps))?;
         }
         self.bury(letters).await?;
         let mut settled = Settled::default();
