@@ -7,7 +7,7 @@ use crate::model::{Outcome, Tally};
 /// What came in and what became of it. Outcomes are added up as they happen; none is ever computed by subtraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Rows and records the source handed over.
+    /// Rows and records the source handed over. Those of a unit that could not be settled come again, and count then.
     pub fetched: u64,
     /// Target rows that a complete listing did not name.
     pub absent: u64,

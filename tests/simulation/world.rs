@@ -223,6 +223,9 @@ impl World {
                 self.ran_to_the_end = true;
                 self.check_ledger(&report, before)
             }
+            Ok(report) if !report.ledger().balances() => {
+                Err(("every_ledger_balances", format!("of a run that did not complete: {report}")))
+            }
             _ => Ok(()),
         }
     }

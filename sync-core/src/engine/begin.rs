@@ -6,7 +6,7 @@ use super::scope_run::{Home, ScopeRun};
 use super::unfilled::Watch;
 use super::waiting::{watched, with_retries};
 use crate::model::{Disposition, RowScope};
-use crate::source::{ReadRequest, Reading, RowOrder};
+use crate::source::{CursorKind, ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
 
 impl ScopeRun<'_> {
@@ -45,7 +45,9 @@ impl ScopeRun<'_> {
             },
         );
         request.first_load = empty;
-        let whole = request.from.is_none() && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
+        // A source without a cursor reads everything each time, unless it goes on with a reading that was interrupted.
+        let begins = request.from.is_none() || self.pipeline.source.capabilities().cursor == CursorKind::None;
+        let whole = begins && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
         self.unfilled = whole.then(|| Watch::over(&self.feed));
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty

@@ -159,6 +159,7 @@ impl ScopeRun<'_> {
                     let Some(at) = place_of(&steps, from) else { return Err(error) };
                     let letter = self.letter(&steps, at, flags.place(at), &error)?;
                     flags.reject_in_place(at);
+                    self.note_rejected(std::slice::from_ref(&letter));
                     self.judge(flags)?;
                     self.spare(std::slice::from_ref(&letter));
                     self.bury(vec![letter]).await?;
@@ -168,6 +169,13 @@ impl ScopeRun<'_> {
             }
         }
         Ok(tally)
+    }
+
+    /// Keeps for the report what is wrong with the first rejected row, also where the breaker lets none of them go.
+    pub(super) fn note_rejected(&mut self, letters: &[DeadLetter]) {
+        if let (None, Some(first)) = (&self.books.first_rejected, letters.first()) {
+            self.books.first_rejected = Some(first.reason.clone());
+        }
     }
 
     /// Rows of an open listing that cannot be staged are not gone.
@@ -180,7 +188,7 @@ impl ScopeRun<'_> {
     /// Takes rows out of the steps, if the breaker lets them go: it judges before anything is buried, since a changed
     /// schema must not drain into the dead letters.
     fn take_out(
-        &self,
+        &mut self,
         steps: &mut [Step],
         refused: &[((usize, usize), &Error)],
         flags: &mut Flags,
@@ -190,6 +198,7 @@ impl ScopeRun<'_> {
             letters.push(self.letter(steps, at, flags.place(at), error)?);
             flags.reject_in_place(at);
         }
+        self.note_rejected(&letters);
         self.judge(flags)?;
         for (index, step) in steps.iter_mut().enumerate() {
             let out: HashSet<usize> =
@@ -221,6 +230,7 @@ impl ScopeRun<'_> {
             let letter = self.skip_staged(steps, error, values)?;
             self.spared.add(&letter.stream, letter.key.as_ref());
             letters.push(letter);
+            self.note_rejected(&letters);
             self.refused_at_publish += 1;
             Strain::judge_staged(&self.inner.settings.breaker, self.refused_at_publish, staged)?;
         }

@@ -54,6 +54,14 @@ pub struct ScopeReport {
     /// Columns that no row had a value for, where this scope was read from its beginning to its end. See
     /// [`Report::unfilled`].
     pub unfilled: Vec<Unfilled>,
+    /// What is wrong with the first row that was rejected, which most often is wrong with all. It may quote the row: only
+    /// who holds the report sees it.
+    #[serde(skip)]
+    pub first_rejected: Option<String>,
+    /// How often a write was tried again.
+    pub write_retries: u64,
+    /// Why, the last time.
+    pub retried_for: Option<String>,
     /// How long it took, seconds.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
@@ -118,7 +126,11 @@ impl Report {
             return Ok(());
         }
         let status = self.status;
-        let first = self.scopes.into_iter().find_map(|scope| scope.error);
+        let named = |error: Error, scope: &Scope| {
+            let says = error.context().any(|(key, _)| key == "scope");
+            if says { error } else { error.with("scope", scope) }
+        };
+        let first = self.scopes.into_iter().find_map(|scope| Some(named(scope.error?, &scope.scope)));
         Err(first
             .unwrap_or_else(|| Error::new(crate::ErrorKind::Cancelled, format!("the run {}", status.told())))
             .with("pipeline", self.pipeline))

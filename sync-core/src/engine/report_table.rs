@@ -79,6 +79,13 @@ impl Report {
         if let Some(error) = &scope.error {
             write!(f, "\n{name}: {error}\n  what to do: {}", error.remedy())?;
         }
+        if let Some(reason) = &scope.first_rejected {
+            write!(f, "\n{name}: the first row that was rejected: {reason}")?;
+        }
+        if let Some(why) = &scope.retried_for {
+            let times = counted(scope.write_retries, "time");
+            write!(f, "\n{name}: a write was tried again {times}, at last because {why}")?;
+        }
         let withheld = scope.ledger.count(Outcome::Withheld);
         if withheld > 0 {
             let deletes = counted(withheld, "delete");
@@ -252,6 +259,9 @@ mod tests {
             lateness: Duration::ZERO,
             missed: 0,
             unfilled: Vec::new(),
+            first_rejected: None,
+            write_retries: 0,
+            retried_for: None,
             elapsed: Duration::from_millis(250),
             error: None,
         }

@@ -96,6 +96,11 @@ pub(super) struct Books {
     pub(super) recent: u64,
     pub(super) missed: u64,
     pub(super) unfilled: Vec<Unfilled>,
+    /// What is wrong with the first row that was rejected.
+    pub(super) first_rejected: Option<String>,
+    pub(super) write_retries: u64,
+    /// Why a write was tried again, the last time.
+    pub(super) retried_for: Option<String>,
 }
 
 impl<'a> ScopeRun<'a> {
@@ -270,7 +275,6 @@ impl<'a> ScopeRun<'a> {
         if next.stage.is_some() {
             gathered.rejects.iter().for_each(|reject| self.spared.add(reject.stream.name(), reject.key.as_ref()));
         }
-        self.books.ledger.fetched += gathered.records;
         let letters =
             poison::letters_of_rejects(&self.scope, &gathered.rejects, self.checkpoint.seq, self.inner.clock.now());
         let steps = self.steps(gathered.writes);
@@ -278,6 +282,7 @@ impl<'a> ScopeRun<'a> {
         if self.options.dry_run && next.stage.is_some() {
             self.books.staged += gathered.rows as u64;
             self.rehearsed.extend(steps);
+            self.books.ledger.fetched += gathered.records;
             self.books.ledger.outcomes += gathered.dropped;
             self.checkpoint = next;
             return Ok(());
@@ -285,6 +290,8 @@ impl<'a> ScopeRun<'a> {
         let acknowledged = gathered.cursor;
         let span = tracing::debug_span!("batch", seq = self.checkpoint.seq + 1, rows = gathered.rows);
         let settled = self.settle(steps, next, letters).instrument(span).await?;
+        // What does not come so far comes again, as does what was read ahead: the books speak of what was settled.
+        self.books.ledger.fetched += gathered.records;
         self.books.ledger.outcomes += gathered.dropped;
         self.count(settled.tally, gathered.records);
         if let Some(cursor) = acknowledged

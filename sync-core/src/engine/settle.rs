@@ -38,6 +38,7 @@ impl ScopeRun<'_> {
     ) -> Result<Settled> {
         let mut obsolete = self.letters_of_deleted(&steps).await?;
         obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
+        self.note_rejected(&letters);
         let rejected = letters.len();
         if rejected > 0 {
             self.strain.note_spread(&self.inner.settings.breaker, rejected, super::poison::row_count(&steps))?;
@@ -100,6 +101,8 @@ impl ScopeRun<'_> {
             match attempts.next(&error, self.inner.clock.elapsed(), self.inner.clock.random()) {
                 Verdict::Wait(wait) => {
                     self.inner.tell(&self.at_sink("write").retrying(&error, wait));
+                    self.books.write_retries += 1;
+                    self.books.retried_for = Some(error.to_string());
                     self.inner.clock.sleep(wait).await;
                 }
                 Verdict::Hold(_) | Verdict::GiveUp(_) => return Err(error.with("scope", &self.scope)),

@@ -116,8 +116,8 @@ impl SqlStore {
     /// Opens or creates a SQLite database file, and brings its tables up to date.
     ///
     /// # Errors
-    /// `Config` when the file is no database, `Forbidden` when it cannot be written, `Schema` when a newer release has
-    /// changed its tables, each naming the file.
+    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when it cannot be written, `Schema`
+    /// when a newer release has changed its tables, each naming the file.
     #[cfg(feature = "sqlite")]
     pub async fn open_sqlite(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -127,8 +127,13 @@ impl SqlStore {
 
     #[cfg(feature = "sqlite")]
     async fn with_sqlite(options: sqlx::sqlite::SqliteConnectOptions, path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+            let error = Error::config("the state store cannot be opened, since its folder does not exist");
+            return Err(error.with_remedy("create the folder first, or correct the path").with("file", file));
+        }
         let open = async { driver::sqlite::File::open(options).await.map(Database::Sqlite) };
-        Self::opened(("file", path.display().to_string()), open).await
+        Self::opened(("file", file), open).await
     }
 
     async fn opened(place: Place, open: impl Future<Output = Result<Database, sqlx::Error>>) -> Result<Self> {

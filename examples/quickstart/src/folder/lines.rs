@@ -109,8 +109,10 @@ struct Object(Vec<(String, Cell)>);
 fn object(line: &[u8]) -> std::result::Result<Object, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?;
     // Of a value that is wrong from its first character, the parser says column 0.
-    let object: Object = serde_json::from_str(text)
-        .map_err(|error| format!("not one JSON object: {} (column {})", bare(&error), error.column().max(1)))?;
+    let object: Object = serde_json::from_str(text).map_err(|error| match error.is_eof() {
+        true => format!("not one JSON object: {} at the line's end: complete the line, or remove it", bare(&error)),
+        false => format!("not one JSON object: {} (column {})", bare(&error), error.column().max(1)),
+    })?;
     for (name, cell) in &object.0 {
         sound(cell).map_err(|why| format!("column {name:?}: {why}"))?;
     }
@@ -205,7 +207,8 @@ mod tests {
         for (text, said) in [
             ("{\"a\":1}\n{\"a\":}\n", ".jsonl:2: not one JSON object: expected value (column 6)"),
             ("{\"a\":1}\n[1]\n", ".jsonl:2: not one JSON object: invalid type: sequence, expected a JSON object"),
-            ("{\n\"a\":1}\n", ".jsonl:1: not one JSON object: EOF while parsing an object"),
+            ("{\n\"a\":1}\n", ".jsonl:1: not one JSON object: EOF while parsing an object at the line's end: complete"),
+            ("{\"a\":\"to", ".jsonl:1: not one JSON object: EOF while parsing a string at the line's end: complete"),
             ("{\"a\":1} {\"a\":2}\n", ".jsonl:1: not one JSON object: trailing characters (column 9)"),
             (
                 "[1,2]\n",

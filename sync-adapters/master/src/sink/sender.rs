@@ -79,6 +79,7 @@ impl Sending<'_> {
         let Some(push) = self.books.unanswered.clone() else { return Ok(()) };
         match self.sender.master.push(&push).await.and_then(|pushed| complete(&push, pushed)) {
             Ok(pushed) => self.taken(&push, &pushed),
+            Err(error) if said(&error, "code") == Some("gap") => return Err(self.restored(error)),
             // It does not take it, and never will. Whether it once did, and under which number it goes on, nobody can tell.
             Err(error) if error.retry() == Retry::Never && said(&error, "code").is_some() => self.begin_life(),
             Err(error) => return Err(error),
@@ -150,12 +151,7 @@ impl Sending<'_> {
                 self.taken(&push, &pushed);
                 Ok(pushed)
             }
-            Err(error) if said(&error, "code") == Some("gap") => {
-                self.begin_life();
-                Err(Error::config("the master has lost what it had taken from this sink: it was restored from a backup, and rows of earlier runs may be missing there")
-                    .with_remedy("run the pipeline once in full (`RunOptions::full`): what is there already is not written again")
-                    .caused_by(error))
-            }
+            Err(error) if said(&error, "code") == Some("gap") => Err(self.restored(error)),
             Err(error) if said(&error, "code") == Some("ended") => {
                 self.begin_life();
                 let what = "another process writes to the master under the name of this sink: they take turns, so give each a name of its own";
@@ -214,6 +210,14 @@ impl Sending<'_> {
             Some(Unnumbered { step, row, .. }) => Error::data(what).at_row(*step, *row).caused_by(cause),
             None => cause,
         }
+    }
+
+    /// The master does not know what it has taken from this life.
+    fn restored(&mut self, cause: Error) -> Error {
+        self.begin_life();
+        Error::config("the master has lost what it had taken from this sink: it was restored from a backup, and rows of earlier runs may be missing there")
+            .with_remedy("run the pipeline once in full (`RunOptions::full`): what is there already is not written again")
+            .caused_by(cause)
     }
 
     fn begin_life(&mut self) {

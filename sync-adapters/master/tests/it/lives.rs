@@ -1,13 +1,13 @@
 //! Lives of a sink that meet, come late, or share a name; and masters that go back to a backup.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 use sync_core::engine::{Engine, Pipeline, Report, RunOptions};
-use sync_core::memory::{Feeding, MemoryReplica, MemorySink, MemorySource, MemoryStore};
+use sync_core::memory::{Backup, Feeding, MemoryReplica, MemorySink, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
 use sync_core::state::RunStatus;
 use sync_core::two_way::{Access, Branch, Found, Hub, Lookup, Master, Page, Pull, Push, Pushed};
@@ -187,7 +187,7 @@ async fn processes_that_are_killed_again_and_again_on_a_way_that_delays_and_doub
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_live_processes_of_one_sink_come_to_rest_and_lose_and_double_nothing() {
-    let mut failed = Vec::new();
+    let (mut failed, mut named) = (Vec::new(), 0);
     for seed in 1..=6 {
         let master = replica("master");
         let way = (Hub::new(master.clone(), clock()), Access::everything());
@@ -201,6 +201,7 @@ async fn two_live_processes_of_one_sink_come_to_rest_and_lose_and_double_nothing
             let runs = [&one, &other].map(|engine| engine.run_with("prices", RunOptions::full()));
             for report in futures::future::join_all(runs).await {
                 let report = report.unwrap();
+                named += usize::from(report.to_string().contains("another process writes to the master"));
                 if report.status != RunStatus::Completed {
                     failed.push(format!("seed {seed}, round {round}: {}", told(&report)));
                 }
@@ -212,6 +213,7 @@ async fn two_live_processes_of_one_sink_come_to_rest_and_lose_and_double_nothing
         }
     }
     assert!(failed.is_empty(), "{} of 48 runs failed: {:#?}", failed.len(), failed);
+    assert!(named > 0, "no report names the other process");
 }
 
 #[tokio::test]
@@ -231,6 +233,53 @@ async fn what_a_master_has_lost_that_was_restored_is_said_and_comes_again_with_a
     assert!(error.to_string().contains("restored from a backup"), "{error}");
     engine.run_with("prices", RunOptions::full()).await.unwrap().completed().unwrap();
     assert_eq!(master.rows("items").len(), 21);
+}
+
+/// A way on which a push is lost, and the master has gone back to its backup when it comes again.
+#[derive(Debug)]
+struct Restoring {
+    way: (Hub, Access),
+    master: MemoryReplica,
+    backup: Arc<Mutex<Option<Backup>>>,
+}
+
+#[async_trait]
+impl Master for Restoring {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        let backup = self.backup.lock().unwrap().take();
+        if let Some(backup) = backup {
+            self.master.restore(&backup).await;
+            return Err(Error::unavailable("the push is lost").ambiguous());
+        }
+        self.way.push(push).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        self.way.pull(pull).await
+    }
+
+    async fn look_up(&self, lookup: &Lookup) -> Result<Vec<Found>> {
+        self.way.look_up(lookup).await
+    }
+}
+
+#[tokio::test]
+async fn a_sink_whose_push_is_unanswered_while_the_master_is_restored_says_what_was_lost() {
+    let master = replica("master");
+    let backup = Arc::new(Mutex::new(None));
+    let way = (Hub::new(master.clone(), clock()), Access::everything());
+    let way = Restoring { way, master: master.clone(), backup: backup.clone() };
+    let source = MemorySource::of([prices()]).feeding(Feeding::Log);
+    let engine = engine(&source, MasterSink::new("prices", way, &tables(), clock()));
+    let before = master.backup();
+    (0..10).for_each(|n| price(&source, &id(n), "pear", n));
+    engine.run("prices").await.unwrap().completed().unwrap();
+    *backup.lock().unwrap() = Some(before);
+    price(&source, &id(20), "pear", 20);
+    let error = engine.run("prices").await.unwrap().completed().unwrap_err();
+    assert!(error.to_string().contains("restored from a backup"), "{error}");
+    engine.run_with("prices", RunOptions::full()).await.unwrap().completed().unwrap();
+    assert_eq!(master.rows("items").len(), 11);
 }
 
 #[tokio::test]

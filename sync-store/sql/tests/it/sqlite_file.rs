@@ -23,6 +23,20 @@ async fn a_file_that_is_no_database_is_named() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_missing_is_told_from_one_that_is_closed_to_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("missing").join("state.db");
+    let opened = [SqlStore::open_sqlite(&file).await, SqlStore::connect(&format!("sqlite:{}", file.display())).await];
+    for error in opened.map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(
+            error.to_string().contains("its folder does not exist") && error.remedy().contains("create"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_path_and_an_address_open_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state of the shop.db");
