@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use sync_core::event::{Event, Listener};
-use sync_core::memory::{Feeding, MemorySink, MemorySource, MemoryStore};
+use sync_core::memory::{MemorySink, MemorySource, MemoryStore};
 use sync_core::state::{
     Checkpoint, DeadLetter, Entry, FencingToken, Lease, LetterQuery, RunQuery, RunRecord, RunStatus,
 };
@@ -258,21 +258,4 @@ async fn a_column_that_no_row_of_a_first_load_has_a_value_for_is_told_as_data_an
     source.upsert("orders", [2.into(), 2.into(), Value::Null, Value::Null]);
     let second = engine.run("shop").await.unwrap();
     assert!(second.unfilled().is_empty(), "a run of changes shows nothing of the rows that did not change");
-}
-
-#[tokio::test]
-async fn a_column_that_a_source_without_a_cursor_no_longer_fills_is_told_by_the_next_run() {
-    let stream = StreamSpec::new("orders").key(["id"]).int("version").version("version").text("title");
-    let source = MemorySource::of([stream]).feeding(Feeding::Whole);
-    let fill = |title: Value| {
-        for id in 1..=3_i64 {
-            source.upsert("orders", [id.into(), 1.into(), title.clone()]);
-        }
-    };
-    fill("x".into());
-    let (engine, _) = engine(Pipeline::new("shop", source.clone(), MemorySink::new()));
-    assert!(engine.run("shop").await.unwrap().unfilled().is_empty());
-    fill(Value::Null);
-    let report = engine.run("shop").await.unwrap();
-    assert!(report.to_string().contains("orders: none of 3 rows has a value for title;"), "{report}");
 }

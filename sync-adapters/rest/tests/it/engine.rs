@@ -1,5 +1,6 @@
 //! The engine over this source: what the advice in its errors is for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use sync_core::memory::{MemorySink, MemoryStore};
 use sync_core::model::{Outcome, Value};
 use sync_core::retry::RetryPolicy;
 use sync_core::state::RunStatus;
-use sync_core::{ErrorKind, SystemClock};
+use sync_core::{ErrorKind, StreamSpec, SystemClock};
 use sync_rest::{Endpoint, get};
 
 use crate::reading::{orders, tokened};
@@ -133,4 +134,27 @@ async fn a_position_the_source_has_lost_is_read_from_the_beginning() {
     assert_eq!(ids(&sink), [1, 2]);
     let cursors: Vec<_> = server.seen().iter().map(|request| request.param("cursor").map(str::to_owned)).collect();
     assert_eq!(cursors, [None, Some("b".into()), Some("b".into()), None, Some("b".into())]);
+}
+
+#[tokio::test]
+async fn a_column_that_an_endpoint_without_a_cursor_no_longer_fills_is_told_by_the_next_run() {
+    let renamed = Arc::new(AtomicBool::new(false));
+    let server = {
+        let renamed = Arc::clone(&renamed);
+        Server::start(move |_| {
+            let name = if renamed.load(Ordering::SeqCst) { "caption" } else { "title" };
+            Reply::json(&json!({"data": [{"id": 1, (name): "a"}, {"id": 2, (name): "b"}]}))
+        })
+        .await
+    };
+    let stream = StreamSpec::new("orders").key(["id"]).text("title");
+    let source = server.rest(&stream, get("/orders").records("/data")).build().unwrap();
+    let engine = Engine::builder(MemoryStore::new(Arc::new(SystemClock::new())))
+        .pipeline(Pipeline::new("shop", source, MemorySink::new()))
+        .build()
+        .unwrap();
+    assert!(engine.run("shop").await.unwrap().unfilled().is_empty());
+    renamed.store(true, Ordering::SeqCst);
+    let report = engine.run("shop").await.unwrap();
+    assert!(report.to_string().contains("orders: none of 2 rows has a value for title;"), "{report}");
 }
