@@ -57,7 +57,8 @@ pub trait Source: Debug + Send + Sync {
         SourceCapabilities::default()
     }
 
-    /// Whether the other side can be reached and lets us read. Changes nothing there.
+    /// Whether the other side can be reached and lets us read. Changes nothing there. Without one of your own, nothing is
+    /// looked at, and `Engine::check` finds nothing wrong.
     async fn check(&self) -> Result<()> {
         Ok(())
     }

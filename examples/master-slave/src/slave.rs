@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
-use sync_core::two_way::{Branch, Edit, Synced};
+use sync_core::two_way::{Branch, Edit, Queue, Synced};
 use sync_core::{Clock, Error, ErrorKind, SystemClock};
 use sync_master::HttpMaster;
 use sync_sql::SqliteReplica;
@@ -180,12 +180,20 @@ impl Slave {
         Ok(SyncStatus::read(self.folder.join("sync_status.json"))?)
     }
 
+    /// What the master has not answered, and what waits there for a person.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn queue(&self) -> sync_core::Result<Queue> {
+        self.offline()?.queue().await
+    }
+
     /// How many edits the master has not answered, or waits with.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn pending(&self) -> sync_core::Result<u64> {
-        let queue = self.offline()?.queue().await?;
+        let queue = self.queue().await?;
         Ok(queue.depth + queue.waiting)
     }
 

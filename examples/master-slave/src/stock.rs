@@ -51,7 +51,7 @@ async fn change(database: &SqliteReplica, item: &str, by: i64, note: &'static st
     let changed = database.transaction(move |host| {
         let sql = "UPDATE inventories SET quantity = quantity + ?, updated_at = ? WHERE id = ?";
         if host.execute(sql, &[by.into(), now.clone(), item.as_str().into()])? == 0 {
-            return Err(sync_core::Error::data("there is no such item here").with("item", &item));
+            return Err(no_such_item(&item));
         }
         let [first, second] = what;
         host.execute(note, &[id.into(), CLIENT.into(), item.as_str().into(), first, second, now])?;
@@ -64,8 +64,14 @@ fn left(host: &SqliteHost<'_>, item: &str) -> sync_core::Result<i64> {
     let rows = host.query("SELECT quantity FROM inventories WHERE id = ?", &[item.into()])?;
     match rows.first().map(Vec::as_slice) {
         Some([Value::Int(left)]) => Ok(*left),
-        _ => Err(sync_core::Error::data("there is no such item here").with("item", item)),
+        _ => Err(no_such_item(item)),
     }
+}
+
+fn no_such_item(item: &str) -> sync_core::Error {
+    sync_core::Error::data("there is no such item here")
+        .with_remedy("receive it at the master (`master receive`), then bring the slave in step (`slave run`)")
+        .with("item", item)
 }
 
 /// The stock, and how much was noted: for people.

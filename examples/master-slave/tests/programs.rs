@@ -122,6 +122,37 @@ fn what_two_slaves_take_from_one_stock_is_taken_twice_and_all_end_equal() {
 }
 
 #[test]
+fn what_waits_for_a_person_is_shown_and_decided_at_the_master() {
+    let place = Place::new();
+    place.master(&["receive", "nails", "9223372036854775000"]);
+    let serving = place.serve();
+    for slave in ["north", "south"] {
+        said(place.run(slave, &serving.url, &[]));
+    }
+    for slave in ["north", "south"] {
+        said(place.slave(slave, &["adjust", "nails", "700", "found"]).output().unwrap());
+    }
+    said(place.run("north", &serving.url, &["--force"]));
+    let met = said(place.run("south", &serving.url, &["--force"]));
+    assert!(met.contains("waiting at the master until a person decides (`master inbox`): 2"), "{met}");
+    let status = said(place.slave("south", &["status"]).output().unwrap());
+    assert!(status.contains("of these at the master until a person decides (`master inbox`): 2"), "{status}");
+    let inbox = place.master(&["inbox"]);
+    let why =
+        "of south: a person decides: counter \"quantity\": the sum does not fit the column\n  inventories nails: ";
+    assert!(inbox.contains(why), "{inbox}");
+    let id = inbox.split_whitespace().next().unwrap();
+    place.master(&["decide", id, "keep"]);
+    assert_eq!(place.master(&["inbox"]), "nothing waits\n");
+    said(place.run("south", &serving.url, &["--force"]));
+    let shown = place.master(&["show"]);
+    assert!(shown.contains("9223372036854775700"), "{shown}");
+    assert_eq!(said(place.slave("south", &["show"]).output().unwrap()), shown);
+    let status = said(place.slave("south", &["status"]).output().unwrap());
+    assert!(status.contains("now pending    0") && !status.contains("inbox"), "{status}");
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_sent_and_changes_nothing() {
     let place = Place::new();
     place.master(&["receive", "nails", "100"]);

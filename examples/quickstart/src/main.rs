@@ -80,10 +80,13 @@ async fn run(args: &Args) -> Result<RunStatus> {
     Ok(report.status)
 }
 
-/// How many rows were written or removed.
+/// How many rows were written or removed, or would have been.
 fn moved(report: &Report) -> u64 {
     let ledger = report.ledger();
-    [Outcome::Created, Outcome::Updated, Outcome::Deleted].into_iter().map(|outcome| ledger.count(outcome)).sum()
+    [Outcome::Created, Outcome::Updated, Outcome::Deleted, Outcome::Rejected]
+        .into_iter()
+        .map(|outcome| ledger.count(outcome))
+        .sum()
 }
 
 /// The data the source serves, with all that was ever changed there for this database, and what is to change now.

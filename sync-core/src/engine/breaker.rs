@@ -82,7 +82,8 @@ fn tripped(what: String) -> Error {
     Error::new(
         ErrorKind::Limit,
         format!(
-            "{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters"
+            "{what}: the source or the target has probably changed its shape, so the run stops before it drains into the dead letters; \
+             what it was about to write is not counted, and comes again"
         ),
     )
     .with_remedy("correct the declaration of the stream, or the rows; `EngineBuilder::breaker` says how many may be rejected")

@@ -93,12 +93,17 @@ impl Report {
         }
         let rejected = scope.ledger.count(Outcome::Rejected);
         if rejected > 0 {
-            let (rows, go) = (counted(rejected, "row"), if self.dry_run { "would go" } else { "went" });
-            write!(
-                f,
-                "\n{name}: {rows} {go} to the dead letters; `Engine::dead_letters` says what is wrong with each, and \
-                 once that is mended, `Engine::replay` tries them again"
-            )?;
+            let rows = counted(rejected, "row");
+            if self.dry_run {
+                write!(f, "\n{name}: {rows} would go to the dead letters")?;
+            } else {
+                write!(
+                    f,
+                    "\n{name}: {rows} went to the dead letters; `Engine::dead_letters` says what is wrong with each. Once the \
+                     declaration or the target is mended, `Engine::replay` tries them again as they came; what is mended at the \
+                     source comes again by itself"
+                )?;
+            }
         }
         let parked = scope.ledger.count(Outcome::Parked);
         if parked > 0 {

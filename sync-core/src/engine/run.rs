@@ -119,8 +119,14 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
 /// The feeds of the run, narrowed to the streams the pipeline names.
 async fn feeds(inner: &Inner, pipeline: &Pipeline, run: &RunId) -> Result<Vec<Feed>> {
     let offered = with_retries(inner, listing(pipeline, run), || pipeline.source.feeds()).await?;
-    let mut feeds = Vec::new();
+    let mut feeds: Vec<Feed> = Vec::new();
     for feed in offered {
+        if feeds.iter().any(|known| known.name() == feed.name()) {
+            return Err(Error::config("the source offers two feeds of one name, which would share a position")
+                .with_remedy("give each of them a name of its own in `Source::feeds`")
+                .with("feed", feed.name())
+                .with("source", pipeline.source.name()));
+        }
         let wanted: Vec<_> = feed
             .streams()
             .iter()

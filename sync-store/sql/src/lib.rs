@@ -132,6 +132,10 @@ impl SqlStore {
             let error = Error::config("the state store cannot be opened, since its folder does not exist");
             return Err(error.with_remedy("create the folder first, or correct the path").with("file", file));
         }
+        if path.is_dir() {
+            let error = Error::config("the state store cannot be opened, since it is a folder");
+            return Err(error.with_remedy("name a file in it").with("file", file));
+        }
         let open = async { driver::sqlite::File::open(options).await.map(Database::Sqlite) };
         Self::opened(("file", file), open).await
     }

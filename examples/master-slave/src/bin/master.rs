@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use master_slave::tables::tables;
 use master_slave::token::Secret;
 use master_slave::{Result, folder, stock};
-use sync_core::two_way::Hub;
-use sync_core::{Clock, SystemClock};
+use sync_core::two_way::{Access, Decision, Hub, Waiting};
+use sync_core::{Clock, SystemClock, Value};
 use sync_master::Routes;
 use sync_sql::SqliteReplica;
 use tokio::net::TcpListener;
@@ -47,6 +47,23 @@ enum Command {
     },
     /// Show the stock
     Show,
+    /// Show what waits for a person: what a slave sent, and why the master does not take it
+    Inbox,
+    /// Decide what waits, for all slaves
+    Decide {
+        /// Of the inbox
+        id: String,
+        #[arg(value_enum)]
+        decision: Decided,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Decided {
+    /// The slave's change counts, onto the rows as they are now
+    Take,
+    /// The rows stay as they are at the master
+    Keep,
 }
 
 #[tokio::main]
@@ -76,9 +93,42 @@ async fn run(args: Args) -> Result<()> {
             print!("{}", stock::show(&database).await?);
             Ok(())
         }
+        Command::Inbox => inbox(&Hub::new(database.clone(), clock)).await,
+        Command::Decide { id, decision } => {
+            let decision = match decision {
+                Decided::Take => Decision::TakeIncoming,
+                Decided::Keep => Decision::KeepExisting,
+            };
+            let decided = Hub::new(database.clone(), clock).decide(&id, decision, &Access::everything()).await;
+            decided.map(|()| println!("decided: the slaves hear of it with their next run")).map_err(Into::into)
+        }
     };
     database.close().await;
     done
+}
+
+/// What waits for a person, the oldest first, each with its changes.
+async fn inbox(hub: &Hub) -> Result<()> {
+    let waiting = hub.inbox(&Access::everything()).await?;
+    if waiting.is_empty() {
+        println!("nothing waits");
+    }
+    for Waiting { id, peer, reason, group, .. } in waiting {
+        // The master knows a slave by the client and the branch of its token as well.
+        let slave = peer.name.rsplit('/').next().unwrap_or(&peer.name);
+        println!("{id}  of {slave}: {reason}");
+        for edit in &group.edits {
+            println!("  {} {}: {} → {}", edit.table, edit.key, row(&edit.before), row(&edit.after));
+        }
+    }
+    Ok(())
+}
+
+fn row(values: &Option<Vec<Value>>) -> String {
+    match values {
+        Some(values) => format!("({})", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        None => "nothing".to_owned(),
+    }
 }
 
 /// The routes of slaves that know one timestamp are there as well: `upload`, `download`, `acknowledge`.

@@ -105,7 +105,7 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
                         println!("  {} of what was sent met a row that others had changed meanwhile", synced.met);
                     }
                     if synced.waiting > 0 {
-                        println!("  {} of what was sent waits at the master until a person decides", synced.waiting);
+                        println!("  waiting at the master until a person decides (`master inbox`): {}", synced.waiting);
                     }
                 }
                 Became::NotDue(left) => {
@@ -116,7 +116,11 @@ async fn obey(slave: &Slave, command: Command) -> Result<()> {
         }
         Command::Status => match slave.status()? {
             Some(status) => {
-                println!("as of the last run:\n{status}\nnow pending    {}", slave.pending().await?);
+                let queue = slave.queue().await?;
+                println!("as of the last run:\n{status}\nnow pending    {}", queue.depth + queue.waiting);
+                if queue.waiting > 0 {
+                    println!("  of these at the master until a person decides (`master inbox`): {}", queue.waiting);
+                }
                 say_what_is_lost(slave).await?;
             }
             None => println!("status         never run"),

@@ -137,7 +137,7 @@ fn status(kind: ErrorKind, code: Option<&str>) -> StatusCode {
 
 fn general(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNPROCESSABLE_ENTITY => "a row is not acceptable",
+        StatusCode::UNPROCESSABLE_ENTITY => "a row is not acceptable: the master's log says why under this id",
         StatusCode::CONFLICT => "another writer was in the way: try again",
         StatusCode::SERVICE_UNAVAILABLE => "the master cannot serve for the moment: try again later",
         StatusCode::TOO_MANY_REQUESTS => "too many requests: wait",

@@ -41,7 +41,9 @@ impl Codecs {
     }
 
     pub(crate) fn of(&self, table: &str) -> Result<&Codec> {
-        self.0.get(table).ok_or_else(|| refuse(ErrorKind::Schema, "unknown_table", "this table does not take part"))
+        self.0.get(table).ok_or_else(|| {
+            refuse(ErrorKind::Schema, "unknown_table", "this table does not take part").with("table", table)
+        })
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {

@@ -40,6 +40,9 @@ pub(crate) fn failed(what: &'static str, cause: rusqlite::Error) -> Error {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             error.with_remedy(Error::FILE_FORBIDDEN)
         }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            error.with_remedy("the file is damaged: restore it from a copy, or choose another file")
+        }
         Some(ErrorCode::DiskFull) => error.with_remedy("free space on the disk that the file lies on, then run again"),
         _ => error,
     };

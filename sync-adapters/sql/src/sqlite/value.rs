@@ -131,7 +131,8 @@ pub(crate) fn value_of(stored: Stored<'_>, field: &Field) -> Result<Value> {
 }
 
 /// An instant as SQLite's own date functions read it (<https://www.sqlite.org/lang_datefunc.html>, time values 2 to 7): with
-/// `T` or a space in the middle, with or without seconds and their fraction; UTC where no offset is given.
+/// `T` or a space in the middle, with or without seconds and their fraction; UTC where no offset is given. A day alone is its
+/// midnight.
 pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     if let Ok(at) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(at.to_utc().into());
@@ -139,7 +140,8 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     let text = text.trim_end_matches('Z');
     let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
     let naive = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-    naive.map(|at| at.and_utc().into())
+    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
+    naive.or_else(day).map(|at| at.and_utc().into())
 }
 
 #[cfg(test)]
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instant_is_read_in_every_form_that_sqlite_reads() {
+    fn an_instant_is_read_in_every_form_of_a_date() {
         let same =
             ["2026-03-01T10:20:30Z", "2026-03-01 10:20:30", "2026-03-01T10:20:30.000", "2026-03-01 12:20:30+02:00"];
         for text in same {
@@ -155,6 +157,7 @@ mod tests {
         }
         assert_eq!(instant("2026-03-01 10:20"), instant("2026-03-01T10:20:00Z"));
         assert!(instant("2026-03-01 10:20").is_some());
+        assert_eq!(instant("2026-03-01"), instant("2026-03-01T00:00:00Z"));
         for text in ["", "yesterday", "10:20", "2026-13-01 10:20:30"] {
             assert_eq!(instant(text), None, "{text:?}");
         }

@@ -1,6 +1,7 @@
 //! What waits: groups that nobody could decide, or that lack a row they hang on.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,20 @@ pub enum Reason {
     Refused(String),
     /// An earlier group waits for one of its rows.
     Behind(String),
+}
+
+impl fmt::Display for Reason {
+    /// For people: what kind it is, and what is said of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, what) = match self {
+            Self::Clash(what) => ("another row has its unique value", what),
+            Self::Orphan(what) => ("a row that it hangs on is not there", what),
+            Self::Parked(what) => ("a person decides", what),
+            Self::Refused(what) => ("the database does not take it", what),
+            Self::Behind(what) => ("it is behind another that waits", what),
+        };
+        write!(f, "{kind}: {what}")
+    }
 }
 
 impl Reason {
