@@ -48,7 +48,7 @@ impl ScopeRun<'_> {
         // A source without a cursor reads everything each time, unless it goes on with a reading that was interrupted.
         let begins = request.from.is_none() || self.pipeline.source.capabilities().cursor == CursorKind::None;
         let whole = begins && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
-        self.unfilled = whole.then(|| Watch::over(&self.feed));
+        self.unfilled = whole.then(|| Watch::over(&self.feed, request.from.is_some()));
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run

@@ -228,7 +228,7 @@ impl<'a> ScopeRun<'a> {
                 Fetched::End => {
                     self.flush(closed).await?;
                     self.finish().await?;
-                    self.books.unfilled = self.unfilled.take().map(|watch| watch.found()).unwrap_or_default();
+                    self.books.unfilled = self.not_filled().await;
                     return Ok(Ending::Done);
                 }
             }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::{Changes, Feed, Op, StreamSpec};
+use super::scope_run::ScopeRun;
+use crate::model::{Changes, Feed, Op, RowScope, StreamSpec};
 
 /// Columns of one stream that no row had a value for, though the source was read from its beginning to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,8 +20,12 @@ pub struct Unfilled {
 }
 
 /// What is without a value so far, for each stream of a feed.
-#[derive(Debug, Default)]
-pub(super) struct Watch(Vec<Seen>);
+#[derive(Debug)]
+pub(super) struct Watch {
+    streams: Vec<Seen>,
+    /// Whether the reading began at a cursor, and so perhaps in the middle.
+    may_go_on: bool,
+}
 
 #[derive(Debug)]
 struct Seen {
@@ -32,18 +37,18 @@ struct Seen {
 
 impl Watch {
     /// Watches all columns of a feed's streams.
-    pub(super) fn over(feed: &Feed) -> Self {
+    pub(super) fn over(feed: &Feed, may_go_on: bool) -> Self {
         let seen = |stream: &Arc<StreamSpec>| Seen {
             stream: Arc::clone(stream),
             columns: (0..stream.schema().width()).collect(),
             rows: 0,
         };
-        Self(feed.streams().iter().map(seen).collect())
+        Self { streams: feed.streams().iter().map(seen).collect(), may_go_on }
     }
 
     /// Notes the values of some rows. Once every column has had one, this costs nothing.
     pub(super) fn note(&mut self, stream: &StreamSpec, changes: &Changes) {
-        let Some(seen) = self.0.iter_mut().find(|seen| seen.stream.name() == stream.name()) else { return };
+        let Some(seen) = self.streams.iter_mut().find(|seen| seen.stream.name() == stream.name()) else { return };
         seen.rows += changes.len() as u64;
         let is_empty = |column: &usize| {
             changes.iter().all(|change| change.op() == Op::Delete || change.row().at(*column).is_null())
@@ -52,7 +57,7 @@ impl Watch {
     }
 
     /// The streams that have such columns. A stream of which no row came shows nothing.
-    pub(super) fn found(&self) -> Vec<Unfilled> {
+    fn found(&self) -> Vec<Unfilled> {
         let found = |seen: &Seen| Unfilled {
             stream: seen.stream.name().to_owned(),
             columns: seen
@@ -62,6 +67,25 @@ impl Watch {
                 .collect(),
             rows: seen.rows,
         };
-        self.0.iter().filter(|seen| seen.rows > 0 && !seen.columns.is_empty()).map(found).collect()
+        self.streams.iter().filter(|seen| seen.rows > 0 && !seen.columns.is_empty()).map(found).collect()
+    }
+}
+
+impl ScopeRun<'_> {
+    /// What the reading that has come to its end has no value for. One that may have gone on in the middle was whole where it
+    /// brought as many rows as the target has.
+    pub(super) async fn not_filled(&mut self) -> Vec<Unfilled> {
+        let Some(watch) = self.unfilled.take() else { return Vec::new() };
+        let mut whole = Vec::new();
+        for unfilled in watch.found() {
+            let there = match self.feed.stream(&unfilled.stream) {
+                Some(stream) if watch.may_go_on => self.pipeline.sink.count(stream, &RowScope::All).await,
+                _ => Ok(Some(0)),
+            };
+            if there.is_ok_and(|there| there.is_some_and(|there| unfilled.rows >= there)) {
+                whole.push(unfilled);
+            }
+        }
+        whole
     }
 }
