@@ -128,7 +128,9 @@ impl SqlStore {
     #[cfg(feature = "sqlite")]
     async fn with_sqlite(options: sqlx::sqlite::SqliteConnectOptions, path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        // One that cannot be looked at, for want of a right, may well be there.
+        let is_missing = |folder: &Path| folder.try_exists().is_ok_and(|there| !there);
+        if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && is_missing(folder)) {
             let error = Error::config("the state store cannot be opened, since its folder does not exist");
             return Err(error.with_remedy("create the folder first, or correct the path").with("file", file));
         }

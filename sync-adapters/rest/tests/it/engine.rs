@@ -158,3 +158,34 @@ async fn a_column_that_an_endpoint_without_a_cursor_no_longer_fills_is_told_by_t
     let report = engine.run("shop").await.unwrap();
     assert!(report.to_string().contains("orders: none of 2 rows has a value for title;"), "{report}");
 }
+
+/// It stopped at a page that was refused, and the next run goes on there.
+#[tokio::test]
+async fn of_a_reading_that_goes_on_in_the_middle_no_column_is_told_as_not_filled() {
+    let refused = AtomicBool::new(false);
+    let server = Server::start(move |request: &Request| {
+        let n = request.number("cursor").unwrap_or(0);
+        if n == 3 && !refused.swap(true, Ordering::SeqCst) {
+            return Reply::status(403);
+        }
+        let title = if n < 3 { json!("x") } else { json!(null) };
+        let next = if n < 4 { json!(n + 1) } else { json!(null) };
+        Reply::json(&json!({"data": [{"id": n, "title": title}], "next": next}))
+    })
+    .await;
+    let spec = StreamSpec::new("orders").key(["id"]).text("title");
+    let endpoint = get("/orders").records("/data").cursor("/next");
+    let source = server.rest(&spec, endpoint).build().unwrap();
+    let sink = MemorySink::new();
+    let engine = Engine::builder(MemoryStore::new(Arc::new(SystemClock::new())))
+        .pipeline(Pipeline::new("shop", source, sink.clone()).stream(spec))
+        .unit_rows(1)
+        .build()
+        .unwrap();
+    let first = engine.run("shop").await.unwrap();
+    assert_eq!((first.status == RunStatus::Completed, ids(&sink)), (false, vec![0, 1, 2]), "{first}");
+    let second = engine.run("shop").await.unwrap();
+    assert_eq!((second.status, ids(&sink)), (RunStatus::Completed, vec![0, 1, 2, 3, 4]), "{second}");
+    assert_eq!(second.ledger().fetched, 2, "it went on in the middle: {second}");
+    assert!(second.unfilled().is_empty(), "{second}");
+}

@@ -73,12 +73,13 @@ pub(crate) async fn quietly(connection: &mut PgConnection, statement: &'static s
 }
 
 /// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
-/// hide rows take it. And whether the table still has the key that refuses a row which is there already, if there is to be one.
+/// hide rows take it. And whether the table still has the key that refuses a row which is there already, if there is to be one:
+/// a key knows nothing of rows in tables that inherit.
 pub(crate) async fn takes(connection: &mut PgConnection, plan: &Plan<'_>) -> Result<bool> {
     let mut key = plan.stream.key_columns().to_vec();
     key.sort();
     let taken: Option<bool> = sqlx::query_scalar(
-        "SELECT relkind IN ('r', 'p') AND NOT relhasrules AND NOT row_security_active(oid)
+        "SELECT (relkind = 'p' OR relkind = 'r' AND NOT relhassubclass) AND NOT relhasrules AND NOT row_security_active(oid)
            AND (cardinality($2::text[]) = 0 OR EXISTS (
              SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
                AND i.indpred IS NULL AND i.indexprs IS NULL

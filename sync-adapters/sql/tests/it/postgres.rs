@@ -1,6 +1,7 @@
 //! PostgreSQL as a target, looked at through `psql`: exact values, exact counts, and no write where nothing changed.
 
 mod copied;
+mod copy_attacked;
 mod joint;
 mod odd_tables;
 mod statements;
