@@ -40,4 +40,5 @@ pub use endpoint::{MARIADB_URL, POSTGRES_URL};
 pub use error::{Error, Result};
 pub use instance::Durability;
 pub use private::{MariaDb, MariaDbServer, Postgres, PostgresServer, PrivateServer};
+pub use programs::postgres as postgres_program;
 pub use shared::{SharedServers, mariadb, postgres};

@@ -10,7 +10,10 @@ const SYSTEM: &str = "/usr/sbin";
 
 /// A program of PostgreSQL. Debian's versioned folders come first, newest version first: the `psql` in the PATH is a
 /// Perl script there, which takes longer to start than the test it serves.
-pub(crate) fn postgres(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it is not installed, with the command that installs it.
+pub fn postgres(name: &str) -> Result<PathBuf> {
     let versions = std::fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> =
         versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();

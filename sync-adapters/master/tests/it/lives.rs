@@ -268,7 +268,7 @@ async fn a_sink_whose_push_is_unanswered_while_the_master_is_restored_says_what_
     let master = replica("master");
     let backup = Arc::new(Mutex::new(None));
     let way = (Hub::new(master.clone(), clock()), Access::everything());
-    let way = Restoring { way, master: master.clone(), backup: backup.clone() };
+    let way = Restoring { way, master: master.clone(), backup: Arc::clone(&backup) };
     let source = MemorySource::of([prices()]).feeding(Feeding::Log);
     let engine = engine(&source, MasterSink::new("prices", way, &tables(), clock()));
     let before = master.backup();

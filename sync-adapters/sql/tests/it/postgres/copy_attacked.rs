@@ -177,7 +177,7 @@ fn anything(n: i64, random: &mut Random) -> Vec<Value> {
         946_684_799_999_999,
         i64::MAX,
         -210_866_803_200_000_001,
-        -3_000_000_000_000_000_0,
+        -30_000_000_000_000_000,
     ];
     let days = [
         "2000-01-01",
@@ -362,9 +362,7 @@ async fn a_table_that_is_altered_between_and_within_units_has_each_row_once_in_t
         let report = world.engine.run_with("shop", RunOptions::full()).await.unwrap();
         assert_eq!(report.status, RunStatus::Completed, "seed {seed}: {}", told(&report));
         let wrong = world
-            .ask(&format!(
-                "SELECT count(*), count(*) FILTER (WHERE version <> id OR note NOT LIKE id || ' %x') FROM orders"
-            ))
+            .ask("SELECT count(*), count(*) FILTER (WHERE version <> id OR note NOT LIKE id || ' %x') FROM orders")
             .await;
         assert_eq!(wrong, format!("{}\t0", next - 1), "seed {seed}");
         println!(
