@@ -22,9 +22,9 @@ pub struct Page {
 
 impl Page {
     /// The page, unless its items show that a column is misspelt: no item names it, and one names something so much like it
-    /// that it must be meant (of a map's names, which may come from the data, only another case or separator is). The column would
-    /// be empty in every row. [`pages`](crate::pages) and
-    /// [`pages_inclusive`](crate::pages_inclusive) ask this; a source that hands pages over by itself should, too.
+    /// that it must be meant (of a map's names, which may come from the data, only another case or separator is). The column
+    /// would be empty in every row. [`pages`](crate::pages) and [`pages_inclusive`](crate::pages_inclusive) ask this; a source
+    /// that hands pages over by itself should, too.
     ///
     /// # Errors
     /// `Schema`, naming both.

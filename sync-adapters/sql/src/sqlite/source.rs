@@ -25,11 +25,12 @@ use crate::keyset::{self, Page, Place, Settings, Start, Tables, by_time, told_by
 /// column is read as a whole by every run, and one whose version or key is declared anew begins anew. Deletes are found
 /// by a reconcile.
 ///
-/// Versions that are times may be written in every form of a date that SQLite reads (`2026-03-01`, `2026-03-01 10:20`, with `T`,
-/// seconds, a fraction, an offset; no Julian days), mixed as well, and shared by changes that come later: a run reads the last second of the run before again, and what comes again is unchanged. (In a column declared
-/// `TIMESTAMP_TEXT`, which this library writes in one form, it is the last microsecond.) For other versions
-/// [`SqliteSource::inclusive`] does the same. A stream that is appended always continues behind the last row. A version
-/// that lies in the future is read, but the position does not pass the present: it would hide the changes until then.
+/// Versions that are times may be written in every form of a date that SQLite reads (`2026-03-01`, `2026-03-01 10:20`, with
+/// `T`, seconds, a fraction, an offset; no Julian days), mixed as well, and shared by changes that come later: a run reads
+/// the last second of the run before again, and what comes again is unchanged. (In a column declared `TIMESTAMP_TEXT`, which
+/// this library writes in one form, it is the last microsecond.) For other versions [`SqliteSource::inclusive`] does the
+/// same. A stream that is appended always continues behind the last row. A version that lies in the future is read, but the
+/// position does not pass the present: it would hide the changes until then.
 ///
 /// # Types
 ///
