@@ -182,9 +182,13 @@ impl At {
         command
     }
 
-    /// As an administrator does it: a dump from PostgreSQL, the files of a MariaDB that is down.
+    /// As an administrator does it: a copy of a SQLite file, a dump from PostgreSQL, the files of a MariaDB that is down.
     pub(super) async fn back_up(&self, folder: &Path) {
         match self {
+            Self::Sqlite(it) => {
+                let file = rusqlite::Connection::open(it.path().join("m.db")).unwrap();
+                file.backup("main", folder.join("m.db"), None).unwrap();
+            }
             Self::Postgres(it, _) => {
                 std::fs::write(folder.join("dump"), run(self.postgres_tool("pg_dump").arg(it.name()))).unwrap();
             }
@@ -198,9 +202,17 @@ impl At {
         }
     }
 
-    /// What is there goes, and what was put aside comes.
+    /// What is there goes, and what was put aside comes. Nobody may have a SQLite file open any more.
     pub(super) async fn restore(&self, folder: &Path) {
         match self {
+            Self::Sqlite(it) => {
+                // Threads that are told to close it take a moment.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                for ending in ["-wal", "-shm"] {
+                    let _ = std::fs::remove_file(it.path().join(format!("m.db{ending}")));
+                }
+                std::fs::copy(folder.join("m.db"), it.path().join("m.db")).unwrap();
+            }
             Self::Postgres(it, _) => {
                 let drop = format!("DROP DATABASE {} WITH (FORCE)", it.name());
                 let create = format!("CREATE DATABASE {}", it.name());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Some hubs and sinks live through it, others are begun anew.
+/// Some hubs and sinks live through it, others are begun anew; over a file that is replaced, all are.
 pub(super) async fn restored(at: Arc<At>, seed: u64) {
     let mut random = Random::new(seed);
     let (postgres, mariadb) =
@@ -54,14 +54,17 @@ pub(super) async fn restored(at: Arc<At>, seed: u64) {
                 (backed_up, own_since) = (true, false);
             }
         }
-        let (anew, goes_back) = (random.chance(0.5), random.chance(0.7));
-        if goes_back {
-            restores += 1;
-            at.restore(folder.path()).await;
-        }
+        let (anew, goes_back) = (random.chance(0.5) || matches!(*at, At::Sqlite(_)), random.chance(0.7));
+        restores += u32::from(goes_back);
         if anew {
+            drop((engine, office));
+            if goes_back {
+                at.restore(folder.path()).await;
+            }
             office = at.open().await;
             engine = build(&office, &ledger);
+        } else if goes_back {
+            at.restore(folder.path()).await;
         }
         let (mut must_say, so_far) = (goes_back && !anew && own_since, said);
         if random.chance(0.5) {
