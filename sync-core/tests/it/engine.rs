@@ -10,7 +10,7 @@ use sync_core::model::{Disposition, Outcome, RowScope, Scope};
 use sync_core::sink::{Sink, SinkCapabilities, WriteReport, WriteUnit};
 use sync_core::source::Listing;
 use sync_core::state::{Checkpoint, FencingToken, LetterQuery, RunQuery, RunStatus, StateStore as _};
-use sync_core::{Engine, Key, Result, StreamSpec, SystemClock, Value};
+use sync_core::{Engine, ErrorKind, Feed, Key, Result, StreamSpec, SystemClock, Value};
 
 fn orders() -> StreamSpec {
     StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note")
@@ -283,6 +283,18 @@ async fn too_many_rejected_rows_stop_the_run() {
     let error = report.completed().unwrap_err().to_string();
     assert!(error.contains("scope: shop/orders"), "it names what failed: {error}");
     assert!(!error.contains("no longer a number"), "what is said of a row may quote it: {error}");
+}
+
+#[tokio::test]
+async fn a_source_that_offers_two_feeds_of_one_name_is_refused_before_a_row_is_read() {
+    let feed = |stream: StreamSpec| Feed::new("shop", [Arc::new(stream)]);
+    let other = StreamSpec::new("customers").key(["id"]).text("name");
+    let world = World::with(MemorySource::new([feed(orders()), feed(other)]), MemorySink::new());
+    world.fill(1);
+    let error = world.engine().run("shop").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("two feeds of one name") && error.to_string().contains("feed: shop"), "{error}");
+    assert_eq!(world.source.requests(), 0);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ impl SqlStore {
     /// Opens or creates a SQLite database file, and brings its tables up to date.
     ///
     /// # Errors
-    /// `Config` when the file is no database or its folder does not exist, `Forbidden` when it cannot be written, `Schema`
+    /// `Config` when the file is no database, is a folder or lies in none, `Forbidden` when it cannot be written, `Schema`
     /// when a newer release has changed its tables, each naming the file.
     #[cfg(feature = "sqlite")]
     pub async fn open_sqlite(path: impl AsRef<Path>) -> Result<Self> {

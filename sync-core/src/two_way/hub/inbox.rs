@@ -190,6 +190,7 @@ pub(super) async fn decide(hub: &Hub, id: &str, decision: Decision, access: &Acc
     let known = load::<Waiting>(&mut *tx, Book::Inbox, id).await?.filter(|waiting| may_see(hub, waiting, access));
     let waiting = known.ok_or_else(|| {
         refuse(ErrorKind::Data, "not_waiting", "nothing waits under this id: it may be decided already")
+            .with_remedy("look into the inbox again, and name an id that stands there")
     })?;
     let edits = &waiting.group.edits;
     if let Decision::Write(rows) = &decision {

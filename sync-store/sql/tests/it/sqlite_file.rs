@@ -37,6 +37,14 @@ async fn a_folder_that_is_missing_is_told_from_one_that_is_closed_to_us() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_given_for_the_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = SqlStore::open_sqlite(folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("it is a folder") && error.remedy().contains("name a file"), "{error}");
+}
+
+#[tokio::test]
 async fn a_path_and_an_address_open_the_same_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state of the shop.db");
