@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Row, Value};
+use super::{Row, Value, ValueRef};
 
 /// The values of a row's key columns, in the order the stream declares them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,14 +29,25 @@ impl Key {
 
     /// A number that is equal for equal keys, in every process and release: where lanes, shards and samples come from.
     pub fn stable_hash(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.hash_behind(Vec::new())[..8]);
+        u64::from_le_bytes(first)
+    }
+
+    /// A number by which a row is told from all others of all tables.
+    pub(crate) fn hash_in(&self, table: &str) -> u128 {
         let mut bytes = Vec::new();
+        super::canonical::encode(ValueRef::Text(table), &mut bytes);
+        let mut first = [0; 16];
+        first.copy_from_slice(&self.hash_behind(bytes)[..16]);
+        u128::from_le_bytes(first)
+    }
+
+    fn hash_behind(&self, mut bytes: Vec<u8>) -> [u8; 32] {
         for value in &self.0 {
             super::canonical::encode(value.as_ref(), &mut bytes);
         }
-        let hash = blake3::hash(&bytes);
-        let mut first = [0; 8];
-        first.copy_from_slice(&hash.as_bytes()[..8]);
-        u64::from_le_bytes(first)
+        *blake3::hash(&bytes).as_bytes()
     }
 }
 

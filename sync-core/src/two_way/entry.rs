@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Stamp;
+use super::{Hlc, Stamp};
 use crate::model::{FieldSet, Key, Value};
 
 /// One change of one row, as it was committed.
@@ -40,6 +40,26 @@ impl Entry {
             }
             (_, None) => FieldSet::new(),
         }
+    }
+}
+
+/// What an [`Entry`] is, without its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// Its place in the feed.
+    pub seq: u64,
+    /// The transaction.
+    pub group: u64,
+    /// When it was written.
+    pub hlc: Hlc,
+    /// Whether it came from this replica's own upstream.
+    pub upstream: bool,
+}
+
+impl Outline {
+    /// That of an entry.
+    pub fn of(entry: &Entry) -> Self {
+        Self { seq: entry.seq, group: entry.group, hlc: entry.stamp.hlc, upstream: entry.upstream }
     }
 }
 

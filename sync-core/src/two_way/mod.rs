@@ -25,8 +25,8 @@ mod stamp;
 mod table;
 
 pub use access::Access;
-pub use branch::{Branch, Link, Master, Queue, Synced};
-pub use entry::{Entry, Head, Position};
+pub use branch::{Branch, Link, Loading, Master, Queue, Synced};
+pub use entry::{Entry, Head, Outline, Position};
 pub use hub::{Cleaned, Decision, Hub, HubSettings, Reason, Waiting};
 pub use message::{Became, Edit, EditResult, Found, Group, Item, Lookup, Page, Peer, Pull, Push, Pushed};
 pub use planted::Flaw;

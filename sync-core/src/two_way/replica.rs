@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Entry, Head, Hlc, Stamp, Table, Tables};
+use super::{Entry, Head, Hlc, Outline, Stamp, Table, Tables};
 use crate::Result;
 use crate::model::{Key, Origin, Value};
 
@@ -91,6 +91,8 @@ pub enum Book {
     Link,
     /// Which writes were lost when the replica was restored from a backup.
     Lost,
+    /// Rows of a load of everything that is not whole yet.
+    Load,
 }
 
 /// One transaction of a replica.
@@ -104,7 +106,8 @@ pub trait Transaction: Debug + Send {
     /// afterwards.
     ///
     /// # Errors
-    /// `Data` at the row (`Error::row`) that breaks a rule of the database: a unique key, a parent that is missing.
+    /// `Data` at the row (`Error::row`) that breaks a rule of the database: a unique key, a parent that is missing. Then nothing of
+    /// this call is left, and everything before it is.
     async fn write(&mut self, writes: &[RowWrite]) -> Result<Vec<u64>>;
 
     /// Other rows that hold a unique value which this write wants, by table and key; each behind the rows that hang on it, so
@@ -117,6 +120,12 @@ pub trait Transaction: Debug + Send {
 
     /// Entries after this place, whole groups only: as many as fit the limit, and at least one group.
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>>;
+
+    /// What stands in the feed after this place, without the rows: as many entries as fit the limit, whatever their groups. A group
+    /// may be very large, and whoever passes it by need not hold it.
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        Ok(self.feed(after, limit).await?.iter().map(Outline::of).collect())
+    }
 
     /// What was written here and did not come from the upstream, of these rows, with a number above this one. It names what the
     /// feed does not hold yet, too: those entries have no `seq`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use sync_core::two_way::{Book, Entry, Head, Held, Replica, RowWrite, Stamp, Table, Tables, Transaction};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, Replica, RowWrite, Stamp, Table, Tables, Transaction};
 use sync_core::{Clock, Key, Result, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -244,6 +244,10 @@ impl Transaction for Talking {
 
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>> {
         self.tx().feed(after, limit).await
+    }
+
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        self.tx().outline(after, limit).await
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {

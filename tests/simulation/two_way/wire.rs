@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use sync_core::two_way::{
-    Access, Became, Book, Edit, Entry, Head, Held, Hub, Master, Page, Pull, Push, Pushed, Replica, RowWrite, Stamp,
-    Table, Tables, Transaction,
+    Access, Became, Book, Edit, Entry, Head, Held, Hub, Master, Outline, Page, Pull, Push, Pushed, Replica, RowWrite,
+    Stamp, Table, Tables, Transaction,
 };
 use sync_core::{Error, Key, Result, Value};
 use sync_testkit::Random;
@@ -219,6 +219,10 @@ impl Transaction for MortalTransaction {
 
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>> {
         self.inner.feed(after, limit).await
+    }
+
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        self.inner.outline(after, limit).await
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {

@@ -13,6 +13,7 @@ pub(crate) fn name(book: Book) -> Result<&'static str> {
         Book::Waiting => "waiting",
         Book::Link => "link",
         Book::Lost => "lost",
+        Book::Load => "load",
         other => return Err(Error::internal(format!("this replica does not know the book {other:?}"))),
     })
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use sync_core::model::Origin;
-use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Tables};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, RowWrite, Tables};
 use sync_core::{Clock, Error, Key, Result, Value};
 
 use super::{Columns, Connects, Images, Step};
@@ -211,6 +211,14 @@ pub(crate) trait Dialect: Connects + Deref<Target = Declared<Self::Layout>> {
         after: u64,
         up_to: u64,
     ) -> impl Future<Output = Result<Vec<Entry>>> + Send;
+
+    /// See [`outline`](sync_core::two_way::Transaction::outline).
+    fn outline(
+        &self,
+        to: &mut Self::Connection,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Outline>>> + Send;
 
     /// The rows of the entries of one table, with their places.
     fn images(

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Stamp, Table, Transaction};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, RowWrite, Stamp, Table, Transaction};
 use sync_core::{Error, ErrorKind, Key, Result, Value};
 use tokio::sync::OwnedMutexGuard;
 
@@ -131,6 +131,11 @@ impl<D: Dialect> Transaction for SqlTransaction<D> {
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>> {
         let entries = feed::feed(&*self.dialect, self.lease.work(), after, limit).await?;
         Ok(self.lease.rest(entries))
+    }
+
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        let outline = self.dialect.outline(self.lease.work(), after, limit).await?;
+        Ok(self.lease.rest(outline))
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {

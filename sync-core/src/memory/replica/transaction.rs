@@ -1,5 +1,6 @@
 //! One transaction of a replica in memory: a copy that takes the place of the original when it is committed.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -33,9 +34,15 @@ impl Transaction for MemoryTransaction {
     }
 
     async fn write(&mut self, writes: &[RowWrite]) -> Result<Vec<u64>> {
+        // One that is refused changes nothing; of several, those before it are taken back.
+        let before = (writes.len() > 1).then(|| Arc::clone(&self.state));
         let state = Arc::make_mut(&mut self.state);
         let write = |(number, write)| state.write_staged(write).map_err(|error: Error| error.at_row(0, number));
-        writes.iter().enumerate().map(write).collect()
+        let written = writes.iter().enumerate().map(write).collect();
+        if let (Err(_), Some(before)) = (&written, before) {
+            self.state = before;
+        }
+        written
     }
 
     async fn clashing(&mut self, write: &RowWrite) -> Result<Vec<(String, Key)>> {
@@ -77,6 +84,7 @@ impl Transaction for MemoryTransaction {
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {
         let later = self.state.feed.range(above + 1..).map(|(_, entry)| entry).chain(&self.state.captured);
+        let keys: BTreeSet<&Key> = keys.iter().collect();
         let ours = |entry: &&Arc<Entry>| !entry.upstream && entry.table == table.name() && keys.contains(&entry.key);
         Ok(later.filter(ours).map(|entry| Entry::clone(entry)).collect())
     }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Branch;
+use super::load::Named;
 use super::send::code;
 use crate::model::{Key, Value};
 use crate::two_way::Flaw::NoOrigin;
 use crate::two_way::{EditResult, Entry, Held, Hlc, Item, Link, Peer, RowWrite, Stamp, Table, Transaction};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A row as the master has it.
 #[derive(Debug, Clone)]
@@ -58,15 +59,41 @@ impl Canonical {
     }
 }
 
-/// Takes these rows over, in order. `force` takes a row although a later one seems to be known: what was known may have been
-/// lost at the master. Returns how many rows were new.
+/// Which rows are taken although later ones seem to be known: what was known may have been lost at the master.
+pub(super) enum Force<'n> {
+    No,
+    /// Those that a load has not named yet. They are named from then on, unless they are gone: then nothing is written, since what
+    /// a load has not named is swept.
+    First(&'n mut Named),
+    Always,
+}
+
+impl Force<'_> {
+    fn takes(&self, table: &str, key: &Key) -> bool {
+        match self {
+            Self::No => false,
+            Self::First(named) => !named.has(table, key),
+            Self::Always => true,
+        }
+    }
+}
+
+/// What came of taking rows over.
+pub(super) struct Absorbed {
+    /// How many rows were new.
+    pub(super) rows: u64,
+    /// Rows of a load that hang on rows which are not there yet.
+    pub(super) orphans: Vec<Canonical>,
+}
+
+/// Takes these rows over, in order.
 pub(super) async fn absorb(
     branch: &Branch,
     tx: &mut dyn Transaction,
     link: &Link,
     canonical: Vec<Canonical>,
-    force: bool,
-) -> Result<u64> {
+    mut force: Force<'_>,
+) -> Result<Absorbed> {
     let known = Known::load(branch, tx, link, &canonical).await?;
     let mut latest: BTreeMap<(String, Key), (usize, Canonical)> = BTreeMap::new();
     for (number, canonical) in canonical.into_iter().enumerate() {
@@ -76,35 +103,51 @@ pub(super) async fn absorb(
         // Within one transaction only the last state of a row matters; its first place keeps it behind its parents.
         let number = before.map_or(number, |(number, _)| *number);
         // Of two states that came together the later one stands: pages that were read one after the other may be here as one.
-        if force && before.is_none() || canonical.rev >= seen {
+        if before.is_none() && force.takes(&place.0, &place.1) || canonical.rev >= seen {
             latest.insert(place, (number, canonical));
         }
     }
+    if let Force::First(named) = &mut force {
+        for ((table, key), (_, canonical)) in &latest {
+            match &canonical.row {
+                Some(_) => named.add(table, key),
+                None => named.remove(table, key),
+            }
+        }
+        latest.retain(|_, (_, canonical)| canonical.row.is_some());
+    }
     let mut writes = Vec::with_capacity(latest.len());
     let own = link.peer(branch.replica.name()).to_string();
-    for (place, (number, canonical)) in latest {
+    for (place, (number, canonical)) in &latest {
         let Some(table) = branch.replica.tables().get(&canonical.table) else { continue };
         // Edits of one row are decided in their order: in what became of a later one, the earlier ones are already, although
         // what was decided about them has not come yet.
         let last = if canonical.origin == own { canonical.op } else { 0 };
-        let open = known.open.get(&place).map(Vec::as_slice).unwrap_or_default();
+        let open = known.open.get(place).map(Vec::as_slice).unwrap_or_default();
         let open = open.iter().filter(|entry| entry.seq == 0 || entry.seq > last);
         let write = RowWrite {
             table: Arc::clone(table),
-            key: canonical.key,
-            row: on_top(table, open, canonical.row)?,
+            key: canonical.key.clone(),
+            row: on_top(table, open, canonical.row.clone())?,
             hlc: canonical.hlc,
-            origin: canonical.origin.into(),
+            origin: canonical.origin.clone().into(),
             op: canonical.op,
             seen: canonical.rev,
             upstream: canonical.answer || !branch.planted.has(NoOrigin),
         };
-        writes.push(((branch.replica.tables().place(table.name()), number), write));
+        writes.push(((branch.replica.tables().place(table.name()), *number), write));
     }
     writes.sort_by_key(|(place, _)| *place);
     let writes: Vec<RowWrite> = writes.into_iter().map(|(_, write)| write).collect();
-    write(branch, tx, link, &writes, force).await?;
-    Ok(writes.len() as u64)
+    let orphaned = write(branch, tx, link, &writes, !matches!(force, Force::No)).await?;
+    let mut orphans = Vec::new();
+    for (write, missing) in orphaned {
+        let Force::First(named) = &mut force else { return Err(missing) };
+        named.remove(write.table.name(), &write.key);
+        let orphan = latest.remove(&(write.table.name().to_owned(), write.key.clone()));
+        orphans.extend(orphan.map(|(_, canonical)| canonical));
+    }
+    Ok(Absorbed { rows: (writes.len() - orphans.len()) as u64, orphans })
 }
 
 /// What the branch holds of some rows.
@@ -158,34 +201,57 @@ fn on_top<'e>(
     Ok(row)
 }
 
-/// Writes the rows: parents before children, and deletes the other way round.
-///
-/// A row that holds a unique value which one of them needs makes room. If that is an edit of ours which is still open, the
-/// master will find the same clash, and its answer decides; any other row has given the value away meanwhile, or comes back.
-async fn write(
+/// Writes the rows: parents before children, and deletes the other way round. Returns the rows that hang on rows which are not there.
+async fn write<'w>(
     branch: &Branch,
     tx: &mut dyn Transaction,
     link: &Link,
-    writes: &[RowWrite],
+    writes: &'w [RowWrite],
     loading: bool,
-) -> Result<()> {
-    let mut aside = Vec::new();
-    for write in writes.iter().filter(|write| write.row.is_some()) {
-        for (table, key) in tx.clashing(write).await? {
-            let table = branch.replica.tables().require(&table)?;
-            let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
-            let Some(stamp) = held.stamp else { continue };
-            let open = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
-            let is_open = open.iter().any(|entry| link.is_open(entry.seq));
-            let Stamp { hlc, origin, op, seen, .. } = stamp;
-            let there =
-                RowWrite { table: Arc::clone(table), key, row: held.row, hlc, origin, op, seen, upstream: true };
-            tx.write(&[RowWrite { row: None, ..there.clone() }]).await?;
-            if !is_open {
+) -> Result<Vec<(&'w RowWrite, Error)>> {
+    let (kept, deletes): (Vec<&RowWrite>, Vec<&RowWrite>) = writes.iter().partition(|write| write.row.is_some());
+    let together: Vec<RowWrite> = kept.iter().copied().cloned().collect();
+    let orphans = match tx.write(&together).await {
+        Ok(_) => Vec::new(),
+        Err(error) if matches!(code(&error), Some("unique" | "parent")) => {
+            make_room(branch, tx, link, kept, loading).await?
+        }
+        Err(error) => return Err(error),
+    };
+    let deletes: Vec<RowWrite> = deletes.into_iter().rev().cloned().collect();
+    tx.write(&deletes).await?;
+    Ok(orphans)
+}
+
+/// Writes rows one by one, some of which meet others. Returns those that hang on rows which are not there, in the end either.
+///
+/// A row that holds a unique value which one of them needs makes room. If that is an edit of ours which is still open, the
+/// master will find the same clash, and its answer decides; any other row has given the value away meanwhile, or comes back.
+async fn make_room<'w>(
+    branch: &Branch,
+    tx: &mut dyn Transaction,
+    link: &Link,
+    writes: Vec<&'w RowWrite>,
+    loading: bool,
+) -> Result<Vec<(&'w RowWrite, Error)>> {
+    let (mut aside, mut left, mut orphans) = (Vec::new(), writes.clone(), Vec::new());
+    while !left.is_empty() {
+        let before = left.len();
+        for write in std::mem::take(&mut left) {
+            for there in clear_way(branch, tx, link, write).await? {
                 aside.push(there);
             }
+            match tx.write(std::slice::from_ref(write)).await {
+                Ok(_) => {}
+                Err(error) if code(&error) == Some("parent") => orphans.push((write, error)),
+                Err(error) => return Err(error),
+            }
         }
-        tx.write(std::slice::from_ref(write)).await?;
+        if orphans.len() == before {
+            break;
+        }
+        // Where a row hangs on the next, and that on the one behind it, the way back finds all of them.
+        left = orphans.drain(..).rev().map(|(write, _)| write).collect();
     }
     for back in aside.iter().rev() {
         let rewritten = writes.iter().any(|write| write.table.name() == back.table.name() && write.key == back.key);
@@ -198,6 +264,24 @@ async fn write(
             written => drop(written?),
         }
     }
-    let deletes: Vec<RowWrite> = writes.iter().rev().filter(|write| write.row.is_none()).cloned().collect();
-    tx.write(&deletes).await.map(drop)
+    Ok(orphans)
+}
+
+/// Takes away what holds a unique value that this row needs. Returns what comes back if there is room for it afterwards.
+async fn clear_way(branch: &Branch, tx: &mut dyn Transaction, link: &Link, write: &RowWrite) -> Result<Vec<RowWrite>> {
+    let mut aside = Vec::new();
+    for (table, key) in tx.clashing(write).await? {
+        let table = branch.replica.tables().require(&table)?;
+        let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
+        let Some(stamp) = held.stamp else { continue };
+        let open = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
+        let is_open = open.iter().any(|entry| link.is_open(entry.seq));
+        let Stamp { hlc, origin, op, seen, .. } = stamp;
+        let there = RowWrite { table: Arc::clone(table), key, row: held.row, hlc, origin, op, seen, upstream: true };
+        tx.write(&[RowWrite { row: None, ..there.clone() }]).await?;
+        if !is_open {
+            aside.push(there);
+        }
+    }
+    Ok(aside)
 }

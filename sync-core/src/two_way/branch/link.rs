@@ -12,6 +12,9 @@ pub struct Link {
     pub life: u64,
     /// How far it has read.
     pub position: Option<Position>,
+    /// A load of everything that is under way.
+    #[serde(default)]
+    pub loading: Option<Loading>,
     /// Its last edit that was answered: a place in its own feed.
     pub answered: u64,
     /// The last edit before the next group, in this life; 0 at its beginning.
@@ -27,11 +30,30 @@ pub struct Link {
     pub known_as: Option<String>,
 }
 
+/// How far a load of everything has come. Nothing of it is in the tables before all of it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loading {
+    /// How far it has read.
+    pub position: Position,
+    /// In how many parts it is kept.
+    pub parts: u64,
+}
+
 const ID: &str = "upstream";
 
 impl Link {
     pub(super) fn peer(&self, name: &str) -> Peer {
         Peer { name: name.to_owned(), life: self.life }
+    }
+
+    /// From where it reads on; `None` is the beginning.
+    pub(super) fn reads_from(&self) -> Option<&Position> {
+        self.loading.as_ref().map(|loading| &loading.position).or(self.position.as_ref())
+    }
+
+    /// Everything is loaded anew.
+    pub(super) fn start_over(&mut self) {
+        (self.position, self.loading) = (None, None);
     }
 
     /// Above which place a row may have edits that the master has not decided.
@@ -61,7 +83,7 @@ impl Link {
         if last_op >= self.previous {
             return false;
         }
-        self.position = None;
+        self.start_over();
         self.previous = last_op;
         self.answered = last_op.max(self.born);
         let life = self.life;

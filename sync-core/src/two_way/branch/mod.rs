@@ -2,6 +2,7 @@
 
 mod absorb;
 mod link;
+mod load;
 mod receive;
 mod send;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::link::Link;
+pub use self::link::{Link, Loading};
 use super::planted::Planted;
 use super::{Access, Edit, Found, Hlc, Hub, Lookup, Page, Pull, Push, Pushed, Replica};
 use crate::clock::Clock;
@@ -55,6 +56,10 @@ impl Master for (Hub, Access) {
 /// Keeps a replica in step with its master.
 ///
 /// Its host writes at any time, also while nobody can be reached. One [`sync`](Self::sync) at a time.
+///
+/// Readers here see every transaction of the master whole, or not at all: a page is one transaction, and so is a load of everything,
+/// however large. Its rows are kept beside the tables until all are there, and a load that is interrupted goes on where it was.
+/// While it is published, writers here wait, on SQLite for all of it.
 #[derive(Debug, Clone)]
 pub struct Branch {
     replica: Arc<dyn Replica>,
@@ -62,7 +67,6 @@ pub struct Branch {
     clock: Arc<dyn Clock>,
     push_edits: usize,
     pull_rows: usize,
-    load_at_once: usize,
     keep: Duration,
     planted: Planted,
 }
@@ -114,7 +118,6 @@ impl Branch {
             clock,
             push_edits: 50,
             pull_rows: 500,
-            load_at_once: 5000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             planted: Planted::default(),
         }
@@ -136,16 +139,6 @@ impl Branch {
     #[must_use]
     pub fn pull_rows(mut self, rows: usize) -> Self {
         self.pull_rows = rows.max(1);
-        self
-    }
-
-    /// Up to how many rows a load of everything is applied in one transaction, with what happened meanwhile: readers here see
-    /// all of it or nothing. 5000 if not said otherwise; they are held in memory, and writers here wait while they are written. A
-    /// larger load comes page by page, parents first, and until it ends its tables hold less than the master's, and groups that were
-    /// committed meanwhile in part.
-    #[must_use]
-    pub fn load_at_once(mut self, rows: usize) -> Self {
-        self.load_at_once = rows;
         self
     }
 
@@ -206,9 +199,7 @@ impl Branch {
         let mut after = link::load(&mut *tx).await?.answered.max(after);
         let mut edits = Vec::new();
         while edits.len() < limit {
-            let entries = tx.feed(after, limit).await?;
-            let Some(last) = entries.last() else { break };
-            after = last.seq;
+            let Some(entries) = send::next_own(&mut *tx, &mut after, limit).await? else { break };
             edits.extend(entries.iter().filter(|entry| !entry.upstream).map(send::edit));
         }
         Ok(edits)
@@ -219,7 +210,7 @@ impl Branch {
     pub async fn start_over(&self) -> Result<()> {
         let mut tx = self.replica.begin().await?;
         let mut link = link::load(&mut *tx).await?;
-        link.position = None;
+        link.start_over();
         link::save(&mut *tx, &link).await?;
         tx.commit().await
     }

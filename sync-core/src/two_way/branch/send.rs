@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::absorb::{Canonical, absorb};
+use super::absorb::{Canonical, Force, absorb};
 use super::{Branch, Synced, link};
 use crate::two_way::{Became, Edit, Entry, Group, Link, Pull, Push, Transaction};
 use crate::{Error, ErrorKind, Result};
+
+/// So many entries are looked at at once.
+const LOOKED_AT: usize = 1000;
 
 pub(super) async fn send(branch: &Branch, synced: &mut Synced) -> Result<()> {
     let mut lives = 0;
@@ -66,9 +69,7 @@ async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> 
     let (mut groups, mut edits) = (Vec::<Group>::new(), 0);
     let (mut after, mut previous) = (link.answered, link.previous);
     while edits < branch.push_edits {
-        let entries = tx.feed(after, branch.push_edits).await?;
-        let Some(last) = entries.last() else { break };
-        after = last.seq;
+        let Some(entries) = next_own(tx, &mut after, branch.push_edits).await? else { break };
         for entries in entries.chunk_by(|one, other| one.group == other.group) {
             if edits >= branch.push_edits || entries.iter().all(|entry| entry.upstream) {
                 continue;
@@ -83,6 +84,24 @@ async fn next_groups(branch: &Branch, tx: &mut dyn Transaction, link: &Link) -> 
         }
     }
     Ok((groups, after))
+}
+
+/// The next entries with some that were made here, whole groups, and moves the place behind them. `None`, and behind everything, where
+/// there are no more. What came from the upstream alone may be very much, and is passed by.
+pub(super) async fn next_own(tx: &mut dyn Transaction, after: &mut u64, limit: usize) -> Result<Option<Vec<Entry>>> {
+    loop {
+        let outline = tx.outline(*after, LOOKED_AT).await?;
+        let Some(last) = outline.last() else { return Ok(None) };
+        let Some(first) = outline.iter().position(|entry| !entry.upstream) else {
+            *after = last.seq;
+            continue;
+        };
+        let own = outline[first..].iter().take_while(|entry| !entry.upstream).count();
+        let entries = tx.feed(outline[first].seq - 1, own.min(limit)).await?;
+        let Some(last) = entries.last() else { return Ok(None) };
+        *after = last.seq;
+        return Ok(Some(entries));
+    }
 }
 
 /// What is said of an entry.
@@ -140,7 +159,7 @@ async fn take_answers(
         }
         canonical.push(Canonical::answer(&push.peer, &edit.table, &edit.key, result));
     }
-    absorb(branch, &mut *tx, &link, canonical, false).await?;
+    absorb(branch, &mut *tx, &link, canonical, Force::No).await?;
     link::save(&mut *tx, &link).await?;
     tx.commit().await
 }
@@ -208,7 +227,8 @@ pub(super) async fn move_to(branch: &Branch, known_as: Option<String>) -> Result
         return Ok(false);
     }
     link.begin_life(new_life(branch));
-    (link.position, link.refused, link.known_as) = (None, None, known_as);
+    link.start_over();
+    (link.refused, link.known_as) = (None, known_as);
     link.waiting.clear();
     link::save(&mut *tx, &link).await?;
     tx.commit().await?;
@@ -225,7 +245,7 @@ pub(super) async fn rewind(branch: &Branch, last_op: u64) -> Result<u64> {
     }
     let (mut after, mut lost) = (link.answered, 0);
     while after < before {
-        let entries = tx.feed(after, 1000).await?;
+        let entries = tx.outline(after, LOOKED_AT).await?;
         let Some(last) = entries.last() else { break };
         after = last.seq;
         lost += entries.iter().filter(|entry| !entry.upstream && entry.seq <= before).count() as u64;
@@ -271,7 +291,7 @@ pub(super) async fn discard(branch: &Branch) -> Result<()> {
     let entries = tx.feed(first - 1, 1).await?;
     link.answered = entries.last().map_or(first, |last| last.seq);
     // Only the master knows what its rows are: everything is loaded, with what is pending on top.
-    link.position = None;
+    link.start_over();
     link::save(&mut *tx, &link).await?;
     tx.commit().await
 }

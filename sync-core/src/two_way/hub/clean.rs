@@ -6,7 +6,7 @@ use super::Hub;
 use super::books::{Answer, PeerBook, read};
 use crate::Result;
 use crate::two_way::Flaw::CleanTooEarly;
-use crate::two_way::{Book, Transaction};
+use crate::two_way::{Book, Outline, Transaction};
 
 /// What a clean-up has forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,18 +82,21 @@ pub(super) async fn clean_up(hub: &Hub) -> Result<Cleaned> {
 
 /// The last entry, up to `most`, before the first that is younger.
 pub(crate) async fn old_enough(tx: &mut dyn Transaction, from: u64, most: u64, before: u64) -> Result<u64> {
-    let mut up_to = from;
+    // A group stays whole: its end is known by what follows.
+    let (mut whole, mut last) = (from, None::<Outline>);
     loop {
-        let entries = tx.feed(up_to, AT_ONCE).await?;
-        let old = |entry: &&crate::two_way::Entry| entry.seq <= most && entry.stamp.hlc.millis() < before;
-        let count = entries.iter().take_while(old).count();
-        // A group stays whole.
-        let whole = entries
-            .get(count)
-            .map_or(count, |next| entries[..count].iter().take_while(|entry| entry.group != next.group).count());
-        up_to = whole.checked_sub(1).map_or(up_to, |last| entries[last].seq);
-        if whole < entries.len() || entries.is_empty() {
-            return Ok(up_to);
+        let entries = tx.outline(last.map_or(from, |last| last.seq), AT_ONCE).await?;
+        for entry in &entries {
+            if let Some(last) = last.filter(|last| last.group != entry.group) {
+                whole = last.seq;
+            }
+            if entry.seq > most || entry.hlc.millis() >= before {
+                return Ok(whole);
+            }
+            last = Some(*entry);
+        }
+        if entries.is_empty() {
+            return Ok(last.map_or(from, |last| last.seq));
         }
     }
 }

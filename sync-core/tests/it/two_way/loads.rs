@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use sync_core::Result;
-use sync_core::two_way::{Master, Page, Pushed};
+use sync_core::two_way::{Book, Master, Page, Pushed};
 
 use super::*;
 
@@ -54,8 +54,9 @@ impl Master for Busy {
     }
 }
 
-/// Syncs a new till of a busy master, and one that has to load everything again. Returns what its readers saw.
-async fn seen_while_loading(at_once: usize) -> Vec<[Option<Value>; 2]> {
+#[tokio::test]
+async fn readers_at_a_branch_see_no_half_of_a_group_while_everything_is_loaded() {
+    // A new till of a busy master, and one that has to load everything again.
     let (master, till) = (master(), till("one"));
     for id in ["a", "m", "n", "z"] {
         put(&master, "items", item(id, "north", "pear", 0)).await;
@@ -64,25 +65,14 @@ async fn seen_while_loading(at_once: usize) -> Vec<[Option<Value>; 2]> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let busy =
         Busy { way, master: master.clone(), till: till.clone(), written: Mutex::new(0), seen: Arc::clone(&seen) };
-    let branch = Branch::new(till.clone(), busy, clock()).pull_rows(1).load_at_once(at_once);
+    let branch = Branch::new(till.clone(), busy, clock()).pull_rows(1);
     branch.sync().await.unwrap();
     branch.start_over().await.unwrap();
     branch.sync().await.unwrap();
     assert_eq!(master.rows("items"), till.rows("items"));
-    seen.lock().unwrap().clone()
-}
-
-#[tokio::test]
-async fn readers_at_a_branch_see_no_half_of_a_group_while_everything_is_loaded() {
-    let seen = seen_while_loading(1000).await;
+    let seen = seen.lock().unwrap().clone();
     assert!(seen.iter().all(|[a, z]| a == z), "{seen:?}");
     assert!(seen.len() > 10, "{seen:?}");
-}
-
-#[tokio::test]
-async fn a_load_that_is_too_large_for_one_transaction_comes_page_by_page() {
-    let seen = seen_while_loading(2).await;
-    assert!(seen.iter().any(|[a, z]| a.is_some() && z.is_none()), "{seen:?}");
 }
 
 /// A master whose host writes these rows together after so many pages.
@@ -142,14 +132,14 @@ async fn what_was_decided_before_a_row_changed_again_does_not_hide_that_change_w
 }
 
 #[tokio::test]
-async fn a_child_whose_parent_was_made_while_everything_is_loaded_page_by_page_waits_for_it() {
+async fn a_child_whose_parent_was_made_while_everything_is_loaded_is_there_with_it() {
     let (master, till) = (master(), till("one"));
     for id in ["m", "z"] {
         put(&master, "items", item(id, "north", "pear", 0)).await;
     }
     let rows = vec![("items", item("a", "north", "plum", 1)), ("lines", line("l", "a", 1))];
     let way = Meanwhile::new(&master, &Hub::new(master.clone(), clock()), 2, rows);
-    let branch = Branch::new(till.clone(), way, clock()).pull_rows(1).load_at_once(0);
+    let branch = Branch::new(till.clone(), way, clock()).pull_rows(1);
     branch.sync().await.unwrap();
     assert_eq!((till.rows("items"), till.rows("lines")), (master.rows("items"), master.rows("lines")));
 }
@@ -177,11 +167,8 @@ impl Master for Watched {
 }
 
 #[tokio::test]
-async fn a_load_of_as_many_rows_as_are_taken_at_once_is_seen_whole() {
-    let mut halves = Vec::new();
-    for (rows, at_once, page) in
-        [(4999, 5000, 500), (5000, 5000, 500), (5000, 5000, 499), (9, 10, 5), (10, 10, 5), (10, 10, 3)]
-    {
+async fn a_load_is_seen_whole_however_large_it_is() {
+    for (rows, page) in [(2, 1), (9, 5), (10, 5), (6000, 500)] {
         let (master, till) = (master(), till("one"));
         let all: Vec<_> = (1..rows).map(|n| item(&format!("n{n:05}"), "north", "pear", n)).collect();
         master.transaction(|host| all.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
@@ -197,21 +184,20 @@ async fn a_load_of_as_many_rows_as_are_taken_at_once_is_seen_whole() {
             .unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let watched = Watched { way, till: till.clone(), seen: Arc::clone(&seen) };
-        let branch = Branch::new(till.clone(), watched, clock()).pull_rows(page).load_at_once(at_once);
+        let branch = Branch::new(till.clone(), watched, clock()).pull_rows(page);
         branch.start_over().await.unwrap();
         branch.sync().await.unwrap();
         assert_eq!(master.rows("items").len() as i64, rows);
         assert_eq!(till.rows("items"), master.rows("items"));
-        if seen.lock().unwrap().iter().any(|[deleted, made]| deleted == made) {
-            halves.push((rows, at_once, page));
-        }
+        let seen = seen.lock().unwrap();
+        assert!(seen.iter().all(|both| *both == [true, false]), "{rows} rows in pages of {page}: {seen:?}");
+        assert!(seen.len() > 2, "{seen:?}");
     }
-    assert!(halves.is_empty(), "half of a group was seen with (rows, load_at_once, pull_rows) of {halves:?}");
 }
 
 #[tokio::test]
-async fn loads_about_the_limit_beside_writers_end_equal() {
-    for rows in [4999, 5000, 5001] {
+async fn loads_beside_writers_end_equal() {
+    for rows in [499, 500, 1001] {
         let (master, till) = (master(), till("one"));
         let all: Vec<_> = (0..rows).map(|n| item(&format!("n{n:05}"), "north", "pear", n)).collect();
         master.transaction(|host| all.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
@@ -227,13 +213,159 @@ async fn loads_about_the_limit_beside_writers_end_equal() {
             let branch = Branch::new(till.clone(), way, clock());
             put(&till, "items", item(&format!("own{rows}{after}"), "north", "mine", 1)).await;
             branch.start_over().await.unwrap();
-            branch.sync().await.unwrap();
-            branch.sync().await.unwrap();
-            assert_eq!(
-                (till.rows("items"), till.rows("lines")),
-                (master.rows("items"), master.rows("lines")),
-                "{rows} {after}"
-            );
+            for _ in 0..3 {
+                branch.sync().await.unwrap();
+            }
+            for table in ["items", "lines"] {
+                let (here, there) = (till.rows(table), master.rows(table));
+                let other: Vec<_> = here.iter().filter(|row| !there.contains(row)).collect();
+                let missing: Vec<_> = there.iter().filter(|row| !here.contains(row)).collect();
+                assert!(other.is_empty() && missing.is_empty(), "{rows} {after}: {other:?} {missing:?}");
+            }
         }
     }
+}
+
+/// A way that breaks after so many pages, as often as it is mended.
+#[derive(Debug)]
+struct Breaking {
+    way: (Hub, Access),
+    left: Arc<Mutex<usize>>,
+    pages: Arc<Mutex<Vec<Pull>>>,
+}
+
+#[async_trait]
+impl Master for Breaking {
+    async fn push(&self, push: &Push) -> Result<Pushed> {
+        self.way.push(push).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Page> {
+        {
+            let mut left = self.left.lock().unwrap();
+            *left = left.checked_sub(1).ok_or_else(|| Error::unavailable("the line is cut"))?;
+        }
+        self.pages.lock().unwrap().push(pull.clone());
+        self.way.pull(pull).await
+    }
+}
+
+/// A till over a line that breaks, the line, and what it carried.
+fn over_a_breaking_line(till: &MemoryReplica, hub: &Hub) -> (Branch, Arc<Mutex<usize>>, Arc<Mutex<Vec<Pull>>>) {
+    let (left, pages) = (Arc::new(Mutex::new(0)), Arc::default());
+    let way = Breaking { way: (hub.clone(), north()), left: Arc::clone(&left), pages: Arc::clone(&pages) };
+    (Branch::new(till.clone(), way, clock()).pull_rows(10), left, pages)
+}
+
+async fn kept(till: &MemoryReplica) -> usize {
+    till.look().await.unwrap().list(Book::Load, "", "", 1000).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_load_that_is_cut_goes_on_where_it_was_with_what_was_written_on_both_sides_meanwhile() {
+    let (master, till) = (master(), till("one"));
+    for n in 0..100 {
+        put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
+    }
+    let hub = Hub::new(master.clone(), clock());
+    let (branch, left, pages) = over_a_breaking_line(&till, &hub);
+    *left.lock().unwrap() = 1000;
+    branch.sync().await.unwrap();
+    branch.start_over().await.unwrap();
+    pages.lock().unwrap().clear();
+    *left.lock().unwrap() = 5;
+    assert_eq!(branch.sync().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    // Rows that were read already, and rows that were not, on both sides.
+    put(&till, "items", item("n001", "north", "mine", 1)).await;
+    delete(&till, "items", "n002").await;
+    delete(&till, "items", "n091").await;
+    put(&till, "items", item("n092", "north", "mine", 92)).await;
+    put(&till, "items", item("new", "north", "mine", 1)).await;
+    put(&master, "items", item("n003", "north", "theirs", 3)).await;
+    delete(&master, "items", "n004").await;
+    delete(&master, "items", "n093").await;
+    put(&master, "items", item("a", "north", "theirs", 1)).await;
+    for pieces in [2, 3, 1000] {
+        assert_eq!(till.rows("items").len(), 99, "nothing of the load is seen before it is whole");
+        *left.lock().unwrap() = pieces;
+        let _ = branch.sync().await;
+    }
+    assert_eq!(till.rows("items"), master.rows("items"));
+    assert!(row(&till, "items", "n002").is_none() && row(&till, "items", "n004").is_none());
+    let begun = pages.lock().unwrap().iter().filter(|pull| pull.from.is_none()).count();
+    assert_eq!(begun, 1, "it was begun once");
+    assert_eq!(kept(&till).await, 0, "nothing of it is kept afterwards");
+    assert_eq!(branch.sync().await.unwrap(), Default::default());
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_leaves_nothing_in_the_next() {
+    let (master, till) = (master(), till("one"));
+    for n in 0..100 {
+        put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
+    }
+    let hub = Hub::new(master.clone(), clock());
+    let (branch, left, _) = over_a_breaking_line(&till, &hub);
+    *left.lock().unwrap() = 5;
+    branch.sync().await.unwrap_err();
+    assert!(kept(&till).await > 0);
+    delete(&master, "items", "n001").await;
+    branch.start_over().await.unwrap();
+    *left.lock().unwrap() = 1000;
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("items"), master.rows("items"));
+    assert_eq!(kept(&till).await, 0);
+}
+
+#[tokio::test]
+async fn a_position_that_the_master_no_longer_knows_begins_a_cut_load_anew() {
+    let (master, till) = (master(), till("one"));
+    for n in 0..100 {
+        put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
+    }
+    let hub = Hub::new(master.clone(), clock());
+    let (branch, left, pages) = over_a_breaking_line(&till, &hub);
+    *left.lock().unwrap() = 5;
+    branch.sync().await.unwrap_err();
+    let mut tx = master.begin().await.unwrap();
+    tx.begin_epoch(77, 1 << 40).await.unwrap();
+    tx.commit().await.unwrap();
+    delete(&master, "items", "n001").await;
+    *left.lock().unwrap() = 1000;
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("items"), master.rows("items"));
+    assert_eq!(pages.lock().unwrap().iter().filter(|pull| pull.from.is_none()).count(), 2);
+}
+
+#[tokio::test]
+async fn rows_that_hang_on_rows_of_their_own_table_with_later_keys_are_loaded() {
+    let tables = || [Table::new(StreamSpec::new("people").text("id").key(["id"]).text("chief"))];
+    let person = |id: String, chief: Value| vec![id.into(), chief];
+    let master = replica("master", tables());
+    // Each is under the next, and the last under nobody: 1,200 of them come in three pages.
+    let all: Vec<_> = (0..1200)
+        .map(|n| person(format!("p{n:04}"), if n == 1199 { Value::Null } else { format!("p{:04}", n + 1).into() }))
+        .collect();
+    master.transaction(|host| all.into_iter().try_for_each(|row| host.put("people", row))).await.unwrap();
+    let till = replica("one", tables()).parent("people", "chief", "people");
+    let branch = Branch::new(till.clone(), (Hub::new(master.clone(), clock()), Access::everything()), clock());
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("people"), master.rows("people"));
+}
+
+#[tokio::test]
+async fn edits_before_and_behind_a_large_load_are_sent_once_and_in_order() {
+    let (master, till) = (master(), till("one"));
+    let all: Vec<_> = (0..1500).map(|n| item(&format!("n{n:05}"), "north", "pear", n)).collect();
+    master.transaction(|host| all.into_iter().try_for_each(|row| host.put("items", row))).await.unwrap();
+    put(&till, "items", item("before", "north", "mine", 1)).await;
+    let branch = branch(&till, &Hub::new(master.clone(), clock()), north());
+    assert_eq!(branch.sync().await.unwrap().sent, 1);
+    for n in 0..60 {
+        put(&till, "items", item("n00000", "north", "mine", n)).await;
+    }
+    assert_eq!(branch.queue().await.unwrap().depth, 60);
+    assert_eq!(branch.sync().await.unwrap().sent, 60);
+    assert_eq!(till.rows("items"), master.rows("items"));
+    assert_eq!(branch.sync().await.unwrap(), Default::default());
 }

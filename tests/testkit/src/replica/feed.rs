@@ -1,6 +1,6 @@
 //! The feed as readers see it, and the books.
 
-use sync_core::two_way::Book;
+use sync_core::two_way::{Book, Outline};
 
 use super::{Act, Subject, key, shop, till};
 use crate::report::{Finding, holds, same};
@@ -18,6 +18,24 @@ pub(super) async fn a_page_ends_behind_a_group(subject: &Subject) -> Finding {
         same(&format!("entries after {after}, {limit} at most"), found, wanted)?;
     }
     Ok(())
+}
+
+pub(super) async fn an_outline_is_the_feed_without_its_rows(subject: &Subject) -> Finding {
+    let acts = [Act::Put("shops", shop("a", "one", 1)), Act::Put("shops", shop("b", "one", 2))];
+    subject.host.run(&acts).await?;
+    subject.commit(&[subject.incoming("shops", "c", Some(shop("c", "theirs", 3)))?]).await?;
+    subject.put("shops", shop("a", "mine", 1)).await?;
+    let entries: Vec<Outline> = subject.after(0).await?.iter().map(Outline::of).collect();
+    same("entries of four changes", entries.len(), 4)?;
+    let mut tx = subject.replica.look().await?;
+    let (mut outline, mut after) = (Vec::new(), 0);
+    loop {
+        let page = tx.outline(after, 3).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        outline.extend(page);
+    }
+    same("the outline, page by page", outline, entries)
 }
 
 pub(super) async fn a_write_is_a_group_of_its_own(subject: &Subject) -> Finding {

@@ -171,6 +171,28 @@ pub(super) async fn a_unique_value_is_refused_at_its_row(subject: &Subject) -> F
     Ok(())
 }
 
+pub(super) async fn what_is_refused_leaves_nothing(subject: &Subject) -> Finding {
+    subject.put("shops", shop("a", "one", 1)).await?;
+    let kept = subject.incoming("shops", "k", Some(shop("k", "kept", 9)))?;
+    let fine = subject.incoming("shops", "b", Some(shop("b", "two", 2)))?;
+    let clash = subject.incoming("shops", "c", Some(shop("c", "three", 1)))?;
+    let mut tx = subject.replica.begin().await?;
+    tx.write(&[kept]).await?;
+    refused("a value that another row holds", tx.write(&[fine, clash.clone()]).await, "unique", 1)?;
+    refused("the same alone", tx.write(&[clash]).await, "unique", 0)?;
+    tx.commit().await?;
+    same("a row from before the refusal", subject.held("shops", "k").await?.row, Some(shop("k", "kept", 9)))?;
+    same("a row of the call that was refused", subject.held("shops", "b").await?.row, None)?;
+    let seq = subject.replica.sequence().await?.seq;
+    subject.put("shops", shop("c", "mine", 3)).await?;
+    let entries = subject.after(seq).await?;
+    same("entries of one change", entries.len(), 1)?;
+    holds(
+        !entries[0].upstream,
+        "what the host wrote counts as the upstream's, since its row was refused to that before",
+    )
+}
+
 pub(super) async fn a_missing_parent_is_refused_at_its_row(subject: &Subject) -> Finding {
     let mut tx = subject.replica.begin().await?;
     let orphan = subject.incoming("tills", "t", Some(till("t", "nobody", "n")))?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sync_core::memory::MemoryReplica;
 use sync_core::model::Origin;
-use sync_core::two_way::{Book, Entry, Head, Held, Replica, RowWrite, Stamp, Table, Tables, Transaction};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, Replica, RowWrite, Stamp, Table, Tables, Transaction};
 use sync_core::{Error, Key, Result, Value};
 use sync_testkit::replica::{self, Subject};
 
@@ -13,11 +13,12 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::ForgetsTheRowBefore, &["every_change_stands_in_the_feed_once", "changes_of_a_row_stand_in_order"]),
     (Bug::TellsEntriesApart, &["a_transaction_stands_together", "a_write_is_a_group_of_its_own"]),
     (Bug::CutsGroups, &["a_page_ends_behind_a_group"]),
+    (Bug::OutlinesBackwards, &["an_outline_is_the_feed_without_its_rows"]),
     (Bug::BeginsAnewEachTime, &["nothing_appears_below_a_reader"]),
     (Bug::ForgetsTheStamp, &["a_write_keeps_its_stamp", "many_writes_are_as_each_alone"]),
     (Bug::CountsAllAsUpstream, &["what_the_host_writes_is_its_own", "what_comes_after_a_write_is_the_hosts"]),
     (Bug::SkipsWhatIsThere, &["a_row_that_is_there_already_is_not_written", "many_writes_are_as_each_alone"]),
-    (Bug::KeepsWhatCameBefore, &["a_refused_row_takes_all_with_it"]),
+    (Bug::KeepsWhatCameBefore, &["a_refused_row_takes_all_with_it", "what_is_refused_leaves_nothing"]),
     (Bug::SkipsUnknownDeletes, &["a_delete_of_an_unknown_row_is_noted"]),
     (Bug::WritesBackwards, &["writes_are_made_in_order", "many_writes_are_as_each_alone"]),
     (Bug::CommitsWhatIsDropped, &["a_dropped_transaction_is_rolled_back", "books_are_rolled_back"]),
@@ -68,6 +69,7 @@ enum Bug {
     ForgetsTheRowBefore,
     TellsEntriesApart,
     CutsGroups,
+    OutlinesBackwards,
     BeginsAnewEachTime,
     ForgetsTheStamp,
     CountsAllAsUpstream,
@@ -183,6 +185,7 @@ impl Transaction for BrokenTransaction {
             let mut tx = self.replica.begin().await?;
             tx.write(&writes[..at.row]).await?;
             tx.commit().await?;
+            self.sound = Some(self.replica.begin().await?);
         }
         done.map_err(|error| if self.bug == Bug::NamesNoCode { Error::data("refused") } else { error })
     }
@@ -217,6 +220,14 @@ impl Transaction for BrokenTransaction {
             _ => {}
         }
         Ok(entries)
+    }
+
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        let mut outline = self.sound().await?.outline(after, limit).await?;
+        if self.has(Bug::OutlinesBackwards) {
+            outline.reverse();
+        }
+        Ok(outline)
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {

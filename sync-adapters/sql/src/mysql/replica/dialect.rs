@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, MySqlConnection};
-use sync_core::two_way::{Book, Entry, Head, Held, RowWrite};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, RowWrite};
 use sync_core::{Error, Key, Result, Value};
 
 use super::cascade::Edges;
@@ -173,6 +173,10 @@ impl Dialect for Shared {
 
     async fn entries(&self, to: &mut MySqlConnection, after: u64, up_to: u64) -> Result<Vec<Entry>> {
         feed::entries(to, after, up_to).await
+    }
+
+    async fn outline(&self, to: &mut MySqlConnection, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        feed::outline(to, after, limit).await
     }
 
     async fn images(

@@ -3,7 +3,7 @@
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments as _, AssertSqlSafe, MySqlConnection, Row as _};
 use sync_core::model::Field;
-use sync_core::two_way::{Entry, Head, Hlc, Stamp};
+use sync_core::two_way::{Entry, Head, Hlc, Outline, Stamp};
 use sync_core::{Error, Key, Result, Value};
 
 use super::dialect::Shared;
@@ -146,6 +146,20 @@ pub(super) async fn entries(connection: &mut MySqlConnection, after: u64, up_to:
     let select = sqlx::query(AssertSqlSafe(sql)).bind(after.cast_signed()).bind(up_to.cast_signed());
     let rows = select.fetch_all(connection).await.map_err(unread)?;
     rows.iter().map(entry).collect::<sqlx::Result<_>>().map_err(unread)
+}
+
+/// Entries without their rows, whatever their groups.
+pub(super) async fn outline(connection: &mut MySqlConnection, after: u64, limit: usize) -> Result<Vec<Outline>> {
+    let sql = "SELECT l.seq, COALESCE(l.grp, 0), l.hlc, l.upstream FROM _sync_log l
+               WHERE l.seq > GREATEST(?, (SELECT trimmed FROM _sync_ctx)) ORDER BY l.seq LIMIT ?";
+    let select = sqlx::query(sql).bind(i64::try_from(after).unwrap_or(i64::MAX));
+    let select = select.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = select.fetch_all(connection).await.map_err(unread)?;
+    let outlined = |row: &MySqlRow| {
+        let number = |place: usize| number(row, place).map(i64::cast_unsigned);
+        Ok(Outline { seq: number(0)?, group: number(1)?, hlc: Hlc(number(2)?), upstream: number(3)? != 0 })
+    };
+    rows.iter().map(outlined).collect::<sqlx::Result<_>>().map_err(unread)
 }
 
 /// The rows of the entries of one table, with their places.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
-use sync_core::two_way::{Book, Entry, Head, Held, RowWrite};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, RowWrite};
 use sync_core::{Error, Key, Result, Value};
 
 use super::layout::Layout;
@@ -165,6 +165,10 @@ impl Dialect for Shared {
 
     async fn entries(&self, to: &mut PgConnection, after: u64, up_to: u64) -> Result<Vec<Entry>> {
         feed::entries(to, &self.schema, after, up_to).await
+    }
+
+    async fn outline(&self, to: &mut PgConnection, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        feed::outline(to, &self.schema, after, limit).await
     }
 
     async fn images(

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::Field;
-use sync_core::two_way::{Entry, Head, Hlc, Stamp};
+use sync_core::two_way::{Entry, Head, Hlc, Outline, Stamp};
 use sync_core::{Error, Key, Result, Value};
 
 use super::Shared;
@@ -122,6 +122,27 @@ pub(super) async fn entries(connection: &mut PgConnection, schema: &str, after: 
     let select = sqlx::query(AssertSqlSafe(sql)).bind(after.cast_signed()).bind(up_to.cast_signed());
     let rows = select.fetch_all(connection).await.map_err(unread)?;
     rows.iter().map(entry).collect::<sqlx::Result<_>>().map_err(unread)
+}
+
+/// Entries without their rows, whatever their groups.
+pub(super) async fn outline(
+    connection: &mut PgConnection,
+    schema: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Outline>> {
+    let sql = format!(
+        "SELECT l.seq, coalesce(l.grp, 0), l.hlc, l.upstream FROM {schema}._sync_log l
+         WHERE l.seq > greatest($1, (SELECT trimmed FROM {schema}._sync_ctx)) ORDER BY l.seq LIMIT $2"
+    );
+    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    let select = sqlx::query_as::<_, (i64, i64, i64, bool)>(AssertSqlSafe(sql)).bind(after).bind(limit);
+    let rows = select.fetch_all(connection).await.map_err(unread)?;
+    let outlined = |(seq, group, hlc, upstream): (i64, i64, i64, bool)| {
+        let [seq, group, hlc] = [seq, group, hlc].map(i64::cast_unsigned);
+        Outline { seq, group, hlc: Hlc(hlc), upstream }
+    };
+    Ok(rows.into_iter().map(outlined).collect())
 }
 
 /// The rows of the entries of one table, with their places.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _};
-use sync_core::two_way::{Entry, Head};
+use sync_core::two_way::{Entry, Head, Hlc, Outline};
 use sync_core::{Error, Key, Result, Value};
 
 use super::Shared;
@@ -73,6 +73,21 @@ pub(super) fn feed(connection: &Connection, shared: &Shared, after: u64, limit: 
         return Ok(Vec::new());
     }
     between(connection, shared, after, up_to)
+}
+
+/// Entries without their rows.
+pub(super) fn outline(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Outline>> {
+    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    let read = || -> rusqlite::Result<Vec<Outline>> {
+        let sql = "SELECT l.id, l.grp, l.hlc, l.upstream FROM _sync_log l, _sync_ctx c WHERE l.id > ? AND l.id <= c.seq
+                   ORDER BY l.id LIMIT ?";
+        let outlined = |row: &rusqlite::Row<'_>| {
+            let number = |place: usize| row.get::<_, i64>(place).map(i64::cast_unsigned);
+            Ok(Outline { seq: number(0)?, group: number(1)?, hlc: Hlc(number(2)?), upstream: row.get(3)? })
+        };
+        connection.prepare_cached(sql)?.query_map([after, limit], outlined)?.collect()
+    };
+    read().map_err(unread)
 }
 
 /// What the log says besides the images.

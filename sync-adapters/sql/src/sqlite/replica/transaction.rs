@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ffi};
-use sync_core::two_way::{Book, Entry, Head, Held, RowWrite, Stamp, Table, Transaction};
+use sync_core::two_way::{Book, Entry, Head, Held, Outline, RowWrite, Stamp, Table, Transaction};
 use sync_core::{Error, Key, Result, Value};
 use tokio::sync::OwnedMutexGuard;
 
@@ -84,6 +84,7 @@ impl Transaction for SqliteTransaction {
         .await
     }
 
+    /// What fails leaves nothing of this call, a stamp that is laid out neither: it would be taken for that of the host's next write.
     async fn write(&mut self, writes: &[RowWrite]) -> Result<Vec<u64>> {
         if writes.is_empty() {
             return Ok(Vec::new());
@@ -93,10 +94,19 @@ impl Transaction for SqliteTransaction {
             if first {
                 set_clock(connection, shared)?;
             }
+            execute(connection, "SAVEPOINT sync_write")?;
             let write = |(number, write)| {
                 rows::write(connection, shared, write).map_err(|error: Error| error.at_row(0, number))
             };
-            writes.iter().enumerate().map(write).collect()
+            let written: Result<Vec<u64>> = writes.iter().enumerate().map(write).collect();
+            // A trigger of the host may have taken everything back.
+            if written.is_err() && !connection.is_autocommit() {
+                execute(connection, "ROLLBACK TO sync_write")?;
+            }
+            if !connection.is_autocommit() {
+                execute(connection, "RELEASE sync_write")?;
+            }
+            written
         })
         .await
     }
@@ -118,6 +128,10 @@ impl Transaction for SqliteTransaction {
 
     async fn feed(&mut self, after: u64, limit: usize) -> Result<Vec<Entry>> {
         self.call(move |connection, shared| feed::feed(connection, shared, after, limit)).await
+    }
+
+    async fn outline(&mut self, after: u64, limit: usize) -> Result<Vec<Outline>> {
+        self.call(move |connection, _| feed::outline(connection, after, limit)).await
     }
 
     async fn pending(&mut self, table: &Table, keys: &[Key], above: u64) -> Result<Vec<Entry>> {
