@@ -17,6 +17,7 @@ mod followed;
 mod following;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod hostile;
+mod loads;
 #[cfg(feature = "mysql")]
 mod mariadb;
 #[cfg(feature = "mysql")]

@@ -7,6 +7,7 @@ mod drift;
 mod groups;
 mod guard;
 mod hostile;
+mod loads;
 mod remote;
 mod spelled;
 
