@@ -9,7 +9,7 @@ use chrono::{TimeDelta, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use secrecy::SecretString;
 use serde_json::json;
-use sync_core::two_way::{Edit, Group, Hlc, Hub, Master as _, Peer, Pull, Push, Table, Tables};
+use sync_core::two_way::{Branch, Edit, Group, Hlc, Hub, Master as _, Peer, Pull, Push, Table, Tables};
 use sync_core::{Clock, Key, StreamSpec, SystemClock, Value};
 use sync_master::{CursorKey, HttpMaster, Keys, Routes};
 use sync_sql::{PostgresReplica, SqliteReplica};
@@ -89,6 +89,28 @@ impl Master {
         }
         if came < rows {
             return Err(format!("{came} of {rows} rows came").into());
+        }
+        Ok(())
+    }
+
+    /// A branch on a database like the master's.
+    pub(super) async fn branch(&self, to: &str) -> Result<Branch> {
+        let (clock, master): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::new()), self.client(98)?);
+        Ok(if to.contains("://") {
+            let replica = PostgresReplica::open(to, "branch", tables()?, Arc::clone(&clock)).await?;
+            Branch::new(replica, master, clock)
+        } else {
+            let replica = SqliteReplica::open(Path::new(to), "branch", tables()?, Arc::clone(&clock)).await?;
+            Branch::new(replica, master, clock)
+        }
+        .pull_rows(PAGE))
+    }
+
+    /// Everything, into the branch's own database.
+    pub(super) async fn load(branch: &Branch, rows: u64) -> Result<()> {
+        let synced = branch.sync().await?;
+        if !synced.loaded || synced.received < rows {
+            return Err(format!("{} of {rows} rows were loaded", synced.received).into());
         }
         Ok(())
     }

@@ -69,6 +69,19 @@ fn one_round(runtime: &Runtime, server: &Server, on: Kind, rows: u64, figures: &
         if branches == 1 {
             note("3 pull, everything", "bare driver", timed(|| runtime.block_on(bare.read(rows)))?);
             note("3 pull, everything", "master", timed(|| runtime.block_on(master.pull(rows)))?);
+            let place = server.place(folder.path(), "bare-load")?;
+            let copy = runtime.block_on(Bare::open(&place.to, 1))?;
+            let both = async {
+                bare.read(rows).await?;
+                copy.write(rows).await
+            };
+            note("4 load, a new branch", "bare driver", timed(|| runtime.block_on(both))?);
+            let place = server.place(folder.path(), "branch")?;
+            let branch = runtime.block_on(master.branch(&place.to))?;
+            note("4 load, a new branch", "master", timed(|| runtime.block_on(Master::load(&branch, rows)))?);
+            note("5 load, a branch that has all", "bare driver", timed(|| runtime.block_on(bare.read(rows)))?);
+            runtime.block_on(branch.start_over())?;
+            note("5 load, a branch that has all", "master", timed(|| runtime.block_on(Master::load(&branch, rows)))?);
         }
         runtime.block_on(master.stop());
     }

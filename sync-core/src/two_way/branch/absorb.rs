@@ -99,7 +99,7 @@ pub(super) async fn absorb(
     for (number, canonical) in canonical.into_iter().enumerate() {
         let place = (canonical.table.clone(), canonical.key.clone());
         let before = latest.get(&place);
-        let seen = before.map_or_else(|| known.seen.get(&place).copied().unwrap_or(0), |(_, before)| before.rev);
+        let seen = before.map_or_else(|| known.seen(&place), |(_, before)| before.rev);
         // Within one transaction only the last state of a row matters; its first place keeps it behind its parents.
         let number = before.map_or(number, |(number, _)| *number);
         // Of two states that came together the later one stands: pages that were read one after the other may be here as one.
@@ -135,24 +135,26 @@ pub(super) async fn absorb(
             seen: canonical.rev,
             upstream: canonical.answer || !branch.planted.has(NoOrigin),
         };
-        writes.push(((branch.replica.tables().place(table.name()), *number), write));
+        if !known.is_so(place, &write) {
+            writes.push(((branch.replica.tables().place(table.name()), *number), write));
+        }
     }
     writes.sort_by_key(|(place, _)| *place);
     let writes: Vec<RowWrite> = writes.into_iter().map(|(_, write)| write).collect();
     let orphaned = write(branch, tx, link, &writes, !matches!(force, Force::No)).await?;
-    let mut orphans = Vec::new();
+    let (rows, mut orphans) = (latest.len(), Vec::new());
     for (write, missing) in orphaned {
         let Force::First(named) = &mut force else { return Err(missing) };
         named.remove(write.table.name(), &write.key);
         let orphan = latest.remove(&(write.table.name().to_owned(), write.key.clone()));
         orphans.extend(orphan.map(|(_, canonical)| canonical));
     }
-    Ok(Absorbed { rows: (writes.len() - orphans.len()) as u64, orphans })
+    Ok(Absorbed { rows: (rows - orphans.len()) as u64, orphans })
 }
 
 /// What the branch holds of some rows.
 struct Known {
-    seen: BTreeMap<(String, Key), u64>,
+    held: BTreeMap<(String, Key), Held>,
     open: BTreeMap<(String, Key), Vec<Entry>>,
 }
 
@@ -162,7 +164,7 @@ impl Known {
         for row in canonical {
             keys.entry(branch.replica.tables().place(&row.table)).or_default().insert(&row.key);
         }
-        let mut known = Self { seen: BTreeMap::new(), open: BTreeMap::new() };
+        let mut known = Self { held: BTreeMap::new(), open: BTreeMap::new() };
         for (place, keys) in keys {
             let Some(table) = branch.replica.tables().iter().nth(place) else { continue };
             let keys: Vec<Key> = keys.into_iter().cloned().collect();
@@ -172,11 +174,21 @@ impl Known {
                     known.open.entry((entry.table.clone(), entry.key.clone())).or_default().push(entry);
                 }
             }
-            for (key, Held { stamp, .. }) in keys.into_iter().zip(held) {
-                known.seen.insert((table.name().to_owned(), key), stamp.map_or(0, |stamp| stamp.seen));
-            }
+            let places = keys.into_iter().map(|key| (table.name().to_owned(), key));
+            known.held.extend(places.zip(held));
         }
         Ok(known)
+    }
+
+    /// The master's `rev` that was seen of the row last.
+    fn seen(&self, place: &(String, Key)) -> u64 {
+        self.held.get(place).and_then(|held| held.stamp.as_ref()).map_or(0, |stamp| stamp.seen)
+    }
+
+    /// Whether nothing of this write is new: most of what is loaded again.
+    fn is_so(&self, place: &(String, Key), write: &RowWrite) -> bool {
+        let known = |stamp: &Stamp| write.seen > 0 && stamp.seen == write.seen && stamp.hlc >= write.hlc;
+        self.held.get(place).is_some_and(|held| held.row == write.row && held.stamp.as_ref().is_some_and(known))
     }
 }
 
