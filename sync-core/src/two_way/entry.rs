@@ -90,6 +90,16 @@ pub enum Position {
         after: Option<Key>,
         /// Where the feed stood before the first row.
         then: Head,
+        /// Where it stood behind the last row that was handed over.
+        #[serde(default)]
+        seen: Head,
+    },
+    /// Behind this entry, and not yet behind all that the first load may have handed over.
+    Meanwhile {
+        /// The entry.
+        at: Head,
+        /// Where the feed stood behind the last row of the load.
+        seen: Head,
     },
     /// Behind this entry.
     Feed(Head),
@@ -107,7 +117,7 @@ impl Position {
     pub fn is_loading(&self) -> bool {
         match self {
             Self::Load { .. } => true,
-            Self::Feed(_) => false,
+            Self::Meanwhile { .. } | Self::Feed(_) => false,
             Self::Opaque { loading, .. } => *loading,
         }
     }

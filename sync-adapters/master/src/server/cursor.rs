@@ -113,7 +113,12 @@ mod tests {
     use crate::refusal::said;
 
     fn position() -> Position {
-        Position::Load { table: "items".to_owned(), after: Some(Key::new(["canary"])), then: Head::default() }
+        Position::Load {
+            table: "items".to_owned(),
+            after: Some(Key::new(["canary"])),
+            then: Head::default(),
+            seen: Head::default(),
+        }
     }
 
     #[test]

@@ -35,13 +35,21 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
                 table: first.map(|table| table.name().to_owned()).unwrap_or_default(),
                 after: None,
                 then: head,
+                seen: head,
             }
         }
     };
-    let (Position::Load { then, .. } | Position::Feed(then)) = &standing else {
-        return Err(Error::internal("an opaque position was let through"));
+    let (then, seen) = match &standing {
+        Position::Load { then, seen, .. } => (then, seen),
+        Position::Meanwhile { at, seen } => (at, seen),
+        Position::Feed(at) => (at, at),
+        Position::Opaque { .. } => return Err(Error::internal("an opaque position was let through")),
     };
-    match judge(&mut *tx, &head, then).await? {
+    let mut validity = judge(&mut *tx, &head, then).await?;
+    if matches!(validity, Validity::Valid) && seen != then {
+        validity = judge(&mut *tx, &head, seen).await?;
+    }
+    match validity {
         Validity::Valid => {}
         Validity::TooOld => return Err(start_over("changes since this position are no longer kept")),
         Validity::Foreign => {
@@ -54,10 +62,12 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
         _ if pull.limit == 0 => {
             Page { more: true, load: standing.is_loading(), ..Page::empty(standing.clone(), hub.present()) }
         }
-        Position::Load { table, after, then } => {
+        Position::Load { table, after, then, .. } => {
             load_page(hub, &mut *tx, pull, access, table, after.as_ref(), then).await?
         }
-        Position::Feed(from) => feed_page(hub, &mut *tx, pull, access, &head, from).await?,
+        Position::Meanwhile { at: from, .. } | Position::Feed(from) => {
+            feed_page(hub, &mut *tx, pull, access, &head, from).await?
+        }
         Position::Opaque { .. } => return Err(Error::internal("an opaque position was let through")),
     };
     let book = peer(&mut *tx, &pull.peer).await?;
@@ -74,6 +84,7 @@ pub(super) async fn pull(hub: &Hub, pull: &Pull, access: &Access) -> Result<Page
     let asked = if pull.from.is_some() { then.seq } else { 0 };
     let read = if hub.planted.has(AckBeyondServed) { head.seq } else { asked };
     drop(tx);
+    page.next = until_seen(hub, page.next, seen).await?;
     if is_news(hub, pull, read, &book) {
         note(hub, pull, read).await?;
     }
@@ -103,6 +114,24 @@ async fn end_others(hub: &Hub, who: &Peer) -> Result<()> {
     save(&mut *tx, Book::Peers, &who.to_string(), &PeerBook { alone: true, heard: hub.present().millis(), ..own })
         .await?;
     tx.commit().await
+}
+
+/// A position of a load that is known to be lost where the master is restored from a backup that is older than a row of the load:
+/// such a row need not have had its place in the feed when it was read, so that the feed is looked at once more behind it.
+async fn until_seen(hub: &Hub, next: Position, before: &Head) -> Result<Position> {
+    Ok(match next {
+        Position::Load { table, after, then, .. } => Position::Load { table, after, then, seen: sequenced(hub).await? },
+        Position::Meanwhile { at, .. } => Position::Meanwhile { at, seen: sequenced(hub).await? },
+        Position::Feed(at) if at.seq < before.seq => Position::Meanwhile { at, seen: *before },
+        other => other,
+    })
+}
+
+/// Where the feed stands with all that was committed so far.
+async fn sequenced(hub: &Hub) -> Result<Head> {
+    hub.replica.sequence().await?;
+    let mut tx = hub.replica.look().await?;
+    Ok(Head { trimmed: 0, rev: 0, ..tx.head().await? })
 }
 
 enum Validity {
@@ -150,7 +179,7 @@ async fn load_page(
     after: Option<&crate::Key>,
     then: &Head,
 ) -> Result<Page> {
-    let mut page = Page::empty(Position::Feed(*then), hub.present());
+    let mut page = Page::empty(Position::Meanwhile { at: *then, seen: *then }, hub.present());
     (page.load, page.more) = (true, true);
     let Some(table) = hub.replica.tables().get(table) else { return Ok(page) };
     let limit = pull.limit;
@@ -172,7 +201,7 @@ async fn load_page(
         })
         .collect();
     let next = hub.replica.tables().iter().skip_while(|other| other.name() != table.name()).nth(1);
-    let load = |table: &str, after| Position::Load { table: table.to_owned(), after, then: *then };
+    let load = |table: &str, after| Position::Load { table: table.to_owned(), after, then: *then, seen: *then };
     match (full, next) {
         (true, _) => page.next = load(table.name(), last),
         (false, Some(next)) => page.next = load(next.name(), None),
