@@ -162,6 +162,7 @@ impl Reader {
 
     /// Fetches one page and makes its batch ready.
     async fn page(&mut self) -> Result<()> {
+        self.inner.client.transport.ready().await?;
         let now = self.inner.client.clock.elapsed();
         self.begun.get_or_insert(now);
         let answer = match self.fetch().await {

@@ -233,7 +233,8 @@ impl Rest {
         self
     }
 
-    /// The source. Everything that can be known to be wrong without a network call is found here.
+    /// The source. Everything that can be known to be wrong without a network call is found here, but for certificates of the
+    /// platform that are missing: they are read meanwhile, and the first request says so.
     ///
     /// # Errors
     /// `Config`, naming the field, the stream or the variable, and the remedy.

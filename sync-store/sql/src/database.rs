@@ -63,6 +63,18 @@ macro_rules! bound {
     }};
 }
 
+/// Reads the first row. What binds nothing need not be prepared, which is a round trip of its own.
+macro_rules! first {
+    ($text:expr, $values:expr, $connection:expr) => {{
+        if $values.is_empty() {
+            let row = sqlx::raw_sql(AssertSqlSafe($text)).fetch_optional($connection).await;
+            row.and_then(|row| row.map(|row| sqlx::FromRow::from_row(&row)).transpose())
+        } else {
+            bound!(sqlx::query_as(AssertSqlSafe($text)), $values).fetch_optional($connection).await
+        }
+    }};
+}
+
 impl Database {
     pub(crate) async fn close(&self) {
         each!(Self, self, on => on.close().await);
@@ -140,7 +152,7 @@ impl Database {
         let (text, values) = statement.spoken(self.dialect());
         each!(Self, self, connections => {
             let mut reader = connections.reader().await?;
-            let found = bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut *reader).await;
+            let found = first!(text, values, &mut *reader);
             reader.after(found)
         })
     }
@@ -167,6 +179,28 @@ impl Transaction {
         })
     }
 
+    /// Runs statements in neutral form that bind nothing, all in one round trip.
+    pub(crate) async fn run(&mut self, neutral: &str) -> Result<()> {
+        let text = self.dialect().render(neutral);
+        each!(Self, self, transaction => {
+            sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut **transaction).await.map(drop)
+        })
+    }
+
+    /// Runs a statement that changes one row and notes a number with `{noted}`, and says which. None where it found no row.
+    pub(crate) async fn noted(&mut self, statement: Statement) -> Result<Option<i64>> {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::MySql(transaction) => {
+                let (text, values) = statement.spoken(Dialect::MySql);
+                let done = bound!(sqlx::query(AssertSqlSafe(text)), values).execute(&mut **transaction).await?;
+                Ok((done.rows_affected() > 0).then(|| done.last_insert_id().cast_signed()))
+            }
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            returning => Ok(returning.row(statement).await?.map(|(noted,)| noted)),
+        }
+    }
+
     /// Reads rows.
     pub(crate) async fn rows<T: Record>(&mut self, statement: Statement) -> Result<Vec<T>> {
         let (text, values) = statement.spoken(self.dialect());
@@ -178,9 +212,7 @@ impl Transaction {
     /// Reads the first row.
     pub(crate) async fn row<T: Record>(&mut self, statement: Statement) -> Result<Option<T>> {
         let (text, values) = statement.spoken(self.dialect());
-        each!(Self, self, transaction => {
-            bound!(sqlx::query_as(AssertSqlSafe(text)), values).fetch_optional(&mut **transaction).await
-        })
+        each!(Self, self, transaction => first!(text, values, &mut **transaction))
     }
 
     pub(crate) async fn commit(self) -> Result<()> {

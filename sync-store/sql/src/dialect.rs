@@ -22,6 +22,7 @@ impl Dialect {
     /// | `{number}`, `{text}` | the types of whole numbers of 64 bits and of long texts |
     /// | `{place}` | a column that numbers the rows as they come |
     /// | `{table}` | what a table's declaration ends with |
+    /// | `{note}`, `{noted}` | before the value in brackets that `token` is set to in one row, and at the end of the statement: it says that value then |
     pub(crate) fn render(self, neutral: &str) -> String {
         let mut text = String::with_capacity(neutral.len() + 64);
         let mut bound = 0;
@@ -66,6 +67,9 @@ impl Dialect {
                 "BIGINT AUTO_INCREMENT PRIMARY KEY",
             ],
             "table" => [" STRICT", "", " ENGINE = InnoDB"],
+            // MySQL returns no rows from a change, but a number with its answer.
+            "note" => ["", "", "LAST_INSERT_ID"],
+            "noted" => [" RETURNING token", " RETURNING token", ""],
             unknown => {
                 debug_assert!(false, "no such mark: {unknown}");
                 [""; 3]
@@ -108,6 +112,15 @@ mod tests {
         assert_eq!(sqlite, "a = ? AND b = ?");
         assert_eq!(postgres, "a = $1 AND b = $2 FOR UPDATE");
         assert_eq!(mysql, "a = ? AND b = ? FOR UPDATE");
+    }
+
+    #[test]
+    fn a_change_says_the_token_that_it_set_in_every_dialect() {
+        let text = "UPDATE t SET token = {note}(token + 1) WHERE a = ?{noted}";
+        let [sqlite, postgres, mysql] = ALL.map(|dialect| dialect.render(text));
+        assert_eq!(sqlite, "UPDATE t SET token = (token + 1) WHERE a = ? RETURNING token");
+        assert_eq!(postgres, "UPDATE t SET token = (token + 1) WHERE a = $1 RETURNING token");
+        assert_eq!(mysql, "UPDATE t SET token = LAST_INSERT_ID(token + 1) WHERE a = ?");
     }
 
     #[test]

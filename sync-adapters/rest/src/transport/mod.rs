@@ -27,6 +27,14 @@ pub use socket::{ReqwestTransport, SocketOptions};
 /// query of the address.
 #[async_trait]
 pub trait HttpTransport: fmt::Debug + Send + Sync {
+    /// Waits until requests can be sent: the time that takes counts towards no limit. Most transports are ready when they are made.
+    ///
+    /// # Errors
+    /// `Config` when they never can.
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Sends the request and returns when the response's head is there.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse>;
 }

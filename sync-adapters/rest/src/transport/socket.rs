@@ -2,10 +2,14 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use futures::channel::oneshot;
+use futures::future::{FutureExt as _, Shared};
 use reqwest::redirect::Policy;
 use sync_core::{Error, ErrorKind, Result, Retry};
 use url::Url;
@@ -44,14 +48,18 @@ impl Default for SocketOptions {
 /// Requests over real sockets: TLS 1.2 or newer, HTTP/1.1 and HTTP/2, no redirects, no proxy, no retries.
 #[derive(Debug, Clone)]
 pub struct ReqwestTransport {
-    client: reqwest::Client,
+    client: Shared<oneshot::Receiver<Made>>,
 }
 
+/// The client, or why there is none.
+type Made = std::result::Result<reqwest::Client, Arc<reqwest::Error>>;
+
 impl ReqwestTransport {
-    /// A transport with these options.
+    /// A transport with these options. The platform's certificates are read on a thread of their own, which takes as long as a
+    /// database takes to open: that they are missing is told by the first request, as `Config`.
     ///
     /// # Errors
-    /// `Config` when a certificate authority cannot be read or the platform's trust store is missing.
+    /// `Config` when a certificate authority cannot be read, `Unavailable` when no thread can be started.
     pub fn new(options: &SocketOptions) -> Result<Self> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(options.connect)
@@ -75,18 +83,35 @@ impl ReqwestTransport {
                 .map_err(|cause| Error::config("a certificate authority is not valid PEM").caused_by(cause))?;
             builder = builder.tls_certs_merge([authority]);
         }
-        let client = builder.build().map_err(|cause| {
-            Error::config("cannot set up TLS; is the package `ca-certificates` installed?").caused_by(cause)
-        })?;
-        Ok(Self { client })
+        let (tell, made) = oneshot::channel();
+        // Nobody listens any longer where the transport was dropped meanwhile.
+        let make = move || drop(tell.send(builder.build().map_err(Arc::new)));
+        thread::Builder::new()
+            .name("sync-rest".to_owned())
+            .spawn(make)
+            .map_err(|cause| Error::unavailable("no thread can be started to set up TLS").caused_by(cause))?;
+        Ok(Self { client: made.shared() })
+    }
+
+    async fn client(&self) -> Result<reqwest::Client> {
+        let what = "cannot set up TLS; is the package `ca-certificates` installed?";
+        match self.client.clone().await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(cause)) => Err(Error::config(what).caused_by(cause)),
+            Err(oneshot::Canceled) => Err(Error::internal("the thread that sets up TLS has ended without a client")),
+        }
     }
 }
 
 #[async_trait]
 impl HttpTransport for ReqwestTransport {
+    async fn ready(&self) -> Result<()> {
+        self.client().await.map(drop)
+    }
+
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
         let host = authority(&request.url);
-        let mut outgoing = self.client.request(request.method, request.url).headers(request.headers);
+        let mut outgoing = self.client().await?.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
         }

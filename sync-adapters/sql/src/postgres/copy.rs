@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::postgres::PgCopyIn;
 use sqlx::{AssertSqlSafe, PgConnection};
 use sync_core::model::{Changes, Field, Kind};
 use sync_core::{Error, Result, ValueRef};
@@ -19,9 +20,6 @@ const LEAST: usize = 1 << 15;
 
 /// Fewer rows than this are not even tried: only long ones would make a large body.
 pub(crate) const MANY: usize = 200;
-
-/// What one `COPY` of several pages holds, bytes: the last of them goes in whole.
-const FULL: usize = 1 << 22;
 
 /// What is handed to the connection at a time, bytes: the server reads it while the next is on its way.
 const CHUNK: usize = 1 << 17;
@@ -37,14 +35,38 @@ pub(crate) async fn copy(
     body: &[u8],
     what: &'static str,
 ) -> Result<u64> {
-    let mut copy = connection.copy_in_raw(statement).await.map_err(|cause| failed(what, cause))?;
-    for chunk in body.chunks(CHUNK) {
-        match tokio::time::timeout(STALLED, copy.send(chunk)).await {
-            Ok(sent) => sent.map(drop).map_err(|cause| failed(what, cause))?,
-            Err(_) => return Err(Error::unavailable("the server takes no more of the rows").caused_by(Stalled)),
-        }
+    let mut copying = Copying::begin(connection, statement, what).await?;
+    copying.send(body).await?;
+    copying.finish().await
+}
+
+/// A `COPY` that goes on while more rows are made ready: the server reads some, and the next are written down meanwhile. Errors
+/// mean what those of [`copy`] do.
+pub(crate) struct Copying<'c> {
+    copy: PgCopyIn<&'c mut PgConnection>,
+    what: &'static str,
+}
+
+impl<'c> Copying<'c> {
+    pub(crate) async fn begin(connection: &'c mut PgConnection, statement: &str, what: &'static str) -> Result<Self> {
+        let copy = connection.copy_in_raw(statement).await.map_err(|cause| failed(what, cause))?;
+        Ok(Self { copy, what })
     }
-    copy.finish().await.map_err(|cause| failed(what, cause))
+
+    pub(crate) async fn send(&mut self, body: &[u8]) -> Result<()> {
+        for chunk in body.chunks(CHUNK) {
+            match tokio::time::timeout(STALLED, self.copy.send(chunk)).await {
+                Ok(sent) => sent.map(drop).map_err(|cause| failed(self.what, cause))?,
+                Err(_) => return Err(Error::unavailable("the server takes no more of the rows").caused_by(Stalled)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it, and says how many rows were taken.
+    pub(crate) async fn finish(self) -> Result<u64> {
+        self.copy.finish().await.map_err(|cause| failed(self.what, cause))
+    }
 }
 
 /// Whether the server stopped taking rows: it waits for somebody, or for us to read what a trigger says (`RAISE INFO`, which
@@ -186,9 +208,19 @@ impl Body {
         self.0.len() >= LEAST
     }
 
-    /// Whether what comes next should go into another one: of pages that are copied together, no more is in memory.
+    /// Whether there is enough to hand it to the connection.
     pub(crate) fn is_full(&self) -> bool {
-        self.0.len() >= FULL
+        self.0.len() >= CHUNK
+    }
+
+    /// What is ready to be sent; the next rows go behind it.
+    pub(crate) fn ready(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Forgets what was sent.
+    pub(crate) fn sent(&mut self) {
+        self.0.clear();
     }
 
     /// The body with its end.

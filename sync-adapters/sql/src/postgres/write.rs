@@ -265,33 +265,55 @@ async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incomi
         return Ok(false);
     }
     let statement = copy::into(&plan.table, &plan.columns);
-    let (mut body, mut copied, mut begun, mut refused) = (copy::Body::new(many), 0, false, false);
-    for (place, (incoming, rows)) in writes.iter().enumerate() {
-        body.add(plan, incoming.changes, rows, incoming.step)?;
-        let is_last = place + 1 == writes.len();
-        if !is_last && !body.is_full() {
-            continue;
-        }
-        if !begun {
-            if !body.is_large() || !copy::takes(connection, plan).await? {
-                return Ok(false);
-            }
-            copy::quietly(connection, "SAVEPOINT fresh").await?;
-            begun = true;
-        }
-        let piece = std::mem::replace(&mut body, copy::Body::new(0)).ended();
-        match copy::copy(connection, &statement, &piece, "the rows cannot be copied").await {
-            Ok(taken) => copied += taken,
-            Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) => {
-                refused = true;
-                break;
-            }
-            Err(error) => return Err(error.with("table", plan.stream.name())),
-        }
+    let mut body = copy::Body::new(copy::MANY);
+    let mut parts: Vec<(&Incoming<'_>, &[usize])> = Vec::new();
+    for &(incoming, rows) in writes {
+        parts.extend(rows.chunks(copy::MANY).map(|part| (incoming, part)));
     }
-    let whole = !refused && copied == many as u64;
+    // Enough to see whether it is worth it.
+    let mut begun = 0;
+    while !body.is_full()
+        && let Some(&(incoming, part)) = parts.get(begun)
+    {
+        body.add(plan, incoming.changes, part, incoming.step)?;
+        begun += 1;
+    }
+    if !body.is_large() || !copy::takes(connection, plan).await? {
+        return Ok(false);
+    }
+    copy::quietly(connection, "SAVEPOINT fresh").await?;
+    let copied = copy_parts(connection, plan, &statement, body, &parts[begun..]).await;
+    let whole = match copied {
+        Ok(copied) => copied == many as u64,
+        Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) && error.row().is_none() => false,
+        Err(error) => return Err(error.with("table", plan.stream.name())),
+    };
     schema::run(connection, ended(whole), "no savepoint").await?;
     Ok(whole)
+}
+
+/// Sends what is ready, and each part as soon as it is.
+async fn copy_parts(
+    connection: &mut PgConnection,
+    plan: &Plan<'_>,
+    statement: &str,
+    mut body: copy::Body,
+    parts: &[(&Incoming<'_>, &[usize])],
+) -> Result<u64> {
+    let mut copying = copy::Copying::begin(connection, statement, "the rows cannot be copied").await?;
+    for &(incoming, part) in parts {
+        if body.is_full() {
+            copying.send(body.ready()).await?;
+            body.sent();
+        }
+        if let Err(unfit) = body.add(plan, incoming.changes, part, incoming.step) {
+            // What was sent goes with the unit, which this error ends.
+            drop(copying.finish().await);
+            return Err(unfit);
+        }
+    }
+    copying.send(&body.ended()).await?;
+    copying.finish().await
 }
 
 /// What ends the savepoint of new rows: they stay when all of them came in.

@@ -24,8 +24,8 @@ const MORE: u32 = 4;
 /// How long a call waits for the first connection before it takes another: about as long as it takes to open one.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// For how long the first connection is taken for alive when it was not used.
-const WARM: Duration = Duration::from_millis(10);
+/// For how long the first connection is taken for alive when it was not used: longer than a run with nothing to do takes.
+const WARM: Duration = Duration::from_millis(100);
 
 /// When it has not been used for so long it is closed by us, before a server closes it.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
