@@ -250,11 +250,13 @@ impl Master for Breaking {
     }
 }
 
-/// A till over a line that breaks, the line, and what it carried.
-fn over_a_breaking_line(till: &MemoryReplica, hub: &Hub) -> (Branch, Arc<Mutex<usize>>, Arc<Mutex<Vec<Pull>>>) {
-    let (left, pages) = (Arc::new(Mutex::new(0)), Arc::default());
+/// What a line carries from now on before it breaks, and the questions that it has carried.
+type Line = (Arc<Mutex<usize>>, Arc<Mutex<Vec<Pull>>>);
+
+fn over_a_breaking_line(till: &MemoryReplica, hub: &Hub) -> (Branch, Line) {
+    let (left, pages) = Line::default();
     let way = Breaking { way: (hub.clone(), north()), left: Arc::clone(&left), pages: Arc::clone(&pages) };
-    (Branch::new(till.clone(), way, clock()).pull_rows(10), left, pages)
+    (Branch::new(till.clone(), way, clock()).pull_rows(10), (left, pages))
 }
 
 async fn kept(till: &MemoryReplica) -> usize {
@@ -268,7 +270,7 @@ async fn a_load_that_is_cut_goes_on_where_it_was_with_what_was_written_on_both_s
         put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
     }
     let hub = Hub::new(master.clone(), clock());
-    let (branch, left, pages) = over_a_breaking_line(&till, &hub);
+    let (branch, (left, pages)) = over_a_breaking_line(&till, &hub);
     *left.lock().unwrap() = 1000;
     branch.sync().await.unwrap();
     branch.start_over().await.unwrap();
@@ -305,7 +307,7 @@ async fn a_load_that_is_given_up_leaves_nothing_in_the_next() {
         put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
     }
     let hub = Hub::new(master.clone(), clock());
-    let (branch, left, _) = over_a_breaking_line(&till, &hub);
+    let (branch, (left, _)) = over_a_breaking_line(&till, &hub);
     *left.lock().unwrap() = 5;
     branch.sync().await.unwrap_err();
     assert!(kept(&till).await > 0);
@@ -324,7 +326,7 @@ async fn a_position_that_the_master_no_longer_knows_begins_a_cut_load_anew() {
         put(&master, "items", item(&format!("n{n:03}"), "north", "pear", n)).await;
     }
     let hub = Hub::new(master.clone(), clock());
-    let (branch, left, pages) = over_a_breaking_line(&till, &hub);
+    let (branch, (left, pages)) = over_a_breaking_line(&till, &hub);
     *left.lock().unwrap() = 5;
     branch.sync().await.unwrap_err();
     let mut tx = master.begin().await.unwrap();
