@@ -102,7 +102,7 @@ fn told(service: &Service, caller: &Caller, page: &Page) -> Result<PageBody> {
         cursor: service.cursors.seal(&caller.tenant(), &page.next)?,
         more: page.more,
         mark: match &page.next {
-            Position::Feed(head) => Some((*head).into()),
+            Position::Feed(head) | Position::Meanwhile { at: head, .. } => Some((*head).into()),
             _ => None,
         },
         load: page.load,

@@ -11,7 +11,10 @@ use serde_json::json;
 use sync_core::model::Partition;
 use sync_core::source::Reading;
 use sync_core::{ErrorKind, Result, Retry};
-use sync_rest::{AuthConfig, ClientAuthentication, HeaderConfig, Rest, SecretRef, TokenStore, get};
+use sync_rest::{
+    AuthConfig, ClientAuthentication, HeaderConfig, HttpTransport, ReqwestTransport, Rest, SecretRef, SocketOptions,
+    TokenStore, get,
+};
 
 use crate::reading::orders;
 use crate::server::{Reply, Request, Server, read, read_as};
@@ -257,7 +260,10 @@ async fn a_rotated_refresh_token_is_kept_before_anything_else_happens() {
 #[tokio::test]
 async fn a_rotation_is_finished_though_the_read_was_dropped() {
     let (server, keeper) = (Server::start(rotating()).await, Arc::new(Keeper::default()));
-    let source = refreshing(&server, &keeper).build().unwrap();
+    // With the certificates read, one poll is enough to begin.
+    let transport: Arc<dyn HttpTransport> = Arc::new(ReqwestTransport::new(&SocketOptions::default()).unwrap());
+    transport.ready().await.unwrap();
+    let source = refreshing(&server, &keeper).transport(transport).build().unwrap();
     let begun = read(&source, None);
     tokio::select! {
         biased;
