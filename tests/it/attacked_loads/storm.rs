@@ -261,8 +261,8 @@ async fn storm(plan: Plan) {
     let mut copy: Option<std::path::PathBuf> = None;
     let mut staged_at_kill = 0;
     while kills < plan.kills {
-        let mut child = start(&till, &master, plan.seed * 100 + kills, random.chance(0.4), random.below(6), &log);
-        let life = if random.chance(0.4) { 100 + random.below(900) } else { 1000 + random.below(4000) };
+        let mut child = start(&till, &master, plan.seed * 100 + kills, random.chance(0.35), random.below(6), &log);
+        let life = if random.chance(0.5) { 200 + random.below(2500) } else { 3000 + random.below(6000) };
         tokio::time::sleep(Duration::from_millis(life)).await;
         if random.chance(0.15) {
             let inbox = hub.inbox(&Access::everything()).await.unwrap();
