@@ -1,6 +1,7 @@
 //! Tests that need more than one crate.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod attacked_loads;
 mod attacked_masters;
 mod bad_rows;
 mod bench;

@@ -226,7 +226,7 @@ async fn write<'w>(
     let orphans = match tx.write(&together).await {
         Ok(_) => Vec::new(),
         Err(error) if matches!(code(&error), Some("unique" | "parent")) => {
-            make_room(branch, tx, link, kept, loading).await?
+            make_room(branch, tx, link, kept, &deletes, loading).await?
         }
         Err(error) => return Err(error),
     };
@@ -244,9 +244,11 @@ async fn make_room<'w>(
     tx: &mut dyn Transaction,
     link: &Link,
     writes: Vec<&'w RowWrite>,
+    deletes: &[&RowWrite],
     loading: bool,
 ) -> Result<Vec<(&'w RowWrite, Error)>> {
-    let (mut aside, mut left, mut orphans) = (Vec::new(), writes.clone(), Vec::new());
+    let same = |one: &RowWrite, other: &RowWrite| one.table.name() == other.table.name() && one.key == other.key;
+    let (mut aside, mut left, mut orphans) = (Vec::<RowWrite>::new(), writes, Vec::new());
     while !left.is_empty() {
         let before = left.len();
         for write in std::mem::take(&mut left) {
@@ -254,7 +256,8 @@ async fn make_room<'w>(
                 aside.push(there);
             }
             match tx.write(std::slice::from_ref(write)).await {
-                Ok(_) => {}
+                // What was put aside of it before is older; what makes room from now on is this.
+                Ok(_) => aside.retain(|there| !same(there, write)),
                 Err(error) if code(&error) == Some("parent") => orphans.push((write, error)),
                 Err(error) => return Err(error),
             }
@@ -265,12 +268,15 @@ async fn make_room<'w>(
         // Where a row hangs on the next, and that on the one behind it, the way back finds all of them.
         left = orphans.drain(..).rev().map(|(write, _)| write).collect();
     }
-    for back in aside.iter().rev() {
-        let rewritten = writes.iter().any(|write| write.table.name() == back.table.name() && write.key == back.key);
-        if rewritten {
-            continue;
+    for back in aside.iter().rev().filter(|back| !deletes.iter().any(|gone| same(back, gone))) {
+        let mut written = tx.write(std::slice::from_ref(back)).await;
+        if written.as_ref().is_err_and(|error| code(error) == Some("unique"))
+            && in_the_way_are_edits_of_ours(branch, tx, link, back).await?
+        {
+            clear_way(branch, tx, link, back).await?;
+            written = tx.write(std::slice::from_ref(back)).await;
         }
-        match tx.write(std::slice::from_ref(back)).await {
+        match written {
             // Everything is loaded: the master has this row otherwise, and it comes yet, or has it no more.
             Err(error) if loading && matches!(code(&error), Some("unique" | "parent")) => {}
             written => drop(written?),
@@ -296,4 +302,21 @@ async fn clear_way(branch: &Branch, tx: &mut dyn Transaction, link: &Link, write
         }
     }
     Ok(aside)
+}
+
+/// Whether nothing but edits of ours that are still open holds a unique value of this row: the master gave it to this row.
+async fn in_the_way_are_edits_of_ours(
+    branch: &Branch,
+    tx: &mut dyn Transaction,
+    link: &Link,
+    write: &RowWrite,
+) -> Result<bool> {
+    for (table, key) in tx.clashing(write).await? {
+        let table = branch.replica.tables().require(&table)?;
+        let pending = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
+        if !pending.iter().any(|entry| link.is_open(entry.seq)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

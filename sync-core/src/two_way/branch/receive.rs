@@ -67,8 +67,9 @@ pub(super) async fn receive(branch: &Branch, synced: &mut Synced) -> Result<bool
             };
             match take(branch, &page, synced).await {
                 Ok(()) => {}
-                // Where rules are looked at when a transaction ends, a child may stand before its parent.
-                Err(error) if code(&error) == Some("parent") && more && pages < MOST_HELD => {
+                // Where rules are looked at when a transaction ends, a child may stand before its parent; and a row that had a unique
+                // value of ours for a while gives it away in a later page.
+                Err(error) if matches!(code(&error), Some("parent" | "unique")) && more && pages < MOST_HELD => {
                     held = Some((page, pages));
                 }
                 Err(error) => return Err(error),
