@@ -174,14 +174,15 @@ impl Error {
     }
 
     /// A file cannot be read or written. The message says what was tried; name the file with [`Error::with`]. What a
-    /// person must mend first, such as a folder that is missing or may not be written, is a fault of the configuration;
-    /// all else may pass.
+    /// person must mend first, such as a folder that is missing or may not be written, is a fault of the configuration; what
+    /// is not written as it must be, such as a text that is not UTF-8, is malformed; all else may pass.
     pub fn file(message: impl Into<Cow<'static, str>>, cause: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let error = match cause.kind() {
             Io::NotFound | Io::PermissionDenied | Io::NotADirectory | Io::IsADirectory | Io::ReadOnlyFilesystem => {
                 Self::config(message)
             }
+            Io::InvalidData => Self::malformed(message),
             Io::StorageFull | Io::QuotaExceeded => Self::unavailable(message).with_remedy(Self::NO_ROOM),
             _ => Self::unavailable(message).with_remedy(Self::FILE),
         };
@@ -402,6 +403,8 @@ mod tests {
         assert_eq!(said(io::ErrorKind::NotFound), (ErrorKind::Config, Retry::Never));
         assert_eq!(said(io::ErrorKind::PermissionDenied), (ErrorKind::Config, Retry::Never));
         assert_eq!(said(io::ErrorKind::StorageFull), (ErrorKind::Unavailable, Retry::Backoff));
+        // A text that is no UTF-8 does not become one by waiting.
+        assert_eq!(said(io::ErrorKind::InvalidData).0, ErrorKind::Malformed);
     }
 
     #[test]

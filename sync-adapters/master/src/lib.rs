@@ -92,7 +92,7 @@
 //! A branch has a database of its own. What has none goes through a pipeline, as with every adapter: [`MasterSource`] brings what a master
 //! has, and what happens there, into any sink; [`MasterSink`] brings rows from any source to a master, and so to all its branches.
 //!
-//! # Slaves of system 003
+//! # Slaves that upload and download
 //!
 //! [`Routes::with_legacy`] adds `upload`, `download` and `acknowledge` in their old shapes. A slave knows no numbers and no
 //! cursors: the master numbers its rows, and the `timestamp` of a download carries a cursor in its digits after the second. A slave

@@ -2,14 +2,14 @@
 
 use crate::{Error, ErrorKind, Result};
 
-/// When rejected rows stop a run (P15).
+/// When rejected rows stop a run. A run of which not one row is accepted stops after twenty, whatever is said here.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Breaker {
-    /// The share of all rows that may be rejected, 0 to 1.
+    /// The share of all rows that may be rejected, 0 to 1; 0.05 unless said otherwise.
     pub share: f64,
-    /// The share is judged once so many rows have come.
+    /// The share is judged once so many rows have come; 200 unless said otherwise.
     pub after: u64,
-    /// So many rejected rows in a row stop the run at once.
+    /// So many rejected rows in a row stop the run at once; 100 unless said otherwise.
     pub in_a_row: u64,
 }
 

@@ -25,7 +25,7 @@ pub enum Disposition {
     Snapshot,
 }
 
-/// What happens to target rows that a complete listing does not name.
+/// What happens to target rows that a complete listing does not name: they are deleted, unless the stream says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Absent {

@@ -363,7 +363,7 @@ async fn storm(plan: Plan) {
 
 async fn storms(branch: Kind, master: Kind, epochs: bool, restores: bool) {
     let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
-    let (from, many, kills) = (number("STORMS_FROM", 1), number("STORMS", 1), number("STORM_KILLS", 12));
+    let (from, many, kills) = (number("STORMS_FROM", 1), number("STORMS", 1), number("STORM_KILLS", 4));
     for seed in from..from + many {
         storm(Plan { branch, master, seed, kills, epochs, restores }).await;
     }

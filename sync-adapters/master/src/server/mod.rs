@@ -41,7 +41,7 @@ pub use self::rooms::{RoomSettings, Rooms};
 use self::scope::Scope;
 use crate::wire::Codecs;
 
-/// The routes of a master over HTTP: those of system 004, and where the host wants them, those of system 003.
+/// The routes of a master over HTTP, and where the host wants them, the older ones of [`with_legacy`](Routes::with_legacy).
 ///
 /// | Route | What for |
 /// |---|---|

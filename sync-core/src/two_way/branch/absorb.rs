@@ -44,6 +44,11 @@ impl Canonical {
         }
     }
 
+    /// A row that was taken over before, and had to make room.
+    fn put_aside(RowWrite { table, key, row, hlc, origin, op, seen, .. }: RowWrite) -> Self {
+        Self { table: table.name().to_owned(), key, rev: seen, hlc, origin: origin.to_string(), op, row, answer: false }
+    }
+
     /// A row that the master no longer has.
     pub(super) fn gone(table: &str, key: Key, hlc: Hlc) -> Self {
         Self {
@@ -141,7 +146,8 @@ pub(super) async fn absorb(
     }
     writes.sort_by_key(|(place, _)| *place);
     let writes: Vec<RowWrite> = writes.into_iter().map(|(_, write)| write).collect();
-    let orphaned = write(branch, tx, link, &writes, !matches!(force, Force::No)).await?;
+    let loading = !matches!(force, Force::No);
+    let Written { orphaned, lost } = write(branch, tx, link, &writes, loading).await?;
     let (rows, mut orphans) = (latest.len(), Vec::new());
     for (write, missing) in orphaned {
         let Force::First(named) = &mut force else { return Err(missing) };
@@ -149,7 +155,14 @@ pub(super) async fn absorb(
         let orphan = latest.remove(&(write.table.name().to_owned(), write.key.clone()));
         orphans.extend(orphan.map(|(_, canonical)| canonical));
     }
-    Ok(Absorbed { rows: (rows - orphans.len()) as u64, orphans })
+    let rows = rows - orphans.len();
+    if let Force::First(named) = &mut force {
+        for lost in lost.into_iter().filter(|lost| named.has(lost.table.name(), &lost.key)).collect::<Vec<_>>() {
+            named.remove(lost.table.name(), &lost.key);
+            orphans.push(Canonical::put_aside(lost));
+        }
+    }
+    Ok(Absorbed { rows: rows as u64, orphans })
 }
 
 /// What the branch holds of some rows.
@@ -213,18 +226,27 @@ fn on_top<'e>(
     Ok(row)
 }
 
-/// Writes the rows: parents before children, and deletes the other way round. Returns the rows that hang on rows which are not there.
+/// What became of writes.
+#[derive(Default)]
+struct Written<'w> {
+    /// Those that hang on rows which are not there, and why they were refused.
+    orphaned: Vec<(&'w RowWrite, Error)>,
+    /// Rows of a load that made room and found none for themselves.
+    lost: Vec<RowWrite>,
+}
+
+/// Writes the rows: parents before children, and deletes the other way round.
 async fn write<'w>(
     branch: &Branch,
     tx: &mut dyn Transaction,
     link: &Link,
     writes: &'w [RowWrite],
     loading: bool,
-) -> Result<Vec<(&'w RowWrite, Error)>> {
+) -> Result<Written<'w>> {
     let (kept, deletes): (Vec<&RowWrite>, Vec<&RowWrite>) = writes.iter().partition(|write| write.row.is_some());
     let together: Vec<RowWrite> = kept.iter().copied().cloned().collect();
-    let orphans = match tx.write(&together).await {
-        Ok(_) => Vec::new(),
+    let written = match tx.write(&together).await {
+        Ok(_) => Written::default(),
         Err(error) if matches!(code(&error), Some("unique" | "parent")) => {
             make_room(branch, tx, link, kept, &deletes, loading).await?
         }
@@ -232,10 +254,10 @@ async fn write<'w>(
     };
     let deletes: Vec<RowWrite> = deletes.into_iter().rev().cloned().collect();
     tx.write(&deletes).await?;
-    Ok(orphans)
+    Ok(written)
 }
 
-/// Writes rows one by one, some of which meet others. Returns those that hang on rows which are not there, in the end either.
+/// Writes rows one by one, some of which meet others.
 ///
 /// A row that holds a unique value which one of them needs makes room. If that is an edit of ours which is still open, the
 /// master will find the same clash, and its answer decides; any other row has given the value away meanwhile, or comes back.
@@ -246,7 +268,7 @@ async fn make_room<'w>(
     writes: Vec<&'w RowWrite>,
     deletes: &[&RowWrite],
     loading: bool,
-) -> Result<Vec<(&'w RowWrite, Error)>> {
+) -> Result<Written<'w>> {
     let same = |one: &RowWrite, other: &RowWrite| one.table.name() == other.table.name() && one.key == other.key;
     let (mut aside, mut left, mut orphans) = (Vec::<RowWrite>::new(), writes, Vec::new());
     while !left.is_empty() {
@@ -268,40 +290,81 @@ async fn make_room<'w>(
         // Where a row hangs on the next, and that on the one behind it, the way back finds all of them.
         left = orphans.drain(..).rev().map(|(write, _)| write).collect();
     }
+    let mut lost = Vec::new();
     for back in aside.iter().rev().filter(|back| !deletes.iter().any(|gone| same(back, gone))) {
         let mut written = tx.write(std::slice::from_ref(back)).await;
-        if written.as_ref().is_err_and(|error| code(error) == Some("unique"))
-            && in_the_way_are_edits_of_ours(branch, tx, link, back).await?
-        {
+        let in_the_way =
+            |written: &Result<Vec<u64>>| written.as_ref().is_err_and(|error| code(error) == Some("unique"));
+        if in_the_way(&written) {
+            give_back(branch, tx, link, back).await?;
+            written = tx.write(std::slice::from_ref(back)).await;
+        }
+        if in_the_way(&written) && in_the_way_are_edits_of_ours(branch, tx, link, back).await? {
             clear_way(branch, tx, link, back).await?;
             written = tx.write(std::slice::from_ref(back)).await;
         }
         match written {
             // Everything is loaded: the master has this row otherwise, and it comes yet, or has it no more.
-            Err(error) if loading && matches!(code(&error), Some("unique" | "parent")) => {}
+            Err(error) if loading && matches!(code(&error), Some("unique" | "parent")) => lost.push(back.clone()),
             written => drop(written?),
         }
     }
-    Ok(orphans)
+    Ok(Written { orphaned: orphans, lost })
 }
 
 /// Takes away what holds a unique value that this row needs. Returns what comes back if there is room for it afterwards.
 async fn clear_way(branch: &Branch, tx: &mut dyn Transaction, link: &Link, write: &RowWrite) -> Result<Vec<RowWrite>> {
+    give_back(branch, tx, link, write).await?;
     let mut aside = Vec::new();
     for (table, key) in tx.clashing(write).await? {
         let table = branch.replica.tables().require(&table)?;
-        let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
-        let Some(stamp) = held.stamp else { continue };
-        let open = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
-        let is_open = open.iter().any(|entry| link.is_open(entry.seq));
-        let Stamp { hlc, origin, op, seen, .. } = stamp;
-        let there = RowWrite { table: Arc::clone(table), key, row: held.row, hlc, origin, op, seen, upstream: true };
+        let Some((there, open)) = standing(tx, link, table, key).await? else { continue };
         tx.write(&[RowWrite { row: None, ..there.clone() }]).await?;
-        if !is_open {
+        if open.is_empty() {
             aside.push(there);
         }
     }
     Ok(aside)
+}
+
+/// Lets rows that hold a unique value which this row needs, by edits of ours that are still open, go on without those edits: what hangs
+/// on them stays.
+async fn give_back(branch: &Branch, tx: &mut dyn Transaction, link: &Link, write: &RowWrite) -> Result<()> {
+    for (table, key) in tx.clashing(write).await?.into_iter().filter(|(table, _)| table == write.table.name()) {
+        let table = branch.replica.tables().require(&table)?;
+        let Some((there, open)) = standing(tx, link, table, key).await? else { continue };
+        let Some(row) = without(table, &open, there.row.as_ref()) else { continue };
+        match tx.write(&[RowWrite { row: Some(row), ..there }]).await {
+            // What it held before is another's, too: then it has to go.
+            Err(error) if matches!(code(&error), Some("unique" | "parent")) => {}
+            written => drop(written?),
+        }
+    }
+    Ok(())
+}
+
+/// A row as it stands here, and the edits of ours in it that are still open.
+async fn standing(
+    tx: &mut dyn Transaction,
+    link: &Link,
+    table: &Arc<Table>,
+    key: Key,
+) -> Result<Option<(RowWrite, Vec<Entry>)>> {
+    let held = tx.rows(table, std::slice::from_ref(&key)).await?.pop().unwrap_or_default();
+    let Some(Stamp { hlc, origin, op, seen, .. }) = held.stamp else { return Ok(None) };
+    let mut open = tx.pending(table, std::slice::from_ref(&key), link.floor()).await?;
+    open.retain(|entry| link.is_open(entry.seq));
+    Ok(Some((RowWrite { table: Arc::clone(table), key, row: held.row, hlc, origin, op, seen, upstream: true }, open)))
+}
+
+/// What a row would be without these edits; `None` where it would not be there, or where they are none.
+fn without(table: &Table, edits: &[Entry], row: Option<&Vec<Value>>) -> Option<Vec<Value>> {
+    let (first, mut row) = (edits.first()?, row?.clone());
+    first.before.as_ref()?;
+    for edit in edits.iter().rev() {
+        row = table.onto(edit.after.as_deref(), edit.before.as_ref()?, &row).ok()?;
+    }
+    Some(row)
 }
 
 /// Whether nothing but edits of ours that are still open holds a unique value of this row: the master gave it to this row.

@@ -371,3 +371,27 @@ async fn edits_before_and_behind_a_large_load_are_sent_once_and_in_order() {
     assert_eq!(till.rows("items"), master.rows("items"));
     assert_eq!(branch.sync().await.unwrap(), Default::default());
 }
+
+#[tokio::test]
+async fn a_row_that_makes_room_while_a_load_is_published_comes_back_with_what_hangs_on_it() {
+    let tables = || [Table::new(StreamSpec::new("people").text("id").key(["id"]).text("chief").int("badge"))];
+    let with_rules = |people: MemoryReplica| people.parent("people", "chief", "people").unique("people", &["badge"]);
+    let person = |id: &str, chief: Option<&str>, badge: i64| {
+        vec![id.into(), chief.map_or(Value::Null, Value::from), badge.into()]
+    };
+    let master = with_rules(replica("master", tables()));
+    for row in [person("a", None, 1), person("b", Some("a"), 2), person("c", Some("b"), 3), person("y", None, 4)] {
+        put(&master, "people", row).await;
+    }
+    // Once the first two rows were read, the first gives its badge to the last.
+    let rows = vec![("people", person("a", None, 9)), ("people", person("y", None, 1))];
+    let way = Meanwhile {
+        way: (Hub::new(master.clone(), clock()), Access::everything()),
+        ..Meanwhile::new(&master, &Hub::new(master.clone(), clock()), 1, rows)
+    };
+    let till = with_rules(replica("one", tables()));
+    let branch = Branch::new(till.clone(), way, clock()).pull_rows(2);
+    branch.sync().await.unwrap();
+    assert_eq!(till.rows("people"), master.rows("people"));
+    assert_eq!(till.rows("people").len(), 4);
+}
