@@ -4,6 +4,7 @@ mod absorb;
 mod link;
 mod load;
 mod receive;
+mod room;
 mod send;
 
 use std::fmt::Debug;
