@@ -39,7 +39,14 @@ pub(crate) struct Options {
     faucet: Option<PathBuf>,
 }
 
+const FIRST_LOAD: &str = "1 first load, keys in order";
 const CHANGED: &str = "4 1 % changed";
+const FAR_AWAY: &str = "6 100 ms away, 16 pages at once";
+
+/// How long each answer takes from far away, milliseconds.
+const LATENCY: u64 = 100;
+/// How many pages are asked for at once there.
+const AT_ONCE: usize = 16;
 
 /// The table by hand that faucet-stream asks for.
 const FAUCET_TABLE: &str = "create table records (id int8 primary key, name text, email text, city text, status text,
@@ -52,13 +59,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let server = Server::start(on)?;
         for &records in &sizes {
             for round in 0..rounds {
-                let mut round_of = Round { options, on, server: &server, records, table: &mut table };
+                let mut round_of = Round { options, on, server: &server, records, round, table: &mut table };
                 round_of.loads(Order::Key)?;
                 round_of.loads(Order::Random)?;
                 round_of.killed()?;
-                if records <= 100_000 {
-                    round_of.far_away()?;
-                }
+                round_of.far_away()?;
                 eprintln!("{}, {records} records, round {} of {rounds}", on.name(), round + 1);
             }
         }
@@ -73,6 +78,7 @@ struct Round<'r> {
     on: Kind,
     server: &'r Server,
     records: u64,
+    round: u32,
     table: &'r mut Table,
 }
 
@@ -80,12 +86,13 @@ impl Round<'_> {
     /// First loads, then runs over nothing and over a few changes.
     fn loads(&mut self, order: Order) -> Result<()> {
         let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, order, 0)?);
-        let first = if order == Order::Key { "1 first load, keys in order" } else { "2 first load, random keys" };
+        let first = if order == Order::Key { FIRST_LOAD } else { "2 first load, random keys" };
         let mut programs = vec![Program::Bare { records: self.records }, Program::Limit, Program::Ours];
         // Peers do not care for the order of keys, and take long.
         if order == Order::Key {
             programs.extend(self.peers());
         }
+        self.turn(&mut programs);
         let mut places = Vec::new();
         for program in programs {
             let place = self.server.place(folder.path(), program.name())?;
@@ -114,6 +121,7 @@ impl Round<'_> {
     fn killed(&mut self) -> Result<()> {
         let mut programs = vec![Program::Limit, Program::Ours];
         programs.extend(self.peers().into_iter().filter(Program::follows));
+        self.turn(&mut programs);
         for program in programs {
             let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, 0)?);
             let place = self.server.place(folder.path(), program.name())?;
@@ -128,18 +136,18 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Each answer takes 100 ms; 16 numbered pages at once.
+    /// Each answer takes its time; numbered pages, several at once.
     fn far_away(&mut self) -> Result<()> {
-        let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, 100)?);
-        let place = self.server.place(folder.path(), "ours")?;
-        self.measure(
-            "6 100 ms away, 16 pages at once",
-            &Program::OursAhead(16),
-            &api,
-            &place,
-            Order::Key,
-            folder.path(),
-        )
+        let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, LATENCY)?);
+        let (place, program) = (self.server.place(folder.path(), "ours")?, Program::OursAhead(AT_ONCE));
+        self.measure(FAR_AWAY, &program, &api, &place, Order::Key, folder.path())
+    }
+
+    /// Every other round the last one comes first: what one program leaves to be written to the disk slows the next one down.
+    fn turn(&self, programs: &mut [Program]) {
+        if self.round % 2 == 1 {
+            programs.reverse();
+        }
     }
 
     fn measure(
