@@ -31,27 +31,26 @@ impl Ahead {
         Some(page.await.unwrap_or_else(|cause| Err(broken(cause).into())))
     }
 
-    /// Keeps as many pages under way as declared, from the one at this position to the last one there is.
+    /// Keeps as many pages under way as declared, from the one at this position to the last one there is, as far as a page has
+    /// said which one that is.
     pub(crate) fn fill(
         &mut self,
         inner: &Arc<Inner>,
         plan: &Arc<StreamPlan>,
         partition: &Variables,
         position: &Position,
-        facts: &Facts,
+        facts: Option<&Facts>,
     ) {
         let at_once = plan.pager.config.concurrency.unwrap_or(1);
-        let PageAt::Number(here) = position.page else { return };
-        if at_once < 2 {
+        if at_once < 2 || !matches!(position.page, PageAt::Start | PageAt::Number(_)) {
             return;
         }
         if self.pages.is_empty() {
-            self.next = here;
+            self.next = plan.pager.number(&position.page);
         }
         // The last page is not looked at twice.
-        let last = plan
-            .pager
-            .last_number(position, facts)
+        let last = facts
+            .and_then(|facts| plan.pager.last_number(position, facts))
             .map_or(u64::MAX, |last| last - u64::from(position.again && last > 0));
         while self.pages.len() < at_once && self.next <= last {
             let there = Position { page: PageAt::Number(self.next), ..position.clone() };

@@ -261,7 +261,7 @@ impl Client {
 
     /// One request and its whole answer, within the deadline.
     async fn exchange(&self, call: &Call, url: &Url) -> Result<(Answer, Generation)> {
-        self.transport.ready().await?;
+        self.transport.ready(url).await?;
         let bucket = call.bucket.as_deref().unwrap_or(&self.bucket);
         let permit = self.throttle.enter(&bucket.key, bucket.rate, bucket.at_once).await?;
         let mut headers = self.headers.clone();

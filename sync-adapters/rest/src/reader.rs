@@ -41,6 +41,9 @@ pub(crate) struct Reader {
     /// What to say once the ready batches have been handed over.
     failure: Option<Error>,
     begun: Option<Duration>,
+    /// Whether there is more than one page, most likely, so that the first ones are asked for together: everything is read for the
+    /// first time. Parts of it, by date or by parent, may be small.
+    many: bool,
     /// Whether the beginning of the listing at hand has been said.
     announced: bool,
     /// An answer without a body came for some dates: what comes after them counts as read only when they are.
@@ -98,6 +101,7 @@ impl Reader {
             }
         }
         let tasks = tasks(&plan, &position, &request.reading, whole, replaces, now)?;
+        let many = request.first_load && plan.parent.is_none();
         let unseen = Unseen::new(&plan, position == Position::default());
         let evidence = match position.is_inside() {
             true => inner.interrupted.take(plan.spec.name(), &request.partition, &position),
@@ -116,6 +120,7 @@ impl Reader {
             ready: VecDeque::new(),
             failure: None,
             begun: None,
+            many,
             announced: false,
             blank: false,
             counts: true,
@@ -162,14 +167,16 @@ impl Reader {
 
     /// Fetches one page and makes its batch ready.
     async fn page(&mut self) -> Result<()> {
-        self.inner.client.transport.ready().await?;
+        self.inner.client.transport.ready(&self.inner.client.base).await?;
         let now = self.inner.client.clock.elapsed();
         self.begun.get_or_insert(now);
         let answer = match self.fetch().await {
             Ok(answer) => answer,
             Err(refusal) => return self.refused(refusal),
         };
-        self.position.started.get_or_insert_with(|| answer.sent_at.into());
+        // Of pages that are asked for together, a later one may be answered first.
+        let sent_at = answer.sent_at.into();
+        self.position.started = Some(self.position.started.map_or(sent_at, |started| started.min(sent_at)));
         if is_empty(&answer) {
             return self.nothing(&answer);
         }
@@ -228,7 +235,7 @@ impl Reader {
         let batch = self.batch(page, answer, Boundary::Resume(self.position.cursor()?), only.as_ref());
         self.ready.push_back(batch);
         if let Some(variables) = &self.variables {
-            self.ahead.fill(&self.inner, &self.plan, variables, &self.position, facts);
+            self.ahead.fill(&self.inner, &self.plan, variables, &self.position, Some(facts));
         }
         self.within_limits()
     }
@@ -362,7 +369,14 @@ impl Reader {
             return answer;
         }
         let variables = self.known().await?;
-        let call = self.plan.call(&self.inner.client.base, self.variables.insert(variables), &self.position)?;
+        let variables = self.variables.insert(variables);
+        if self.many && self.position.page == PageAt::Start && self.position.slice.is_none() && !self.position.again {
+            self.ahead.fill(&self.inner, &self.plan, variables, &self.position, None);
+            if let Some(answer) = self.ahead.take().await {
+                return answer;
+            }
+        }
+        let call = self.plan.call(&self.inner.client.base, variables, &self.position)?;
         if let PageAt::Address(_) = &self.position.page {
             // It comes from a saved cursor: what is allowed may have changed since.
             self.inner.client.check_address(&call.url).map_err(|_| foreign())?;

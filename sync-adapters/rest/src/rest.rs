@@ -266,12 +266,16 @@ impl Rest {
         let bucket = Bucket::new(self.config.rate.as_ref(), host.to_owned(), at_once)?;
         let transport = match self.transport {
             Some(transport) => transport,
-            None => Arc::new(ReqwestTransport::new(&SocketOptions {
-                connect: seconds("connect_seconds", limits.connect_seconds)?,
-                idle: seconds("idle_seconds", limits.idle_seconds)?,
-                network: self.network,
-                authorities: self.authorities,
-            })?),
+            None => {
+                let transport = ReqwestTransport::new(&SocketOptions {
+                    connect: seconds("connect_seconds", limits.connect_seconds)?,
+                    idle: seconds("idle_seconds", limits.idle_seconds)?,
+                    network: self.network,
+                    authorities: self.authorities,
+                })?;
+                transport.begin(&base);
+                Arc::new(transport)
+            }
         };
         let redactor = Arc::new(Redactor::default());
         let parts = AuthParts {

@@ -303,7 +303,7 @@ impl Endpoint {
         self
     }
 
-    /// How many numbered pages to fetch at once.
+    /// How many numbered pages to fetch at once ([`PagingConfig::concurrency`](super::PagingConfig::concurrency)).
     #[must_use]
     pub fn concurrency(mut self, pages: usize) -> Self {
         self.paging.concurrency = Some(pages);

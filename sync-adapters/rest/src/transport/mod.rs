@@ -27,11 +27,12 @@ pub use socket::{ReqwestTransport, SocketOptions};
 /// query of the address.
 #[async_trait]
 pub trait HttpTransport: fmt::Debug + Send + Sync {
-    /// Waits until requests can be sent: the time that takes counts towards no limit. Most transports are ready when they are made.
+    /// Waits until requests can be sent to this address: the time that takes counts towards no limit. Most transports are ready when
+    /// they are made.
     ///
     /// # Errors
     /// `Config` when they never can.
-    async fn ready(&self) -> Result<()> {
+    async fn ready(&self, _to: &Url) -> Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -48,70 +48,100 @@ impl Default for SocketOptions {
 /// Requests over real sockets: TLS 1.2 or newer, HTTP/1.1 and HTTP/2, no redirects, no proxy, no retries.
 #[derive(Debug, Clone)]
 pub struct ReqwestTransport {
-    client: Shared<oneshot::Receiver<Made>>,
+    options: SocketOptions,
+    /// For plain http, which needs no certificates: they take as long to read as a database takes to open.
+    plain: reqwest::Client,
+    secure: Arc<OnceLock<Shared<oneshot::Receiver<Made>>>>,
 }
 
 /// The client, or why there is none.
 type Made = std::result::Result<reqwest::Client, Arc<reqwest::Error>>;
 
 impl ReqwestTransport {
-    /// A transport with these options. The platform's certificates are read on a thread of their own, which takes as long as a
-    /// database takes to open: that they are missing is told by the first request, as `Config`.
+    /// A transport with these options. The platform's certificates are read once something is to go over https, on a thread of
+    /// their own: that they are missing is told by the request, as `Config`.
     ///
     /// # Errors
-    /// `Config` when a certificate authority cannot be read, `Unavailable` when no thread can be started.
+    /// `Config` when a certificate authority cannot be read.
     pub fn new(options: &SocketOptions) -> Result<Self> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(options.connect)
-            .read_timeout(options.idle)
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            // A proxy would connect in our place, past the check of addresses.
-            .no_proxy()
-            .referer(false)
-            // The client decodes and counts; another crate in the host's build may have switched these on.
-            .no_gzip()
-            .no_zstd()
-            .no_brotli()
-            .no_deflate()
-            .tls_version_min(reqwest::tls::Version::TLS_1_2)
-            .http1_max_headers(HEADERS_READ)
-            .dns_resolver(CheckedResolver::shared(options.network))
-            .user_agent(concat!("sync-rest/", env!("CARGO_PKG_VERSION")));
-        for pem in &options.authorities {
-            let authority = reqwest::Certificate::from_pem(pem)
-                .map_err(|cause| Error::config("a certificate authority is not valid PEM").caused_by(cause))?;
-            builder = builder.tls_certs_merge([authority]);
-        }
-        let (tell, made) = oneshot::channel();
-        // Nobody listens any longer where the transport was dropped meanwhile.
-        let make = move || drop(tell.send(builder.build().map_err(Arc::new)));
-        thread::Builder::new()
-            .name("sync-rest".to_owned())
-            .spawn(make)
-            .map_err(|cause| Error::unavailable("no thread can be started to set up TLS").caused_by(cause))?;
-        Ok(Self { client: made.shared() })
+        let plain = builder(options)?.tls_certs_only([]).build();
+        let plain = plain.map_err(|cause| Error::config("cannot set up HTTP").caused_by(cause))?;
+        Ok(Self { options: options.clone(), plain, secure: Arc::default() })
     }
 
-    async fn client(&self) -> Result<reqwest::Client> {
-        let what = "cannot set up TLS; is the package `ca-certificates` installed?";
-        match self.client.clone().await {
+    /// Begins to read the platform's certificates, for an address that needs them, and waits for nothing.
+    pub(crate) fn begin(&self, to: &Url) {
+        if to.scheme() == "https" {
+            drop(self.secure());
+        }
+    }
+
+    fn secure(&self) -> Shared<oneshot::Receiver<Made>> {
+        let begin = || {
+            let (tell, made) = oneshot::channel();
+            let options = self.options.clone();
+            let make = move || {
+                // The host's authorities were read before. Nobody listens any longer where the transport was dropped meanwhile.
+                let Ok(builder) = builder(&options) else { return };
+                drop(tell.send(builder.build().map_err(Arc::new)));
+            };
+            // Without a thread nothing is told, and whoever waits hears that.
+            drop(thread::Builder::new().name("sync-rest".to_owned()).spawn(make));
+            made.shared()
+        };
+        self.secure.get_or_init(begin).clone()
+    }
+
+    async fn client(&self, to: &Url) -> Result<reqwest::Client> {
+        if to.scheme() != "https" {
+            return Ok(self.plain.clone());
+        }
+        match self.secure().await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(cause)) => Err(Error::config(what).caused_by(cause)),
-            Err(oneshot::Canceled) => Err(Error::internal("the thread that sets up TLS has ended without a client")),
+            Ok(Err(cause)) => {
+                Err(Error::config("cannot set up TLS; is the package `ca-certificates` installed?").caused_by(cause))
+            }
+            Err(oneshot::Canceled) => Err(Error::unavailable("no thread can be started to set up TLS")),
         }
     }
 }
 
+fn builder(options: &SocketOptions) -> Result<reqwest::ClientBuilder> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(options.connect)
+        .read_timeout(options.idle)
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        // A proxy would connect in our place, past the check of addresses.
+        .no_proxy()
+        .referer(false)
+        // The client decodes and counts; another crate in the host's build may have switched these on.
+        .no_gzip()
+        .no_zstd()
+        .no_brotli()
+        .no_deflate()
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .http1_max_headers(HEADERS_READ)
+        .dns_resolver(CheckedResolver::shared(options.network))
+        .user_agent(concat!("sync-rest/", env!("CARGO_PKG_VERSION")));
+    for pem in &options.authorities {
+        let authority = reqwest::Certificate::from_pem(pem)
+            .map_err(|cause| Error::config("a certificate authority is not valid PEM").caused_by(cause))?;
+        builder = builder.tls_certs_merge([authority]);
+    }
+    Ok(builder)
+}
+
 #[async_trait]
 impl HttpTransport for ReqwestTransport {
-    async fn ready(&self) -> Result<()> {
-        self.client().await.map(drop)
+    async fn ready(&self, to: &Url) -> Result<()> {
+        self.client(to).await.map(drop)
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
         let host = authority(&request.url);
-        let mut outgoing = self.client().await?.request(request.method, request.url).headers(request.headers);
+        let client = self.client(&request.url).await?;
+        let mut outgoing = client.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
         }
@@ -174,5 +204,21 @@ fn failed(cause: reqwest::Error, host: &str) -> Error {
     match chain.pop() {
         Some(innermost) => error.with("host", host).caused_by(innermost),
         None => error.with("host", host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn certificates_are_read_for_addresses_that_need_them_and_for_no_others() {
+        let transport = ReqwestTransport::new(&SocketOptions::default()).unwrap();
+        let address = |address: &str| Url::parse(address).unwrap();
+        transport.begin(&address("http://localhost:8080"));
+        transport.ready(&address("http://localhost:8080")).await.unwrap();
+        assert!(transport.secure.get().is_none());
+        transport.begin(&address("https://api.example.com"));
+        assert!(transport.secure.get().is_some());
     }
 }

@@ -101,6 +101,29 @@ async fn only_a_listing_that_was_seen_whole_deletes() {
 }
 
 #[tokio::test]
+async fn a_listing_that_removes_nothing_for_want_of_proof_says_why() {
+    let shown = Arc::new(Mutex::new(json!([{"id": 1}, {"id": 2}])));
+    let showing = Arc::clone(&shown);
+    let server = Server::start(move |_| Reply::json(&showing.lock().unwrap())).await;
+    let sink = MemorySink::new();
+    let engine = engine(&server, get("/orders"), &sink);
+    engine.run("shop").await.unwrap().completed().unwrap();
+
+    *shown.lock().unwrap() = json!([{"id": 1}, {"id": "x"}]);
+    let report = engine.run_with("shop", RunOptions::reconcile()).await.unwrap();
+    assert_eq!(ids(&sink), [1, 2], "the row whose key cannot be read may be the second one");
+    assert!(
+        report.to_string().contains("left as it is, since rows were rejected whose keys cannot be read"),
+        "{report}"
+    );
+
+    *shown.lock().unwrap() = json!([{"id": 1}]);
+    let report = engine.run_with("shop", RunOptions::reconcile()).await.unwrap();
+    assert_eq!(ids(&sink), [1]);
+    assert_eq!(report.scopes[0].unproven, None, "{report}");
+}
+
+#[tokio::test]
 async fn paging_without_end_keeps_what_was_seen_and_fails_the_run() {
     let server = Server::start(|request| {
         let page = request.number("cursor").unwrap_or(0);

@@ -30,6 +30,7 @@ mod simulated;
 mod slips;
 mod statuses;
 mod styles;
+mod together;
 mod transforms;
 mod unfolding;
 mod unseen;

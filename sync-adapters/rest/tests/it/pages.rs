@@ -81,6 +81,51 @@ async fn numbered_pages_are_fetched_at_once_and_handed_over_in_order() {
     assert!(most <= 4, "{most} at once");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_first_load_asks_for_its_first_pages_together_and_any_other_read_for_the_first_one_alone() {
+    for (first_load, together) in [(true, 3), (false, 1)] {
+        let (asked, at_first) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counting, noting, pages_of) = (Arc::clone(&asked), Arc::clone(&at_first), numbered(12, 2, 1));
+        let server = Server::start(move |request| {
+            counting.fetch_add(1, Ordering::SeqCst);
+            if request.number("page") == Some(1) {
+                // Not answered before as many are asked for as are expected.
+                let begun = std::time::Instant::now();
+                while counting.load(Ordering::SeqCst) < together && begun.elapsed() < Duration::from_secs(5) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                noting.store(counting.load(Ordering::SeqCst), Ordering::SeqCst);
+            }
+            pages_of(request)
+        })
+        .await;
+        let source = server.source(&orders(), pages().size("limit", 2).total("/total").concurrency(3));
+        let feed = source.feeds().await.unwrap().remove(0);
+        let mut request = sync_core::ReadRequest::new(feed, Partition::default());
+        request.first_load = first_load;
+        let batches: Vec<_> = source.read(request).try_collect().await.unwrap();
+        assert_eq!(batches.iter().map(sync_core::model::Batch::records).sum::<usize>(), 12);
+        assert_eq!(at_first.load(Ordering::SeqCst), together, "asked for when the first page was answered");
+        assert_eq!(server.count(), 6, "no page beyond the last, since the first one says how many there are");
+    }
+}
+
+#[tokio::test]
+async fn a_first_load_of_one_page_takes_no_notice_of_what_comes_for_pages_that_are_not_there() {
+    let answer = numbered(2, 2, 1);
+    let server = Server::start(move |request| match request.number("page") {
+        Some(1) => answer(request),
+        _ => Reply::status(404),
+    })
+    .await;
+    let source = server.source(&orders(), pages().size("limit", 2).total("/total").concurrency(4));
+    let feed = source.feeds().await.unwrap().remove(0);
+    let mut request = sync_core::ReadRequest::new(feed, Partition::default());
+    request.first_load = true;
+    let batches: Vec<_> = source.read(request).try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(sync_core::model::Batch::records).sum::<usize>(), 2);
+}
+
 #[tokio::test]
 async fn pages_fetched_ahead_do_not_run_out_of_time_while_the_reader_is_busy() {
     let pages_of = numbered(12, 2, 1);
