@@ -82,6 +82,13 @@ pub trait Sink: Debug + Send + Sync {
         Ok(())
     }
 
+    /// The columns that the last [`prepare`](Self::prepare) added to a target that was there, be they newly declared or gone from it: rows
+    /// that it holds have no value in them, and the run says so.
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        let _ = stream;
+        Vec::new()
+    }
+
     /// Whether the target of a stream is there. Asked before [`prepare`](Self::prepare) would make a new one: where a
     /// position says that rows were brought into it, a target that is gone is a loss, and the run is refused. A sink
     /// that cannot tell says yes.
@@ -134,6 +141,10 @@ impl<T: Sink + ?Sized> Sink for Arc<T> {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         (**self).prepare(stream).await
+    }
+
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        (**self).added(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

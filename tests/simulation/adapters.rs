@@ -99,6 +99,10 @@ impl Sink for Careless {
         self.inner.prepare(stream).await
     }
 
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.inner.added(stream)
+    }
+
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
         self.inner.exists(stream).await
     }

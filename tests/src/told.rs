@@ -99,6 +99,10 @@ impl Sink for Told {
         self.sink.prepare(stream).await
     }
 
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.sink.added(stream)
+    }
+
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
         self.sink.exists(stream).await
     }

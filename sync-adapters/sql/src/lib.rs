@@ -76,6 +76,8 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod added;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod address;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -108,6 +110,8 @@ mod scope;
 mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod staged;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod standing;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod tables;
 

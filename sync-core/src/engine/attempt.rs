@@ -59,6 +59,8 @@ pub(super) async fn run_scope(
         late: books.late,
         lateness: books.lateness,
         missed: books.missed,
+        added: books.added,
+        unproven: books.unproven,
         unfilled: books.unfilled,
         first_rejected: books.first_rejected,
         write_retries: books.write_retries,

@@ -19,6 +19,8 @@ impl ScopeRun<'_> {
                 let prepared =
                     with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
                 prepared.map_err(|error| error.with("stream", stream.name()))?;
+                let added = self.pipeline.sink.added(stream).into_iter();
+                self.books.added.extend(added.map(|column| format!("{}.{column}", stream.name())));
                 let counting = || self.pipeline.sink.count(stream, &RowScope::All);
                 empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
             }
@@ -48,6 +50,10 @@ impl ScopeRun<'_> {
         // A source without a cursor reads everything each time, unless it goes on with a reading that was interrupted.
         let begins = request.from.is_none() || self.pipeline.source.capabilities().cursor == CursorKind::None;
         let whole = begins && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
+        if whole {
+            // Every row comes again, with all its columns.
+            self.books.added.clear();
+        }
         self.unfilled = whole.then(|| Watch::over(&self.feed, request.from.is_some()));
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty

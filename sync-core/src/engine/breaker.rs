@@ -20,6 +20,23 @@ impl Default for Breaker {
     }
 }
 
+impl Breaker {
+    /// # Errors
+    /// `Config` when it would never stop a run, or every one.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |what: String| Err(Error::config(what).with_remedy("correct the `Breaker` of the engine"));
+        match () {
+            () if !(0.0..=1.0).contains(&self.share) => {
+                wrong(format!("the breaker's share is {}: it is a part of all rows, from 0 to 1", self.share))
+            }
+            () if self.in_a_row == 0 => {
+                wrong("the breaker stops at 0 rejected rows in a row: give 1 or more".to_owned())
+            }
+            () => Ok(()),
+        }
+    }
+}
+
 /// With not one row accepted, so many are enough.
 const ALL_REJECTED: u64 = 20;
 

@@ -153,6 +153,7 @@ impl EngineBuilder {
                 "the lease time is below 30 ms: it must be long enough to be renewed three times",
             ));
         }
+        self.settings.breaker.check()?;
         let mut pipelines = BTreeMap::new();
         for pipeline in self.pipelines {
             pipeline.check()?;

@@ -52,7 +52,12 @@ impl ScopeRun<'_> {
             return Err(Error::malformed("the source ended another listing than it began")
                 .with("source", self.pipeline.source.name()));
         }
-        // A row that was named and has no readable key may be any of those that seem gone.
+        self.books.unproven = match (complete, self.spared.is_known()) {
+            (true, true) => self.books.unproven,
+            // Any of those that seem gone may be such a row.
+            (_, false) => Some("rows were rejected whose keys cannot be read, or too many to remember"),
+            (false, true) => Some("the source does not vouch that the listing names every row"),
+        };
         let complete = complete && self.spared.is_known();
         if stage.keys_only && !complete {
             // Keys of a broken listing tell nothing: the next run lists again.

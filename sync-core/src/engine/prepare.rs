@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::pipeline::Pipeline;
 use super::planted::{Bug, Planted};
 use crate::Result;
-use crate::model::{Batch, Boundary, Changes, Frontier, Mark, Outcome, Reject, Row, Rows, StreamSpec, Tally, Value};
+use crate::model::{
+    Batch, Boundary, Changes, Frontier, Mark, Outcome, Reject, Row, Rows, StreamSpec, Tally, Value, ValueRef,
+};
 use crate::sink::Guard;
 
 /// A batch, ready for writing.
@@ -73,6 +75,9 @@ impl Prepared {
             return Ok(changes);
         }
         self.ascending = false;
+        if numbered_apart(changes.rows(), &key) {
+            return Ok(changes);
+        }
         // The highest version stays whatever the policy: it is the state the source ended in.
         let guard = if pipeline.guard(stream) == Some(Guard::Newer) { Guard::Newer } else { Guard::NotOlder };
         let mut order: Vec<usize> = (0..changes.len()).collect();
@@ -124,6 +129,19 @@ fn in_turn(stream: &StreamSpec, guard: Guard, changes: &Changes, same_key: &[usi
 /// Whether the keys strictly ascend: then none stands twice, and a key index takes them fastest.
 fn ascends(rows: &Rows, key: &[usize]) -> bool {
     (1..rows.len()).all(|index| compare(rows.row(index - 1), rows.row(index), key).is_lt())
+}
+
+/// Whether the keys are whole numbers, none of which stands twice: numbers sort in a tenth of the time that rows take.
+fn numbered_apart(rows: &Rows, key: &[usize]) -> bool {
+    let [column] = key else { return false };
+    let number = |row: Row<'_>| match row.at(*column) {
+        ValueRef::Int(number) => Some(i128::from(number)),
+        ValueRef::UInt(number) => Some(i128::from(number)),
+        _ => None,
+    };
+    let Some(mut numbers) = rows.iter().map(number).collect::<Option<Vec<i128>>>() else { return false };
+    numbers.sort_unstable();
+    numbers.array_windows().all(|[a, b]| a != b)
 }
 
 fn compare(a: Row<'_>, b: Row<'_>, key: &[usize]) -> Ordering {

@@ -91,6 +91,20 @@ impl Report {
             let deletes = counted(withheld, "delete");
             write!(f, "\n{name}: {deletes} withheld; if that is right, run again with `RunOptions::confirm_deletes`")?;
         }
+        if !scope.added.is_empty() {
+            let (columns, is) = (scope.added.join(", "), if scope.added.len() == 1 { "was" } else { "were" });
+            write!(
+                f,
+                "\n{name}: {columns} {is} not in the target and {is} added: rows that came before have no value there until a full \
+                 run (`RunOptions::full`) brings them again"
+            )?;
+        }
+        if let Some(why) = scope.unproven {
+            write!(
+                f,
+                "\n{name}: what a listing does not name was left as it is, since {why}; the next one looks again"
+            )?;
+        }
         let rejected = scope.ledger.count(Outcome::Rejected);
         if rejected > 0 {
             let rows = counted(rejected, "row");
@@ -263,6 +277,8 @@ mod tests {
             late: 0,
             lateness: Duration::ZERO,
             missed: 0,
+            added: Vec::new(),
+            unproven: None,
             unfilled: Vec::new(),
             first_rejected: None,
             write_retries: 0,

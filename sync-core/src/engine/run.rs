@@ -119,6 +119,11 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
 /// The feeds of the run, narrowed to the streams the pipeline names.
 async fn feeds(inner: &Inner, pipeline: &Pipeline, run: &RunId) -> Result<Vec<Feed>> {
     let offered = with_retries(inner, listing(pipeline, run), || pipeline.source.feeds()).await?;
+    if offered.is_empty() {
+        return Err(Error::config("the source offers no feeds, so there is nothing to bring")
+            .with_remedy("declare a stream at the source, or see that `Source::feeds` names them")
+            .with("source", pipeline.source.name()));
+    }
     let mut feeds: Vec<Feed> = Vec::new();
     for feed in offered {
         if feeds.iter().any(|known| known.name() == feed.name()) {

@@ -95,6 +95,10 @@ pub(super) struct Books {
     /// Staged rows of a reconcile that may have changed since the last run of changes.
     pub(super) recent: u64,
     pub(super) missed: u64,
+    /// Columns that were added to targets, where not everything is read.
+    pub(super) added: Vec<String>,
+    /// Why what a listing does not name was left alone.
+    pub(super) unproven: Option<&'static str>,
     pub(super) unfilled: Vec<Unfilled>,
     /// What is wrong with the first row that was rejected.
     pub(super) first_rejected: Option<String>,

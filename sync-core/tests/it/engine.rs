@@ -286,6 +286,34 @@ async fn too_many_rejected_rows_stop_the_run() {
 }
 
 #[tokio::test]
+async fn a_breaker_that_would_never_stop_a_run_or_stop_every_one_is_refused() {
+    for (breaker, says) in [
+        (Breaker { share: 5.0, ..Breaker::default() }, "share is 5: it is a part of all rows"),
+        (Breaker { share: f64::NAN, ..Breaker::default() }, "share is NaN"),
+        (Breaker { in_a_row: 0, ..Breaker::default() }, "0 rejected rows in a row"),
+    ] {
+        let world = World::with(MemorySource::of([orders()]), MemorySink::new());
+        let built = Engine::builder(world.store.clone()).breaker(breaker).pipeline(world.pipeline()).build();
+        let error = built.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_offers_nothing_is_an_error_and_no_success() {
+    let world = World::with(MemorySource::new([]), MemorySink::new());
+    let error = Engine::builder(world.store.clone())
+        .pipeline(Pipeline::new("shop", world.source.clone(), world.sink.clone()))
+        .build()
+        .unwrap()
+        .run("shop")
+        .await
+        .unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("offers no feeds"), "{error}");
+}
+
+#[tokio::test]
 async fn a_source_that_offers_two_feeds_of_one_name_is_refused_before_a_row_is_read() {
     let feed = |stream: StreamSpec| Feed::new("shop", [Arc::new(stream)]);
     let other = StreamSpec::new("customers").key(["id"]).text("name");

@@ -159,41 +159,43 @@ fn unfit(field: &Field, why: &str) -> Error {
     Error::data(format!("column {:?} ({}) cannot hold the value: {why}", field.name(), field.kind()))
 }
 
-/// The value of a cell. Types are not compared: the server's names for them say less than the field does.
+/// The value of a cell, for keeps.
 pub(crate) fn read(row: &MySqlRow, at: usize, field: &Field) -> Result<Value> {
+    cell(row, at, field).map(ValueRef::to_owned)
+}
+
+/// The value of a cell. Types are not compared: the server's names for them say less than the field does.
+pub(crate) fn cell<'r>(row: &'r MySqlRow, at: usize, field: &Field) -> Result<ValueRef<'r>> {
     let unread = |cause| failed("a stored value is not as declared", cause).with("column", field.name());
+    let text = || row.try_get_unchecked::<Option<&str>, _>(at).map_err(unread);
     Ok(match field.kind() {
-        Kind::Bool => row.try_get::<Option<bool>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Bool),
-        Kind::Int => row.try_get::<Option<i64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Int),
+        Kind::Bool => row.try_get::<Option<bool>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Bool),
+        Kind::Int => row.try_get::<Option<i64>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Int),
         Kind::UInt => match row.try_get::<Option<u64>, _>(at) {
-            Ok(value) => value.map_or(Value::Null, Value::UInt),
+            Ok(value) => value.map_or(ValueRef::Null, ValueRef::UInt),
             // A column of decimals without digits after the point holds them as well.
-            Err(_) => match row.try_get_unchecked::<Option<String>, _>(at).map_err(unread)? {
-                None => Value::Null,
-                Some(text) => Value::UInt(text.parse().map_err(|_| {
+            Err(_) => match text()? {
+                None => ValueRef::Null,
+                Some(text) => ValueRef::UInt(text.parse().map_err(|_| {
                     Error::new(ErrorKind::Schema, "a stored value is no uint").with("column", field.name())
                 })?),
             },
         },
-        Kind::Float => row.try_get::<Option<f64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Float),
-        Kind::Bytes => row
-            .try_get_unchecked::<Option<Vec<u8>>, _>(at)
-            .map_err(unread)?
-            .map_or(Value::Null, |v| Value::Bytes(v.into())),
+        Kind::Float => row.try_get::<Option<f64>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Float),
+        Kind::Bytes => {
+            row.try_get_unchecked::<Option<&[u8]>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Bytes)
+        }
         Kind::Timestamp => row
             .try_get::<Option<NaiveDateTime>, _>(at)
             .map_err(unread)?
-            .map_or(Value::Null, |v| Value::Timestamp(Timestamp::from(v.and_utc()))),
-        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Date),
-        kind => match row.try_get_unchecked::<Option<String>, _>(at).map_err(unread)? {
-            None => Value::Null,
+            .map_or(ValueRef::Null, |v| ValueRef::Timestamp(Timestamp::from(v.and_utc()))),
+        Kind::Date => row.try_get::<Option<NaiveDate>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Date),
+        kind => match text()? {
+            None => ValueRef::Null,
             Some(text) => match kind {
-                Kind::Decimal { .. } => match Decimal::from_str_exact(&text) {
-                    Ok(decimal) => Value::Decimal(decimal),
-                    Err(_) => Value::from(text.as_str()),
-                },
-                Kind::Text => Value::from(text.as_str()),
-                _ => Value::Json(text.into()),
+                Kind::Decimal { .. } => Decimal::from_str_exact(text).map_or(ValueRef::Text(text), ValueRef::Decimal),
+                Kind::Text => ValueRef::Text(text),
+                _ => ValueRef::Json(text),
             },
         },
     })

@@ -33,6 +33,7 @@ pub use replica::MySqlReplica;
 pub use source::MySqlSource;
 use table::Definitions;
 
+use crate::added::Added;
 use crate::address::PATIENCE;
 use crate::tables::{Shapes, Tables};
 
@@ -56,6 +57,7 @@ pub struct MySql {
     /// What the tables were like when they were prepared.
     shapes: Shapes,
     definitions: Definitions,
+    added: Added,
 }
 
 impl MySql {
@@ -78,6 +80,7 @@ impl MySql {
             changing: Tables::default(),
             contended: Tables::default(),
             shapes: Shapes::default(),
+            added: Added::default(),
             definitions: Definitions::default(),
         })
     }

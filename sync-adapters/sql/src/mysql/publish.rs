@@ -231,11 +231,9 @@ impl Publishing<'_> {
         for error in found.into_errors() {
             let Some(at) = error.row() else { return Err(error) };
             // The letter holds the whole row, so that replaying it leaves the other columns alone.
-            let existing = match self.plan.key_fits(&changes, at.row, step) {
-                Ok(()) => look(connection, self.plan, &changes, &[at.row], step, Look::Free).await?.pop().flatten(),
-                Err(_) => None,
-            };
-            let row = changes.at(at.row).onto(existing.as_ref().map(|existing| existing.rows.row(0)));
+            let rows = if self.plan.key_fits(&changes, at.row, step).is_ok() { vec![at.row] } else { Vec::new() };
+            let standing = look(connection, self.plan, &changes, &rows, step, Look::Free).await?;
+            let row = changes.at(at.row).onto(standing.at(0).map(|(existing, _)| existing));
             refused.add(error.with_staged_row(step, row));
         }
         if refused.is_full() {

@@ -50,7 +50,7 @@ async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Resul
     match target.needs(session).await? {
         Need::Nothing(_) => Ok(false),
         Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),
-        Need::Alter(changes) => {
+        Need::Alter { changes, .. } => {
             let (what, table) = ("the table cannot be rehearsed", name(stream.name())?);
             let there = table::look(session, stream.name()).await?.map(|table| table.columns).unwrap_or_default();
             let plain = there.iter().filter(|column| !column.computed).map(|column| column.name.as_str());

@@ -15,27 +15,33 @@ use crate::ident::list;
 use crate::tables::Shape;
 
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
-/// columns are like then.
+/// columns are like then, and which were added.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(session: &mut MySqlConnection, stream: &StreamSpec, server: Server) -> Result<Shape> {
+pub(crate) async fn prepare(
+    session: &mut MySqlConnection,
+    stream: &StreamSpec,
+    server: Server,
+) -> Result<(Shape, Vec<String>)> {
     writable(session).await?;
     let target = Target { stream, server };
     if let Need::Nothing(shape) = target.needs(session).await? {
-        return Ok(shape);
+        return Ok((shape, Vec::new()));
     }
     // Changes of tables go one after the other: two that add one column at once would fail.
     lock(session).await?;
     let done = match target.needs(session).await {
-        Ok(Need::Nothing(_)) => Ok(()),
-        Ok(Need::Create) => target.create(session, "").await,
-        Ok(Need::Alter(changes)) => target.alter(session, &name(stream.name())?, &changes).await,
+        Ok(Need::Nothing(_)) => Ok(Vec::new()),
+        Ok(Need::Create) => target.create(session, "").await.map(|()| Vec::new()),
+        Ok(Need::Alter { changes, added }) => {
+            target.alter(session, &name(stream.name())?, &changes).await.map(|()| added)
+        }
         Err(error) => Err(error),
     };
     run(session, "DO RELEASE_LOCK(CONCAT('sync.', MD5(DATABASE())))".to_owned(), "the lock is lost").await?;
-    done?;
-    table::shape(session, stream).await
+    let added = done?;
+    Ok((table::shape(session, stream).await?, added))
 }
 
 async fn lock(connection: &mut MySqlConnection) -> Result<()> {
@@ -69,8 +75,8 @@ pub(crate) enum Need {
     Nothing(Shape),
     /// The whole table.
     Create,
-    /// Parts of an `ALTER TABLE`.
-    Alter(Vec<String>),
+    /// Parts of an `ALTER TABLE`, and the columns that it adds.
+    Alter { changes: Vec<String>, added: Vec<String> },
 }
 
 /// The table of a stream, as it should be.
@@ -128,10 +134,13 @@ impl Target<'_> {
                 column.name
             )));
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut added) = (Vec::new(), Vec::new());
         for (field, declared) in &wanted {
             match table.columns.iter().find(|column| column.name == field.name()) {
-                None => changes.push(format!("ADD COLUMN {} {declared}", name(field.name())?)),
+                None => {
+                    changes.push(format!("ADD COLUMN {} {declared}", name(field.name())?));
+                    added.push(field.name().to_owned());
+                }
                 Some(column) => {
                     if let Some(wider) = self.wider(field, column, &table)? {
                         let rest = column.rest_of_definition(connection, stream.name(), &quoted_table).await?;
@@ -140,7 +149,7 @@ impl Target<'_> {
                 }
             }
         }
-        Ok(if changes.is_empty() { Need::Nothing(table.shape(stream)) } else { Need::Alter(changes) })
+        Ok(if changes.is_empty() { Need::Nothing(table.shape(stream)) } else { Need::Alter { changes, added } })
     }
 
     /// Creates the table; `temporary` may say that only this connection sees it.

@@ -17,7 +17,7 @@ use super::pool::Session;
 use super::query::{Plan, name};
 use super::scope::Condition;
 use super::stage::Places;
-use super::write::{Standing, Writing, look};
+use super::write::{Writing, look};
 use super::{MySql, checkpoint, publish, rehearsal, schema, stage, table};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
@@ -75,11 +75,16 @@ impl Sink for MySql {
         // First how the table is written down, then what its columns are: who changes it in between is noticed by the unit.
         let show = table::show(stream.name())?;
         let definition = ask(&mut session, show).await.ok();
-        let shape = schema::prepare(&mut session, stream, self.server()).await.map_err(named)?;
+        let (shape, added) = schema::prepare(&mut session, stream, self.server()).await.map_err(named)?;
         self.definitions.note(stream.name(), definition.and_then(|shown| table::definition(shown.first()?)));
         self.shapes.note(stream, shape);
+        self.added.note(stream, added);
         session.release();
         Ok(())
+    }
+
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.added.to(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
@@ -103,10 +108,8 @@ impl Sink for MySql {
         let all: Vec<usize> = (0..keys.len()).collect();
         let standing = look(&mut session, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
         session.release();
-        Ok(standing
-            .into_iter()
-            .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
-            .collect())
+        let stored = |place| standing.at(place).map(|(row, _)| StoredRow { values: row.to_values() });
+        Ok((0..keys.len()).map(stored).collect())
     }
 
     async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
@@ -264,11 +267,11 @@ impl MySql {
             .filter(|&row| plan.key.iter().all(|&key| !incoming.changes.rows().row(row).at(key).is_null()))
             .collect();
         let found = look(connection, plan, incoming.changes, &some, incoming.step, Look::Free).await?;
-        let outcome = |(&row, found): (&usize, &Option<Standing>)| {
-            let standing = found.as_ref().map(|found| found.rows.row(0));
+        let outcome = |(place, &row): (usize, &usize)| {
+            let standing = found.at(place).map(|(standing, _)| standing);
             incoming.rules.outcome(incoming.stream, standing, incoming.changes.at(row))
         };
-        Ok(Guess::of(&some.iter().zip(&found).map(outcome).collect::<Vec<_>>()))
+        Ok(Guess::of(&some.iter().enumerate().map(outcome).collect::<Vec<_>>()))
     }
 }
 

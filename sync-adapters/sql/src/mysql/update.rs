@@ -3,7 +3,7 @@
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sync_core::{ErrorKind, Result};
 
-use super::batch::{self, ROWS, pieces};
+use super::batch::{self, pieces};
 use super::column::size_of;
 use super::error::failed;
 use super::write::Writing;
@@ -16,6 +16,9 @@ const MANY: usize = 12;
 
 /// The temporary table. Nobody else sees it, and it ends with the connection at the latest.
 const SENT: &str = "\"_sync_sent\"";
+
+/// The most rows that one statement puts there: the server names each value when it makes the statement ready, which is done once.
+const AT_ONCE: usize = 250;
 
 const FAILED: &str = "the rows cannot be updated";
 
@@ -124,12 +127,13 @@ impl Update<'_> {
         let names = sent.iter().map(|column| format!("c{column}")).collect::<Vec<_>>().join(", ");
         let head = format!("INSERT INTO {SENT} ({names})");
         let places = format!("({})", vec!["?"; sent.len()].join(","));
-        for piece in pieces(rows, sent.len(), plan.server, |row| self.size(row)) {
+        let at_once = rows.chunks(AT_ONCE);
+        for piece in at_once.flat_map(|rows| pieces(rows, sent.len(), plan.server, |row| self.size(row))) {
             let mut arguments = MySqlArguments::default();
             for &row in piece {
                 plan.bind(&mut arguments, changes, row, &sent, *step)?;
             }
-            batch::execute(connection, batch::values(&head, &places, piece.len()), arguments, piece.len() == ROWS)
+            batch::execute(connection, batch::values(&head, &places, piece.len()), arguments, piece.len() == AT_ONCE)
                 .await
                 .map_err(|cause| failed(FAILED, cause).with("table", plan.stream.name()))?;
         }

@@ -2,28 +2,26 @@
 //! written.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
+use futures::TryStreamExt;
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::{AssertSqlSafe, Row as _};
-use sync_core::model::{Changes, Key, Op, Outcome, Rows};
+use sync_core::model::{Changes, Key, Op, Outcome};
 use sync_core::sink::WriteMode;
-use sync_core::{Error, ErrorKind, Result, Value};
+use sync_core::{Error, ErrorKind, Result};
 
 use super::batch::{self, Pieces, ROWS, pieces};
-use super::column::{read, size_of};
+use super::column::{cell, size_of};
 use super::error::failed;
 use super::query::Plan;
 use super::update::{delete, update};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::refused::Refused;
+use crate::standing::Standing;
 
-/// A row as it stands in the table.
-#[derive(PartialEq)]
-pub(crate) struct Standing {
-    pub(crate) rows: Rows,
-    marked: bool,
-}
+/// Whether a row is marked as missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marked(bool);
 
 /// The most values of keys that one look binds: from 1,000 on, MariaDB makes another query of an `IN`.
 const LOOKS: usize = 512;
@@ -104,10 +102,8 @@ impl Writing<'_> {
         refused: &mut Refused,
     ) -> Result<()> {
         let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
-        let rows = open
-            .iter()
-            .zip(&standing)
-            .map(|(&row, standing)| (row, standing.as_ref().map(|standing| (standing.rows.row(0), standing.marked))));
+        let stands = |place| standing.at(place).map(|(row, marked)| (row, marked.0));
+        let rows = open.iter().enumerate().map(|(place, &row)| (row, stands(place)));
         let Classified { inserts, updates, deletes } = self.incoming.classify(rows, outcomes)?;
         let touched = |place: &usize| matches!(outcomes[open[*place]], Some(Outcome::Updated | Outcome::Deleted));
         if self.look == Look::Free {
@@ -126,14 +122,14 @@ impl Writing<'_> {
         &self,
         connection: &mut MySqlConnection,
         open: &[usize],
-        standing: &[Option<Standing>],
+        standing: &Standing<Marked>,
         mut touched: Vec<usize>,
     ) -> Result<()> {
         touched.sort_by_cached_key(|&place| self.plan.key_of(self.incoming.changes.rows().row(open[place])));
         let rows: Vec<usize> = touched.iter().map(|&place| open[place]).collect();
         let locked =
             look(connection, self.plan, self.incoming.changes, &rows, self.incoming.step, Look::Locked).await?;
-        let same = touched.iter().zip(&locked).all(|(&place, locked)| standing[place] == *locked);
+        let same = touched.iter().enumerate().all(|(again, &place)| standing.at(place) == locked.at(again));
         if same { Ok(()) } else { Err(changed_meanwhile(self.plan.stream)) }
     }
 
@@ -166,7 +162,7 @@ impl Writing<'_> {
         let Incoming { changes, rules, step, .. } = self.incoming;
         if rules.mode != WriteMode::Append {
             let standing = look(connection, self.plan, changes, &[row], step, Look::Free).await?;
-            if standing.iter().any(Option::is_some) {
+            if standing.at(0).is_some() {
                 return Err(changed_meanwhile(self.plan.stream));
             }
         }
@@ -202,25 +198,25 @@ pub(crate) async fn look(
     rows: &[usize],
     step: usize,
     look: Look,
-) -> Result<Vec<Option<Standing>>> {
-    let mut standing: Vec<Option<Standing>> = std::iter::repeat_with(|| None).take(rows.len()).collect();
+) -> Result<Standing<Marked>> {
+    let mut standing = Standing::new(plan.stream, rows.len());
     // No more keys than go through if all were as long as the longest, which may be repeated.
     let longest = rows.iter().map(|&row| plan.key_size(changes, row)).max().unwrap_or_default();
     let room = plan.server.packet / 2 / longest.max(1);
     let most = (LOOKS / plan.key.len().max(1)).min(room).max(1);
     for (piece, rows) in rows.chunks(most).enumerate() {
-        let mut found = look_at_piece(connection, plan, changes, rows, step, look).await?;
+        let by_key = look_at_piece(connection, plan, changes, rows, step, look, &mut standing).await?;
         for (place, &row) in rows.iter().enumerate() {
-            standing[piece * most + place] = match found.get_mut(&plan.key_of(changes.rows().row(row))) {
-                // A reader may ask for one key twice.
-                Some(found) => Some(Standing { rows: found.rows.clone(), marked: found.marked }),
-                None => None,
-            };
+            // A reader may ask for one key twice.
+            if let Some(&found) = by_key.get(&plan.key_of(changes.rows().row(row))) {
+                standing.put(piece * most + place, found);
+            }
         }
     }
     Ok(standing)
 }
 
+/// Adds the rows that stand under these keys, and says which are whose.
 async fn look_at_piece(
     connection: &mut MySqlConnection,
     plan: &Plan<'_>,
@@ -228,7 +224,8 @@ async fn look_at_piece(
     rows: &[usize],
     step: usize,
     look: Look,
-) -> Result<HashMap<Key, Standing>> {
+    standing: &mut Standing<Marked>,
+) -> Result<HashMap<Key, usize>> {
     // A few lengths of the statement serve all numbers of keys: the last key is repeated.
     let (Some(&last), padded) = (rows.last(), rows.len().next_power_of_two()) else { return Ok(HashMap::new()) };
     let mut arguments = MySqlArguments::default();
@@ -244,16 +241,12 @@ async fn look_at_piece(
         plan.has_one_key_of(padded)?
     );
     let unread = |cause| failed("the stored rows cannot be read", cause).with("table", plan.stream.name());
-    let found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await.map_err(unread)?;
-    let mut standing = HashMap::with_capacity(found.len());
-    for row in found {
-        let values = (0..plan.stream.schema().width())
-            .map(|column| read(&row, column + 1, plan.field(column)))
-            .collect::<Result<Vec<Value>>>()?;
-        let mut rows = Rows::new(Arc::clone(plan.stream.schema()));
-        rows.push(values.iter().map(Value::as_ref))?;
+    let mut found = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch(connection);
+    let mut by_key = HashMap::with_capacity(rows.len());
+    while let Some(row) = found.try_next().await.map_err(unread)? {
         let marked: i64 = row.try_get_unchecked(0).map_err(unread)?;
-        standing.insert(plan.key_of(rows.row(0)), Standing { rows, marked: marked != 0 });
+        let (found, row) = standing.add(Marked(marked != 0), |column| cell(&row, column + 1, plan.field(column)))?;
+        by_key.insert(plan.key_of(row), found);
     }
-    Ok(standing)
+    Ok(by_key)
 }

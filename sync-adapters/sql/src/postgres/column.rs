@@ -196,39 +196,39 @@ fn endless(field: &Field) -> Error {
     Error::new(sync_core::ErrorKind::Schema, what)
 }
 
-/// The value of a cell that was asked for as [`asked_as`] says.
+/// The value of a cell, for keeps.
 pub(crate) fn read(row: &PgRow, at: usize, field: &Field) -> Result<Value> {
+    cell(row, at, field).map(ValueRef::to_owned)
+}
+
+/// The value of a cell that was asked for as [`asked_as`] says.
+pub(crate) fn cell<'r>(row: &'r PgRow, at: usize, field: &Field) -> Result<ValueRef<'r>> {
     let unread = |cause| failed("a stored value is not as declared", cause).with("column", field.name());
     let foreign = || {
         Error::new(sync_core::ErrorKind::Schema, format!("a stored value is no {}", field.kind()))
             .with("column", field.name())
     };
     Ok(match field.kind() {
-        Kind::Bool => row.try_get::<Option<bool>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Bool),
-        Kind::Int => row.try_get::<Option<i64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Int),
-        Kind::Float => row.try_get::<Option<f64>, _>(at).map_err(unread)?.map_or(Value::Null, Value::Float),
-        Kind::Bytes => {
-            row.try_get::<Option<Vec<u8>>, _>(at).map_err(unread)?.map_or(Value::Null, |v| Value::Bytes(v.into()))
-        }
+        Kind::Bool => row.try_get::<Option<bool>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Bool),
+        Kind::Int => row.try_get::<Option<i64>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Int),
+        Kind::Float => row.try_get::<Option<f64>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Float),
+        Kind::Bytes => row.try_get::<Option<&[u8]>, _>(at).map_err(unread)?.map_or(ValueRef::Null, ValueRef::Bytes),
         // The driver would panic at `infinity`.
         Kind::Timestamp => match whole::<i64>(row, at, "TIMESTAMPTZ").map_err(unread)? {
-            None => Value::Null,
-            Some(micros) => Value::Timestamp(instant(micros).ok_or_else(|| endless(field))?),
+            None => ValueRef::Null,
+            Some(micros) => ValueRef::Timestamp(instant(micros).ok_or_else(|| endless(field))?),
         },
         Kind::Date => match whole::<i32>(row, at, "DATE").map_err(unread)? {
-            None => Value::Null,
-            Some(days) => Value::Date(day(days).ok_or_else(|| endless(field))?),
+            None => ValueRef::Null,
+            Some(days) => ValueRef::Date(day(days).ok_or_else(|| endless(field))?),
         },
-        kind => match row.try_get::<Option<String>, _>(at).map_err(unread)? {
-            None => Value::Null,
+        kind => match row.try_get::<Option<&str>, _>(at).map_err(unread)? {
+            None => ValueRef::Null,
             Some(text) => match kind {
-                Kind::UInt => Value::UInt(text.parse().map_err(|_| foreign())?),
-                Kind::Decimal { .. } => match Decimal::from_str_exact(&text) {
-                    Ok(decimal) => Value::Decimal(decimal),
-                    Err(_) => Value::from(text.as_str()),
-                },
-                Kind::Text => Value::from(text.as_str()),
-                _ => Value::Json(text.into()),
+                Kind::UInt => ValueRef::UInt(text.parse().map_err(|_| foreign())?),
+                Kind::Decimal { .. } => Decimal::from_str_exact(text).map_or(ValueRef::Text(text), ValueRef::Decimal),
+                Kind::Text => ValueRef::Text(text),
+                _ => ValueRef::Json(text),
             },
         },
     })

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgCopyIn;
-use sqlx::{AssertSqlSafe, PgConnection};
 use sync_core::model::{Changes, Field, Kind};
 use sync_core::{Error, Result, ValueRef};
 
@@ -85,14 +85,6 @@ impl fmt::Display for Stalled {
 }
 
 impl std::error::Error for Stalled {}
-
-/// Runs a statement, and asks the server to say nothing but errors until the transaction ends. While rows are sent nobody
-/// reads: a trigger that says much (`RAISE NOTICE`) and the rows that go there would wait for each other.
-pub(crate) async fn quietly(connection: &mut PgConnection, statement: &'static str) -> Result<()> {
-    let sql = format!("SET LOCAL client_min_messages = error; {statement}");
-    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-    done.map(drop).map_err(|cause| failed("no savepoint", cause))
-}
 
 /// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
 /// hide rows take it. And whether the table still has the key that refuses a row which is there already, if there is to be one:

@@ -38,12 +38,13 @@ enum Need {
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Vec<String>> {
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
         Need::Create => {
             alone(connection).await?;
-            create(connection, stream).await
+            create(connection, stream).await?;
+            Ok(Vec::new())
         }
         Need::Alter(changes) => {
             for (column, change) in changes {
@@ -53,7 +54,8 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
                     .await
                     .map_err(|error| error.with("column", column))?;
             }
-            Ok(())
+            let lacked = |field: &Field| columns.iter().all(|column| column.name != field.name());
+            Ok(wanted(stream).iter().filter(|field| lacked(field)).map(|field| field.name().to_owned()).collect())
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Transaction};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
-use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
+use sync_core::sink::{Intent, Publish, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
@@ -15,7 +15,7 @@ use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::session::Session;
-use super::write::{Writing, copy_unseen, look};
+use super::write::{Undo, Writing, copy_unseen, is_not_new, look};
 use super::{Postgres, checkpoint, deferred, publish, schema, stage};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
@@ -37,24 +37,32 @@ impl Sink for Postgres {
 
     async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
         let mut session = self.sessions.session().await?;
-        let mut transaction = begin(&mut session).await?;
         if unit.intent == Intent::Rehearse {
+            let mut transaction = begin(&mut session).await?;
             for step in unit.steps {
                 match step {
-                    Step::Write(write) => schema::prepare(&mut transaction, &write.stream).await?,
-                    Step::Publish(publish) => schema::prepare(&mut transaction, &publish.stream).await?,
+                    Step::Write(Write { stream, .. }) | Step::Publish(Publish { stream, .. }) => {
+                        schema::prepare(&mut transaction, stream).await?;
+                    }
                     _ => {}
                 }
             }
-            let report = self.take_steps(&mut transaction, unit.steps, Intent::Rehearse).await?;
+            let report = self.take_steps(&mut transaction, unit.steps, Intent::Rehearse, false).await?;
             deferred::check(&mut transaction, unit.steps).await?;
             transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
             session.keep();
             return Ok(report);
         }
-        let done = self.write_unit(&mut transaction, unit).await;
-        let done = ended(transaction, done).await;
-        let done = kept(session, done);
+        let mut unseen = true;
+        let done = loop {
+            let mut transaction = begin(&mut session).await?;
+            let done = self.write_unit(&mut transaction, unit, unseen).await;
+            match ended(transaction, done).await {
+                // Its rows are no longer taken for new, whatever other units have found meanwhile.
+                Ok(Err(error)) if is_not_new(&error) => unseen = false,
+                done => break kept(session, done),
+            }
+        };
         for stream in written(unit.steps) {
             self.contended.note(stream.name(), is_conflict(&done));
             if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
@@ -93,16 +101,16 @@ impl Sink for Postgres {
         let mut session = self.sessions.session().await?;
         let named = |error: Error| error.with("database", &self.name);
         // Mostly there is nothing to change, and nothing to commit.
-        let shape = match schema::standing(&mut session, stream).await.map_err(named)? {
+        let (shape, added) = match schema::standing(&mut session, stream).await.map_err(named)? {
             Some(shape) => {
                 session.keep();
-                shape
+                (shape, Vec::new())
             }
             None => {
                 let mut transaction = begin(&mut session).await?;
                 let prepared = async {
-                    schema::prepare(&mut transaction, stream).await.map_err(named)?;
-                    schema::shape(&mut transaction, stream).await
+                    let added = schema::prepare(&mut transaction, stream).await.map_err(named)?;
+                    Ok((schema::shape(&mut transaction, stream).await?, added))
                 };
                 let prepared = prepared.await;
                 let prepared = ended(transaction, prepared).await;
@@ -110,10 +118,15 @@ impl Sink for Postgres {
             }
         };
         self.shapes.note(stream, shape);
+        self.added.note(stream, added);
         // Each run looks at first: where nothing has changed, nothing is written and taken back either.
         self.fresh.note(stream.name(), false);
         self.apart.note(stream.name(), false);
         Ok(())
+    }
+
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.added.to(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
@@ -137,10 +150,8 @@ impl Sink for Postgres {
         let all: Vec<usize> = (0..keys.len()).collect();
         let standing = look(&mut session, &plan, &Changes::upserts(rows), &all, 0, Look::Free).await?;
         session.keep();
-        Ok(standing
-            .into_iter()
-            .map(|standing| standing.map(|standing| StoredRow { values: standing.rows.row(0).to_values() }))
-            .collect())
+        let stored = |place| standing.at(place).map(|(row, _)| StoredRow { values: row.to_values() });
+        Ok((0..keys.len()).map(stored).collect())
     }
 
     async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
@@ -153,7 +164,12 @@ impl Sink for Postgres {
             .await
             .map_err(|cause| failed("the rows cannot be counted", cause).with("table", stream.name()))?;
         session.keep();
-        Ok(Some(row.get::<i64, _>(0).cast_unsigned()))
+        let count = row.get::<i64, _>(0).cast_unsigned();
+        if count == 0 && *rows == RowScope::All {
+            // Whatever comes is new.
+            self.fresh.note(stream.name(), true);
+        }
+        Ok(Some(count))
     }
 
     async fn check(&self) -> Result<()> {
@@ -177,8 +193,14 @@ impl Sink for Postgres {
 }
 
 impl Postgres {
-    async fn write_unit(&self, connection: &mut PgConnection, unit: &WriteUnit<'_>) -> Result<WriteReport> {
-        let report = self.take_steps(connection, unit.steps, Intent::Commit).await?;
+    /// `unseen`: whether rows that are likely to be new are copied without a look.
+    async fn write_unit(
+        &self,
+        connection: &mut PgConnection,
+        unit: &WriteUnit<'_>,
+        unseen: bool,
+    ) -> Result<WriteReport> {
+        let report = self.take_steps(connection, unit.steps, Intent::Commit, unseen).await?;
         // By now the transaction holds the tables, and nobody changes them before it ends.
         for stream in written(unit.steps).filter(|stream| self.shapes.knows(stream)) {
             self.shapes.check(stream, &schema::shape(connection, stream).await?)?;
@@ -212,15 +234,23 @@ impl Postgres {
         if self.contended.has(stream.name()) { Look::Locked } else { Look::Free }
     }
 
-    async fn take_steps(&self, connection: &mut PgConnection, steps: &[Step], intent: Intent) -> Result<WriteReport> {
+    /// Takes the steps of a unit; with `unseen`, writes whose rows are likely to be new are copied together without a look.
+    async fn take_steps(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[Step],
+        intent: Intent,
+        unseen: bool,
+    ) -> Result<WriteReport> {
         let mut report = WriteReport::default();
         let mut refused = Refused::default();
         let mut one_by_one = 0;
         while let Some(step) = steps.get(report.steps.len()) {
             let index = report.steps.len();
-            if intent == Intent::Commit && index >= one_by_one {
+            if unseen && index >= one_by_one {
                 let run = self.new_writes(&steps[index..]);
-                if self.copy_run(connection, index, &run).await? {
+                let undo = if run.len() == steps.len() { Undo::Unit } else { Undo::Savepoint };
+                if self.copy_run(connection, index, &run, undo).await? {
                     let created = |write: &&Write| StepReport::Rows(vec![Outcome::Created; write.changes.len()]);
                     report.steps.extend(run.iter().map(created));
                     continue;
@@ -330,15 +360,23 @@ impl Postgres {
         writes.collect()
     }
 
-    /// Copies the rows of several writes to one table at once. Where one of them is not new, or is refused, nothing is done:
-    /// the writes go one by one.
-    async fn copy_run(&self, connection: &mut PgConnection, first: usize, writes: &[&Write]) -> Result<bool> {
-        let [Write { stream, .. }, _, ..] = writes else { return Ok(false) };
+    /// Copies the rows of writes to one table at once. Where one of them is not new, or is refused, the writes go one by one.
+    async fn copy_run(
+        &self,
+        connection: &mut PgConnection,
+        first: usize,
+        writes: &[&Write],
+        undo: Undo,
+    ) -> Result<bool> {
+        let Some(Write { stream, .. }) = writes.first() else { return Ok(false) };
         let writes: Vec<Incoming<'_>> = (first..).zip(writes).map(|(step, write)| Incoming::of(write, step)).collect();
         let fit = writes.iter().all(|write| write.unfit().next().is_none());
-        let copied = fit && copy_unseen(connection, &Plan::of(stream)?, &writes).await?;
-        self.fresh.note(stream.name(), copied);
-        Ok(copied)
+        let copied = match fit {
+            true => copy_unseen(connection, &Plan::of(stream)?, &writes, undo).await,
+            false => Ok(false),
+        };
+        self.fresh.note(stream.name(), matches!(copied, Ok(true)));
+        copied
     }
 
     async fn write(&self, connection: &mut PgConnection, step: usize, write: &Write) -> Result<Vec<Outcome>> {
@@ -360,8 +398,11 @@ impl Postgres {
     }
 }
 
+/// Begins a transaction in which the server says nothing but errors. While rows are copied nobody reads: a trigger that says much
+/// (`RAISE NOTICE`) and the rows that go there would wait for each other.
 async fn begin(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>> {
-    session.begin().await.map_err(|cause| failed("the database cannot be reached", cause))
+    let quietly = "BEGIN; SET LOCAL client_min_messages = error";
+    session.begin_with(quietly).await.map_err(|cause| failed("the database cannot be reached", cause))
 }
 
 /// Makes final what was done, or takes it back; the inner error says that neither is known to have happened.
@@ -372,6 +413,8 @@ async fn ended<T>(transaction: Transaction<'_, sqlx::Postgres>, done: Result<T>)
         Err(error) if is_stalled(&error) => Err(error),
         Err(error) => match transaction.rollback().await {
             Ok(()) => Ok(Err(error)),
+            // The session has ended, which is all there is to tell.
+            Err(cause) if is_not_new(&error) => Err(failed("the copied rows cannot be taken back", cause)),
             Err(_) => Err(error),
         },
     }

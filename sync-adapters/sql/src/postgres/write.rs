@@ -1,25 +1,28 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is written.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
 
+use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use sync_core::model::{Changes, Outcome, Rows};
+use sync_core::model::{Changes, Outcome};
 use sync_core::sink::WriteMode;
-use sync_core::{Error, ErrorKind, Result, Value};
+use sync_core::{Error, ErrorKind, Result};
 
-use super::column::{Column, read};
+use super::column::{Column, cell};
 use super::error::failed;
 use super::query::{Plan, arrays};
 use super::{copy, relation, schema};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::ident::quoted;
+use crate::standing::Standing;
 
-/// A row as it stands in the table.
-pub(crate) struct Standing {
-    pub(crate) rows: Rows,
+/// What the table says of a row beside its values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
     /// The transaction that wrote it last: as long as it is the same, nobody else has.
     xmin: i64,
+    /// Whether it is marked as missing.
     marked: bool,
 }
 
@@ -48,7 +51,9 @@ impl Writing<'_> {
             self.append(connection, &all).await?;
             return Ok(vec![Outcome::Created; all.len()]);
         }
-        if self.fresh && copy_unseen(connection, self.plan, std::slice::from_ref(&self.incoming)).await? {
+        if self.fresh
+            && copy_unseen(connection, self.plan, std::slice::from_ref(&self.incoming), Undo::Savepoint).await?
+        {
             return Ok(vec![Outcome::Created; all.len()]);
         }
         let mut outcomes = vec![None; all.len()];
@@ -73,13 +78,11 @@ impl Writing<'_> {
             return Ok(Vec::new());
         }
         let standing = look(connection, self.plan, self.incoming.changes, open, self.incoming.step, self.look).await?;
-        let rows = open
-            .iter()
-            .zip(&standing)
-            .map(|(&row, standing)| (row, standing.as_ref().map(|standing| (standing.rows.row(0), standing.marked))));
+        let stands = |place| standing.at(place).map(|(row, seen)| (row, seen.marked));
+        let rows = open.iter().enumerate().map(|(place, &row)| (row, stands(place)));
         let Classified { inserts, updates, deletes } = self.incoming.classify(rows, outcomes)?;
         let seen: HashMap<usize, i64> =
-            open.iter().zip(&standing).filter_map(|(&row, standing)| Some((row, standing.as_ref()?.xmin))).collect();
+            open.iter().enumerate().filter_map(|(place, &row)| Some((row, standing.at(place)?.1.xmin))).collect();
         for ((columns, marked), rows) in updates {
             self.update(connection, &columns, marked, &rows, &seen).await?;
         }
@@ -92,10 +95,10 @@ impl Writing<'_> {
     async fn not_inserted(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<Error> {
         let Incoming { stream, changes, step, .. } = self.incoming;
         let standing = look(connection, self.plan, changes, rows, step, self.look).await?;
-        for (&row, _) in rows.iter().zip(&standing).filter(|(_, standing)| standing.is_none()) {
+        for (_, &row) in rows.iter().enumerate().filter(|(place, _)| standing.at(*place).is_none()) {
             let came_in = self.insert_new(connection, &[row]).await?;
             let there = look(connection, self.plan, changes, &[row], step, self.look).await?;
-            if came_in || there.iter().any(Option::is_some) {
+            if came_in || there.at(0).is_some() {
                 continue;
             }
             if relation::hides_rows(connection, stream).await? {
@@ -155,7 +158,11 @@ impl Writing<'_> {
     }
 
     async fn copy(&self, connection: &mut PgConnection, rows: &[usize]) -> Result<bool> {
-        if self.copies { copy(connection, self.plan, &[(&self.incoming, rows)]).await } else { Ok(false) }
+        if self.copies {
+            copy(connection, self.plan, &[(&self.incoming, rows)], Undo::Savepoint).await
+        } else {
+            Ok(false)
+        }
     }
 
     async fn update(
@@ -227,10 +234,9 @@ impl Writing<'_> {
         // A row that nobody else has touched either is kept as it is by the table itself.
         let Incoming { stream, changes, step, .. } = self.incoming;
         let now = look(connection, self.plan, changes, rows, step, Look::Free).await?;
-        let untouched = |(row, now): (&usize, &Option<Standing>)| seen.get(row) == now.as_ref().map(|now| &now.xmin);
-        let kept = rows.iter().zip(&now).find(|&(row, now)| untouched((row, now)));
-        Err(match kept {
-            Some((&row, _)) => Error::data("a trigger or a policy of the table ignores the change")
+        let untouched = |&(place, row): &(usize, &usize)| seen.get(row) == now.at(place).map(|(_, now)| &now.xmin);
+        Err(match rows.iter().enumerate().find(untouched) {
+            Some((_, &row)) => Error::data("a trigger or a policy of the table ignores the change")
                 .with("table", stream.name())
                 .at_row(step, row),
             None => changed_meanwhile(stream),
@@ -238,12 +244,22 @@ impl Writing<'_> {
     }
 }
 
+/// What takes back a copy that the table refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undo {
+    /// A savepoint: nothing is done then.
+    Savepoint,
+    /// The whole unit, which holds nothing else, and saves two trips to the server: [`is_not_new`] tells of it.
+    Unit,
+}
+
 /// Copies rows of one or more writes without a look at what is there, which costs as much as to write a row where keys are in
-/// no order: the key itself refuses the whole copy where one of them is there, or stands twice. Then nothing is done.
+/// no order: the key itself refuses the whole copy where one of them is there, or stands twice.
 pub(crate) async fn copy_unseen(
     connection: &mut PgConnection,
     plan: &Plan<'_>,
     writes: &[Incoming<'_>],
+    undo: Undo,
 ) -> Result<bool> {
     let mut inserts = Vec::with_capacity(writes.len());
     for incoming in writes {
@@ -254,12 +270,17 @@ pub(crate) async fn copy_unseen(
         }
     }
     let all: Vec<(&Incoming<'_>, &[usize])> = writes.iter().zip(inserts.iter().map(Vec::as_slice)).collect();
-    copy(connection, plan, &all).await
+    copy(connection, plan, &all, undo).await
 }
 
 /// Copies many rows whose keys are not there. Where that is not possible, nothing is done: the statement that comes instead
 /// says why, or knows how.
-async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incoming<'_>, &[usize])]) -> Result<bool> {
+async fn copy(
+    connection: &mut PgConnection,
+    plan: &Plan<'_>,
+    writes: &[(&Incoming<'_>, &[usize])],
+    undo: Undo,
+) -> Result<bool> {
     let many: usize = writes.iter().map(|(_, rows)| rows.len()).sum();
     if many < copy::MANY {
         return Ok(false);
@@ -281,16 +302,38 @@ async fn copy(connection: &mut PgConnection, plan: &Plan<'_>, writes: &[(&Incomi
     if !body.is_large() || !copy::takes(connection, plan).await? {
         return Ok(false);
     }
-    copy::quietly(connection, "SAVEPOINT fresh").await?;
+    if undo == Undo::Savepoint {
+        schema::run(connection, "SAVEPOINT fresh".to_owned(), "no savepoint").await?;
+    }
     let copied = copy_parts(connection, plan, &statement, body, &parts[begun..]).await;
     let whole = match copied {
         Ok(copied) => copied == many as u64,
         Err(error) if matches!(error.kind(), ErrorKind::Data | ErrorKind::Schema) && error.row().is_none() => false,
         Err(error) => return Err(error.with("table", plan.stream.name())),
     };
-    schema::run(connection, ended(whole), "no savepoint").await?;
+    match undo {
+        Undo::Savepoint => schema::run(connection, ended(whole), "no savepoint").await?,
+        Undo::Unit if !whole => return Err(Error::internal("rows that were copied as new are not").caused_by(NotNew)),
+        Undo::Unit => {}
+    }
     Ok(whole)
 }
+
+/// Whether a unit was copied with [`Undo::Unit`] and was refused.
+pub(crate) fn is_not_new(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<NotNew>())
+}
+
+#[derive(Debug)]
+struct NotNew;
+
+impl fmt::Display for NotNew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one of them is there already, or is refused")
+    }
+}
+
+impl std::error::Error for NotNew {}
 
 /// Sends what is ready, and each part as soon as it is.
 async fn copy_parts(
@@ -329,7 +372,7 @@ pub(crate) async fn look(
     rows: &[usize],
     step: usize,
     look: Look,
-) -> Result<Vec<Option<Standing>>> {
+) -> Result<Standing<Seen>> {
     let sent = &plan.key_indices;
     let asked = plan.asked(&plan.all(), |field| Ok(format!("t.{}", quoted(field.name())?)))?;
     let marked = plan.mark.as_ref().map_or_else(|| "false".to_owned(), |mark| format!("t.{mark} IS NOT NULL"));
@@ -349,18 +392,13 @@ pub(crate) async fn look(
         .into_iter()
         .fold(sqlx::query(AssertSqlSafe(sql)), |query, array| array.bind(query));
     let unread = |cause| failed("the stored rows cannot be read", cause).with("table", plan.stream.name());
-    let found = query.fetch_all(connection).await.map_err(unread)?;
-    let mut standing: Vec<Option<Standing>> = std::iter::repeat_with(|| None).take(rows.len()).collect();
-    for row in found {
+    let mut found = query.fetch(connection);
+    let mut standing = Standing::new(plan.stream, rows.len());
+    while let Some(row) = found.try_next().await.map_err(unread)? {
         let place: i64 = row.try_get(0).map_err(unread)?;
-        let values = (0..plan.stream.schema().width())
-            .map(|column| read(&row, column + 3, plan.field(column)))
-            .collect::<Result<Vec<Value>>>()?;
-        let mut rows = Rows::new(Arc::clone(plan.stream.schema()));
-        rows.push(values.iter().map(Value::as_ref))?;
-        let place = usize::try_from(place - 1).unwrap_or_default();
-        standing[place] =
-            Some(Standing { rows, xmin: row.try_get(1).map_err(unread)?, marked: row.try_get(2).map_err(unread)? });
+        let seen = Seen { xmin: row.try_get(1).map_err(unread)?, marked: row.try_get(2).map_err(unread)? };
+        let (found, _) = standing.add(seen, |column| cell(&row, column + 3, plan.field(column)))?;
+        standing.put(usize::try_from(place - 1).unwrap_or_default(), found);
     }
     Ok(standing)
 }

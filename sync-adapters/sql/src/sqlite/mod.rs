@@ -32,6 +32,8 @@ pub use replica::{SqliteHost, SqliteReplica};
 pub use source::SqliteSource;
 use worker::Worker;
 
+use crate::added::Added;
+
 /// How much a crash of the *machine* may cost. A crash of the process never costs anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
@@ -89,7 +91,12 @@ impl SqliteOptions {
     /// both naming the file and what to do.
     pub async fn open(self) -> Result<Sqlite> {
         let name = self.name();
-        Ok(Sqlite { name: name.into(), worker: Worker::start(self).await?, names: Names::default() })
+        Ok(Sqlite {
+            name: name.into(),
+            worker: Worker::start(self).await?,
+            names: Names::default(),
+            added: Added::default(),
+        })
     }
 }
 
@@ -99,6 +106,7 @@ pub struct Sqlite {
     name: Arc<str>,
     worker: Worker,
     names: Names,
+    added: Added,
 }
 
 impl Sqlite {

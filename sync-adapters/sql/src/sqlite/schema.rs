@@ -27,14 +27,15 @@ impl Column {
     }
 }
 
-/// Creates the table, or adds the columns it lacks.
+/// Creates the table, or adds the columns it lacks, and says which those are.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<()> {
+pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Vec<String>> {
     let columns = columns(connection, stream.name())?;
     if columns.is_empty() {
-        return create(connection, stream);
+        create(connection, stream)?;
+        return Ok(Vec::new());
     }
     check_writable(connection, stream)?;
     check_key(connection, stream, &columns)?;
@@ -44,6 +45,7 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<()
         let what = "which the stream does not declare, so no row could be added: declare it, or give it a default";
         return Err(differs(stream, format!("the target table requires column {:?}, {what}", column.name)));
     }
+    let mut added = Vec::new();
     for field in wanted {
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(field.name())) {
             Some(column) => check_column(stream, &field, column)?,
@@ -57,10 +59,11 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<()
                 connection
                     .execute_batch(&add)
                     .map_err(|cause| failed("a column cannot be added", cause).with("column", field.name()))?;
+                added.push(field.name().to_owned());
             }
         }
     }
-    Ok(())
+    Ok(added)
 }
 
 /// The stream's columns, and the one that marks missing rows.

@@ -52,10 +52,16 @@ impl Sink for Sqlite {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         self.names.check(stream)?;
-        let stream = stream.clone();
-        self.worker
-            .call(move |connection| in_transaction(connection, |connection| schema::prepare(connection, &stream)))
-            .await
+        let table = stream.clone();
+        let prepare = move |connection: &mut Connection| {
+            in_transaction(connection, |connection| schema::prepare(connection, &table))
+        };
+        self.added.note(stream, self.worker.call(prepare).await?);
+        Ok(())
+    }
+
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.added.to(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
@@ -108,7 +114,7 @@ fn rehearse(connection: &mut Connection, steps: &[Step]) -> Result<WriteReport> 
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|cause| failed("no transaction can begin", cause))?;
-    steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream))?;
+    steps.iter().filter_map(target).try_for_each(|stream| schema::prepare(&transaction, stream).map(drop))?;
     let orphans = steps.iter().filter_map(target).map(|stream| Ok((stream, Orphans::of(&transaction, stream)?)));
     let orphans = orphans.collect::<Result<Vec<_>>>()?;
     let report = take_steps(&transaction, steps, Intent::Rehearse)?;

@@ -68,6 +68,20 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_says_that_a_column_was_not_there_and_a_full_one_fills_it_again() {
+    let world = world(MemorySource::of([orders()]).feeding(Feeding::Log), 40).await;
+    assert_eq!(world.run(RunOptions::incremental()).await.scopes[0].added, [""; 0], "the table is new");
+    world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
+    world.source.upsert("orders", row(41, 1, "first"));
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!(report.scopes[0].added, ["orders.note"], "{report}");
+    assert!(report.to_string().contains("orders.note was not in the target and was added"), "{report}");
+    let report = world.run(RunOptions::full()).await;
+    assert_eq!(report.scopes[0].added, [""; 0], "{report}");
+    world.assert_in_step();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exactly_what_changed_is_written() {
     let world = world(MemorySource::of([orders()]).page(100), 1000).await;
     assert_eq!(world.run(RunOptions::incremental()).await.ledger().count(Outcome::Created), 1000);

@@ -2,6 +2,7 @@
 
 mod others;
 mod packets;
+mod pieces;
 mod staging;
 mod tables;
 

@@ -2,9 +2,11 @@
 
 mod copied;
 mod copy_attacked;
+mod cut;
 mod joint;
 mod odd_tables;
 mod statements;
+mod units_attacked;
 
 use std::sync::Arc;
 

@@ -36,6 +36,10 @@ impl<S: Sink> Sink for Faulty<S> {
         self.through(Call::Prepare, self.inner.prepare(stream)).await
     }
 
+    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+        self.inner.added(stream)
+    }
+
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
         self.inner.exists(stream).await
     }

@@ -71,6 +71,22 @@ async fn a_table_that_is_changed_between_two_units_is_refused_with_the_differenc
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_gone_from_a_table_is_made_again_and_told() {
+    let stream = StreamSpec::new("prices").key(["id"]).text("note");
+    for server in BOTH {
+        let database = server.database().await;
+        let sink = server.connect(&database.url()).await.unwrap();
+        sink.prepare(&stream).await.unwrap();
+        assert_eq!(sink.added(&stream), [""; 0], "{server:?}: the table is new");
+        database.client("ALTER TABLE prices DROP COLUMN note").await.unwrap();
+        sink.prepare(&stream).await.unwrap();
+        assert_eq!(sink.added(&stream), ["note"], "{server:?}");
+        sink.prepare(&stream).await.unwrap();
+        assert_eq!(sink.added(&stream), [""; 0], "{server:?}: nothing was lacking");
+    }
+}
+
 /// While all rows are new they are copied without a look, and only the key refuses one that is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_loses_its_key_between_two_units_takes_no_row_twice() {
