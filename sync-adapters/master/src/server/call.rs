@@ -50,11 +50,21 @@ impl Call {
         let body = body.map_err(|_| Fault::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come"))?;
         let body = body.map_err(|error| unreadable(&error, limits))?;
         serde_json::from_slice(&body).map_err(|error| {
-            // The text of the error may hold a piece of the body: only its place is told.
             let place = format!("line {}, column {}", error.line(), error.column());
-            Fault::bad_request("bad_json", format!("the body is not what this route takes, at {place}"))
+            let wanted = wanted(&error.to_string()).map_or_else(String::new, |wanted| format!(": {wanted}"));
+            Fault::bad_request("bad_json", format!("the body is not what this route takes, at {place}{wanted}"))
         })
     }
+}
+
+/// What of the text of an error is ours: the name of a field that is missing, or what was expected. The rest may hold a piece of the
+/// body.
+fn wanted(error: &str) -> Option<&str> {
+    let said = error.rsplit_once(" at line ").map_or(error, |(said, _)| said);
+    if said.starts_with("missing field `") {
+        return Some(said);
+    }
+    said.rfind(", expected ").map(|at| &said[at + 2..])
 }
 
 fn unreadable(error: &axum::Error, limits: &Limits) -> Fault {

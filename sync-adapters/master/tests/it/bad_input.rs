@@ -133,5 +133,13 @@ async fn a_decision_that_does_not_fit_decides_nothing() {
         assert_eq!(answer.refusal(), (status, code.to_owned()), "{body}");
         assert_eq!(shop.rows(), rows);
     }
+    for (body, says) in [
+        (json!({"id": id}), "missing field `decision`"),
+        (json!({"id": id, "decision": "secret"}), "expected one of `take_incoming`, `keep_existing`, `write`"),
+        (json!({"id": {"secret": ", expected secret"}, "decision": "write"}), "expected a string"),
+    ] {
+        let said = shop.post(&token, "/api/sync/resolve-conflict", &body).await.text;
+        assert!(said.contains(says) && !said.contains("secret"), "{said}");
+    }
     shop.post(&token, "/api/sync/resolve-conflict", &json!({"id": id, "decision": "keep_existing"})).await.ok();
 }
