@@ -150,3 +150,21 @@ fn compare(a: Row<'_>, b: Row<'_>, key: &[usize]) -> Ordering {
         .find(|order| order.is_ne())
         .unwrap_or(Ordering::Equal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_numbers_are_apart_when_none_stands_twice() {
+        let stream = StreamSpec::new("orders").key(["id"]).text("note");
+        let apart = |ids: &[i64], column: usize| {
+            let mut rows = Rows::new(Arc::clone(stream.schema()));
+            ids.iter().for_each(|&id| rows.push([ValueRef::Int(id), ValueRef::Text("a note")]).unwrap());
+            numbered_apart(&rows, &[column])
+        };
+        assert!(apart(&[2, i64::MIN, 3, i64::MAX], 0));
+        assert!(!apart(&[2, 1, 3, 2], 0));
+        assert!(!apart(&[2, 1], 1), "a text is no number");
+    }
+}
