@@ -53,6 +53,10 @@ pub trait Source: Debug + Send + Sync {
     fn read(&self, request: ReadRequest) -> BatchStream<'_>;
 
     /// What it can promise. The builder refuses pipelines that need more.
+    ///
+    /// Without one of your own: no cursor, so that each run reads everything; rows in no order; no deletes, no listing, no
+    /// ranges; and nothing can be read twice, so that the pipeline vouches for [`AtMostOnce`](crate::engine::Guarantee::AtMostOnce) alone.
+    /// Most sources say [`SourceCapabilities::replayable`] with the kind of their cursors.
     fn capabilities(&self) -> SourceCapabilities {
         SourceCapabilities::default()
     }

@@ -1,30 +1,86 @@
-//! How a run of a scope begins: the target is made ready, and the request says what to read and from where.
+//! How a run of a scope begins: the target is made ready, and the source is asked for what it has from where.
 
 use super::options::Mode;
 use super::pipeline::FirstLoad;
+use super::read_ahead::ReadAhead;
 use super::scope_run::{Home, ScopeRun};
 use super::unfilled::Watch;
 use super::waiting::{watched, with_retries};
+use crate::event::Event;
 use crate::model::{Disposition, RowScope};
 use crate::source::{CursorKind, ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
 
 impl ScopeRun<'_> {
-    /// Gets target and checkpoint ready, and says what to read.
-    pub(super) async fn begin(&mut self) -> Result<ReadRequest> {
+    /// Makes the targets ready and begins to read: both at once, where it is known beforehand what to read.
+    pub(super) async fn begin(&mut self) -> Result<ReadAhead> {
         self.check_targets().await?;
-        let mut empty = self.checkpoint.cursor.is_none();
-        if !self.options.dry_run {
-            for stream in self.feed.streams() {
-                let prepared =
-                    with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
-                prepared.map_err(|error| error.with("stream", stream.name()))?;
-                let added = self.pipeline.sink.added(stream).into_iter();
-                self.books.added.extend(added.map(|column| format!("{}.{column}", stream.name())));
-                let counting = || self.pipeline.sink.count(stream, &RowScope::All);
-                empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
-            }
+        let early = match self.empty_beforehand() {
+            Some(empty) => Some(self.start(empty).await?),
+            None => None,
+        };
+        let empty = self.prepare_targets().await?;
+        let reader = match early {
+            Some(reader) => reader,
+            None => self.start(empty).await?,
+        };
+        if self.unfilled.is_some() {
+            // Every row comes again, with all its columns.
+            self.books.added.clear();
         }
+        self.stays = self.options.new_only && !empty;
+        self.may_sort = empty
+            && !self.options.dry_run
+            && self.checkpoint.stage.is_none()
+            && self.sorts_first_load()
+            && self.pipeline.source.capabilities().order != RowOrder::Key
+            && self.feed.streams().iter().all(|stream| {
+                stream.writes() == Disposition::Upsert
+                    && self.pipeline.guard(stream).is_some()
+                    && self.pipeline.difference().is_some()
+            });
+        Ok(reader)
+    }
+
+    /// Whether the targets hold nothing, where that is known before they are made ready.
+    fn empty_beforehand(&self) -> Option<bool> {
+        match self.options.mode {
+            Mode::Incremental if self.checkpoint.cursor.is_some() => Some(false),
+            Mode::Incremental if self.known.absent => Some(true),
+            // What an earlier run has staged may have to go first.
+            _ => None,
+        }
+    }
+
+    /// Makes the targets ready, and says whether they hold nothing.
+    async fn prepare_targets(&mut self) -> Result<bool> {
+        let mut empty = self.checkpoint.cursor.is_none();
+        if self.options.dry_run {
+            return Ok(empty);
+        }
+        for stream in self.feed.streams() {
+            let prepared =
+                with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
+            prepared.map_err(|error| error.with("stream", stream.name()))?;
+            let added = self.pipeline.sink.added(stream).into_iter();
+            self.books.added.extend(added.map(|column| format!("{}.{column}", stream.name())));
+            let counting = || self.pipeline.sink.count(stream, &RowScope::All);
+            empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
+        }
+        Ok(empty)
+    }
+
+    /// Begins to read.
+    async fn start(&mut self, empty: bool) -> Result<ReadAhead> {
+        let request = self.request(empty).await?;
+        // Only here is it known where the reading begins. What goes wrong will be met, and told, by the reading itself.
+        let estimate = self.pipeline.source.estimate(&request).await.unwrap_or_default();
+        self.inner.tell(&Event::ScopeStarted { run: self.run.clone(), scope: self.scope.clone(), estimate });
+        Ok(ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request))
+    }
+
+    /// Says what to read, and from where.
+    async fn request(&mut self, empty: bool) -> Result<ReadRequest> {
         let afresh = match self.options.mode {
             // What an earlier listing named says nothing about rows that came since: it is never continued.
             Mode::Full | Mode::Reconcile => true,
@@ -50,22 +106,7 @@ impl ScopeRun<'_> {
         // A source without a cursor reads everything each time, unless it goes on with a reading that was interrupted.
         let begins = request.from.is_none() || self.pipeline.source.capabilities().cursor == CursorKind::None;
         let whole = begins && !matches!(request.reading, Reading::Range(_)) && !self.lists_keys_only();
-        if whole {
-            // Every row comes again, with all its columns.
-            self.books.added.clear();
-        }
         self.unfilled = whole.then(|| Watch::over(&self.feed, request.from.is_some()));
-        self.stays = self.options.new_only && !empty;
-        self.may_sort = empty
-            && !self.options.dry_run
-            && self.checkpoint.stage.is_none()
-            && self.sorts_first_load()
-            && self.pipeline.source.capabilities().order != RowOrder::Key
-            && self.feed.streams().iter().all(|stream| {
-                stream.writes() == Disposition::Upsert
-                    && self.pipeline.guard(stream).is_some()
-                    && self.pipeline.difference().is_some()
-            });
         Ok(request)
     }
 

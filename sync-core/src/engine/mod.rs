@@ -161,6 +161,9 @@ impl Engine {
 
     /// Whether the source and the sink of a pipeline can be reached and let us work. Changes nothing.
     ///
+    /// It compares no declarations with what the target or the records are like: a run with
+    /// [`dry_run`](crate::engine::RunOptions::dry_run) does, and writes nothing either.
+    ///
     /// # Errors
     /// What is wrong with the first of the two that fails.
     pub async fn check(&self, pipeline: &str) -> Result<()> {

@@ -14,7 +14,7 @@ use super::options::{Mode, RunOptions};
 use super::pipeline::Pipeline;
 use super::planted::Bug;
 use super::poison;
-use super::read_ahead::{Fetched, ReadAhead};
+use super::read_ahead::Fetched;
 use super::targets::Known;
 use super::unfilled::{Unfilled, Watch};
 use super::unit::Gathered;
@@ -164,11 +164,7 @@ impl<'a> ScopeRun<'a> {
     }
 
     async fn follow_to_end(&mut self) -> Result<Ending> {
-        let request = self.begin().await?;
-        // Only here is it known where the reading begins. What goes wrong will be met, and told, by the reading itself.
-        let estimate = self.pipeline.source.estimate(&request).await.unwrap_or_default();
-        self.inner.tell(&Event::ScopeStarted { run: self.run.clone(), scope: self.scope.clone(), estimate });
-        let mut reader = ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request);
+        let mut reader = self.begin().await?;
         let (mut closed, mut open) = (Gathered::new(), Gathered::new());
         loop {
             let ready = if closed.rows < self.inner.settings.unit_rows { reader.ready() } else { None };

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) parts: usize,
     /// Whether the targets could be looked for.
     pub(super) looked: bool,
+    /// Whether no target is there yet, and nobody else will make one: the feed has a single partition.
+    pub(super) absent: bool,
     /// A stream whose target is gone, although the position of some partition says that rows were brought into it.
     pub(super) gone: Option<String>,
 }
@@ -36,20 +38,20 @@ pub(super) async fn look(
     feed: &Feed,
     scopes: &[Scope],
 ) -> Result<Known> {
-    let mut known = Known { parts: scopes.len(), looked: false, gone: None };
+    let mut known = Known { parts: scopes.len(), looked: false, absent: false, gone: None };
     let looking = Errand { run: Some(run), scope: None, doing: "target", on: pipeline.sink.name() };
-    let mut missing = None;
+    let mut missing = Vec::new();
     // What is read as a whole by every run comes again anyway.
     for stream in feed.streams().iter().filter(|stream| stream.writes() != Disposition::Snapshot) {
         let there = watched(inner, looking, pipeline.sink.exists(stream));
         let Ok(there) = in_time(inner, options, there).await else { return Ok(known) };
         if !there {
-            missing = Some(stream.name().to_owned());
-            break;
+            missing.push(stream.name());
         }
     }
     known.looked = true;
-    let Some(missing) = missing else { return Ok(known) };
+    known.absent = missing.len() == feed.streams().len() && scopes.len() == 1;
+    let Some(missing) = missing.first() else { return Ok(known) };
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     for scope in scopes {
         let live = scope.live();
@@ -58,7 +60,7 @@ pub(super) async fn look(
         if standing.cursor.is_none() {
             continue;
         }
-        known.gone = Some(missing.clone());
+        known.gone = Some((*missing).to_owned());
         if options.mode != Mode::Full || options.dry_run {
             break;
         }
@@ -82,7 +84,7 @@ async fn forget(
     let turn = inner.turn(&lease_name(&scope));
     let _turn = turn.lock().await;
     let (lease, checkpoint) = claim(inner, pipeline, Some(run), &scope, home, None, &mut None).await?;
-    let known = Known { parts, looked: true, gone: None };
+    let known = Known { parts, looked: true, absent: false, gone: None };
     let mut scope_run =
         ScopeRun::new(inner, pipeline, options, run, scope, feed.clone(), known, Some(lease.clone()), home, checkpoint);
     let beginning = Checkpoint { cursor: None, frontier: None, ..scope_run.checkpoint.clone() };

@@ -27,8 +27,8 @@ const CHUNK: usize = 1 << 17;
 /// For how long the server may take nothing of what is sent.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// Copies rows into a table, and says how many it took. After an error the transaction must be rolled back; after one that
-/// [`is_stalled`], the connection must be closed.
+/// Copies rows into a table, and says how many it took. After an error the transaction must be rolled back; after
+/// [`Cut::Stalled`], the connection must be closed.
 pub(crate) async fn copy(
     connection: &mut PgConnection,
     statement: &str,
@@ -57,7 +57,9 @@ impl<'c> Copying<'c> {
         for chunk in body.chunks(CHUNK) {
             match tokio::time::timeout(STALLED, self.copy.send(chunk)).await {
                 Ok(sent) => sent.map(drop).map_err(|cause| failed(self.what, cause))?,
-                Err(_) => return Err(Error::unavailable("the server takes no more of the rows").caused_by(Stalled)),
+                Err(_) => {
+                    return Err(Error::unavailable("the server takes no more of the rows").caused_by(Cut::Stalled));
+                }
             }
         }
         Ok(())
@@ -69,22 +71,32 @@ impl<'c> Copying<'c> {
     }
 }
 
-/// Whether the server stopped taking rows: it waits for somebody, or for us to read what a trigger says (`RAISE INFO`, which
-/// no setting silences), and hears nothing else on this connection.
-pub(crate) fn is_stalled(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<Stalled>())
+/// How a copy ended that the statement which comes instead of it may yet mend: the cause of its error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The server stopped taking rows: it waits for somebody, or for us to read what a trigger says (`RAISE INFO`, which no
+    /// setting silences), and hears nothing else on this connection.
+    Stalled,
+    /// A unit that takes nothing else back by itself was refused.
+    NotNew,
 }
 
-#[derive(Debug)]
-struct Stalled;
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing was taken for {} s", STALLED.as_secs())
+impl Cut {
+    pub(crate) fn ended(self, error: &Error) -> bool {
+        std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref) == Some(&self)
     }
 }
 
-impl std::error::Error for Stalled {}
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stalled => write!(f, "nothing was taken for {} s", STALLED.as_secs()),
+            Self::NotNew => f.write_str("one of them is there already, or is refused"),
+        }
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// Whether `COPY` does to this table what `INSERT` does: it passes by the rules of a table, and neither views nor tables that
 /// hide rows take it. And whether the table still has the key that refuses a row which is there already, if there is to be one:

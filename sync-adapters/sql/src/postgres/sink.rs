@@ -10,12 +10,12 @@ use sync_core::sink::{Intent, Publish, SinkCapabilities, Step, StepReport, Store
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
-use super::copy::is_stalled;
+use super::copy::Cut;
 use super::error::{failed, uncommitted};
 use super::query::Plan;
 use super::scope::Condition;
 use super::session::Session;
-use super::write::{Undo, Writing, copy_unseen, is_not_new, look};
+use super::write::{Undo, Writing, copy_unseen, look};
 use super::{Postgres, checkpoint, deferred, publish, schema, stage};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
@@ -59,7 +59,7 @@ impl Sink for Postgres {
             let done = self.write_unit(&mut transaction, unit, unseen).await;
             match ended(transaction, done).await {
                 // Its rows are no longer taken for new, whatever other units have found meanwhile.
-                Ok(Err(error)) if is_not_new(&error) => unseen = false,
+                Ok(Err(error)) if Cut::NotNew.ended(&error) => unseen = false,
                 done => break kept(session, done),
             }
         };
@@ -68,7 +68,7 @@ impl Sink for Postgres {
             if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
                 self.apart.note(stream.name(), true);
             }
-            if done.as_ref().is_err_and(is_stalled) {
+            if done.as_ref().is_err_and(|error| Cut::Stalled.ended(error)) {
                 self.stalled.note(stream.name(), true);
             }
         }
@@ -410,11 +410,11 @@ async fn ended<T>(transaction: Transaction<'_, sqlx::Postgres>, done: Result<T>)
     match done {
         Ok(done) => transaction.commit().await.map(|()| Ok(done)).map_err(uncommitted),
         // The server would not hear it.
-        Err(error) if is_stalled(&error) => Err(error),
+        Err(error) if Cut::Stalled.ended(&error) => Err(error),
         Err(error) => match transaction.rollback().await {
             Ok(()) => Ok(Err(error)),
             // The session has ended, which is all there is to tell.
-            Err(cause) if is_not_new(&error) => Err(failed("the copied rows cannot be taken back", cause)),
+            Err(cause) if Cut::NotNew.ended(&error) => Err(failed("the copied rows cannot be taken back", cause)),
             Err(_) => Err(error),
         },
     }

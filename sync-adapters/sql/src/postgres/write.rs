@@ -1,7 +1,6 @@
 //! Classify, then write: one statement looks at what is there, and only what differs is written.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -10,9 +9,10 @@ use sync_core::sink::WriteMode;
 use sync_core::{Error, ErrorKind, Result};
 
 use super::column::{Column, cell};
+use super::copy::{self, Cut};
 use super::error::failed;
 use super::query::{Plan, arrays};
-use super::{copy, relation, schema};
+use super::{relation, schema};
 use crate::classified::{Classified, Incoming, Look, changed_meanwhile};
 use crate::ident::quoted;
 use crate::standing::Standing;
@@ -249,7 +249,7 @@ impl Writing<'_> {
 pub(crate) enum Undo {
     /// A savepoint: nothing is done then.
     Savepoint,
-    /// The whole unit, which holds nothing else, and saves two trips to the server: [`is_not_new`] tells of it.
+    /// The whole unit, which holds nothing else, and saves two trips to the server: [`Cut::NotNew`] tells of it.
     Unit,
 }
 
@@ -313,27 +313,13 @@ async fn copy(
     };
     match undo {
         Undo::Savepoint => schema::run(connection, ended(whole), "no savepoint").await?,
-        Undo::Unit if !whole => return Err(Error::internal("rows that were copied as new are not").caused_by(NotNew)),
+        Undo::Unit if !whole => {
+            return Err(Error::internal("rows that were copied as new are not").caused_by(Cut::NotNew));
+        }
         Undo::Unit => {}
     }
     Ok(whole)
 }
-
-/// Whether a unit was copied with [`Undo::Unit`] and was refused.
-pub(crate) fn is_not_new(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<NotNew>())
-}
-
-#[derive(Debug)]
-struct NotNew;
-
-impl fmt::Display for NotNew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("one of them is there already, or is refused")
-    }
-}
-
-impl std::error::Error for NotNew {}
 
 /// Sends what is ready, and each part as soon as it is.
 async fn copy_parts(
