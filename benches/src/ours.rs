@@ -37,26 +37,42 @@ pub(crate) fn run(url: &str, to: &str, at_once: Option<usize>) -> Result<()> {
             Some(pages) => listing.page("page").total("/total").concurrency(pages).stable(),
         };
         let source = Rest::at(url).stream(&records, listing).build()?;
-        let (sink, store) = Box::pin(open(to)).await?;
-        let engine = Engine::builder(store).owner("bench").pipeline(Pipeline::new("bench", source, sink)).build()?;
+        let Opened { sink, store, file } = Box::pin(open(to)).await?;
+        let engine =
+            Engine::builder(store.clone()).owner("bench").pipeline(Pipeline::new("bench", source, sink)).build()?;
         let report = engine.run("bench").await?;
         let (fetched, requests) = (report.ledger().fetched, report.requests());
         report.completed()?;
+        if let Some(file) = file {
+            // As the limit does within its time: the log is worked into the file.
+            store.close().await;
+            file.close().await;
+        }
         Figures::of(fetched, began.elapsed(), requests)?.print()
     })
 }
 
 /// The database at a path or an address, which holds the engine's state as well.
-async fn open(to: &str) -> Result<(Arc<dyn Sink>, SqlStore)> {
+struct Opened {
+    sink: Arc<dyn Sink>,
+    store: SqlStore,
+    /// What must be closed, where it is a file.
+    file: Option<Sqlite>,
+}
+
+async fn open(to: &str) -> Result<Opened> {
     Ok(match to.split_once("://") {
         Some(("postgres", _)) => {
             let (sink, store) = tokio::try_join!(Postgres::connect(to), SqlStore::connect(to))?;
-            (Arc::new(sink), store)
+            Opened { sink: Arc::new(sink), store, file: None }
         }
         Some(("mysql", _)) => {
             let (sink, store) = tokio::try_join!(MySql::connect(to), SqlStore::connect(to))?;
-            (Arc::new(sink), store)
+            Opened { sink: Arc::new(sink), store, file: None }
         }
-        _ => (Arc::new(Sqlite::open(to).await?), SqlStore::open_sqlite(to).await?),
+        _ => {
+            let (file, store) = (Sqlite::open(to).await?, SqlStore::open_sqlite(to).await?);
+            Opened { sink: Arc::new(file.clone()), store, file: Some(file) }
+        }
     })
 }

@@ -174,8 +174,8 @@ impl ScopeRun<'_> {
     /// Keeps for the report what is wrong with the first rejected row, also where the breaker lets none of them go.
     pub(super) fn note_rejected(&mut self, letters: &[DeadLetter]) {
         if let (None, Some(first)) = (&self.books.first_rejected, letters.first()) {
-            let key = first.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-            self.books.first_rejected = Some(format!("{key}{}", first.reason));
+            let key = first.key.as_ref().map(|key| format!(" with key {key}")).unwrap_or_default();
+            self.books.first_rejected = Some(format!("{}{key}: {}", first.stream, first.reason));
         }
     }
 

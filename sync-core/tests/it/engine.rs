@@ -279,7 +279,10 @@ async fn too_many_rejected_rows_stop_the_run() {
     let drained = engine.dead_letters(&LetterQuery { limit: 1000, ..LetterQuery::default() }).await.unwrap().len();
     assert!(drained <= 100, "{drained} rows drained into the dead letters");
     assert!(report.ledger().balances(), "{report}");
-    assert!(report.to_string().contains("orders: the first row that was rejected: 1: no longer a number"), "{report}");
+    assert!(
+        report.to_string().contains("orders: the first row that was rejected: orders with key 1: no longer a number"),
+        "{report}"
+    );
     let error = report.completed().unwrap_err().to_string();
     assert!(error.contains("scope: shop/orders"), "it names what failed: {error}");
     assert!(!error.contains("no longer a number"), "what is said of a row may quote it: {error}");

@@ -12,7 +12,7 @@ use super::error::failed;
 use super::query::name;
 use super::table::{self, Column, Table};
 use crate::ident::list;
-use crate::tables::Shape;
+use crate::tables::{Shape, differs};
 
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
 /// columns are like then, and which were added.
@@ -130,7 +130,7 @@ impl Target<'_> {
         };
         if let Some(column) = table.columns.iter().find(undeclared) {
             return Err(self.differs(format!(
-                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
+                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it in the stream, or give it a default in the table",
                 column.name
             )));
         }
@@ -234,7 +234,7 @@ impl Target<'_> {
         let (declared, key) = (column.declared.as_str(), self.is_key(field.name()));
         let refused = || {
             Err(self.differs(format!(
-                "column {:?} of the target table is declared {:?}, which cannot hold every {}; declare it {wanted:?}",
+                "column {:?} of the target table is declared {:?}, which cannot hold every {}; make it {wanted:?} there, or declare in the stream what the table has",
                 column.name,
                 column.written,
                 field.kind()
@@ -301,7 +301,7 @@ impl Target<'_> {
     }
 
     fn differs(&self, what: String) -> Error {
-        Error::new(ErrorKind::Schema, what).with("table", self.stream.name())
+        differs(self.stream, what)
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::failed;
 use super::query::name;
 use super::relation;
 use crate::ident::{list, quoted};
-use crate::tables::Shape;
+use crate::tables::{Shape, differs};
 
 /// A column as the table has it.
 struct Column {
@@ -98,7 +98,7 @@ async fn needs(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Co
         return Err(differs(
             stream,
             format!(
-                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it, or give it a default",
+                "the target table requires column {:?}, which the stream does not declare, so no row could be added: declare it in the stream, or give it a default in the table",
                 column.name
             ),
         ));
@@ -233,7 +233,7 @@ fn widen(stream: &StreamSpec, field: &Field, column: &Column) -> Result<Option<S
         Err(differs(
             stream,
             format!(
-                "column {:?} of the target table is declared {declared:?}, which cannot hold every {}; declare it {wanted:?}",
+                "column {:?} of the target table is declared {declared:?}, which cannot hold every {}; make it {wanted:?} there, or declare in the stream what the table has",
                 column.name,
                 field.kind()
             ),
@@ -271,8 +271,4 @@ fn widen(stream: &StreamSpec, field: &Field, column: &Column) -> Result<Option<S
 fn digits(declared: &str) -> Option<(u8, u8)> {
     let (precision, scale) = declared.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(',')?;
     Some((precision.parse().ok()?, scale.parse().ok()?))
-}
-
-fn differs(stream: &StreamSpec, what: String) -> Error {
-    Error::new(ErrorKind::Schema, what).with("table", stream.name())
 }

@@ -7,6 +7,7 @@ use sync_core::{Error, ErrorKind, Result};
 use super::error::failed;
 use super::value::declared_type;
 use crate::ident::{list, quoted};
+use crate::tables::differs;
 
 /// A column as the table has it.
 pub(crate) struct Column {
@@ -42,7 +43,7 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Ve
     let wanted = wanted(stream);
     let declared = |column: &Column| wanted.iter().any(|field| column.name.eq_ignore_ascii_case(field.name()));
     if let Some(column) = columns.iter().find(|column| column.required && !column.computed && !declared(column)) {
-        let what = "which the stream does not declare, so no row could be added: declare it, or give it a default";
+        let what = "which the stream does not declare, so no row could be added: declare it in the stream, or give it a default in the table";
         return Err(differs(stream, format!("the target table requires column {:?}, {what}", column.name)));
     }
     let mut added = Vec::new();
@@ -259,7 +260,7 @@ fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<(
         return Err(differs(
             stream,
             format!(
-                "column {:?} of the target table is declared {:?}, which would convert a value of kind {}; declare it {:?}",
+                "column {:?} of the target table is declared {:?}, which would convert a value of kind {}; make it {:?} there, or declare in the stream what the table has",
                 column.name,
                 column.declared,
                 field.kind(),
@@ -284,8 +285,4 @@ fn check_column(stream: &StreamSpec, field: &Field, column: &Column) -> Result<(
 /// The digits after the point of a column that was declared by us.
 fn declared_scale(declared: &str) -> Option<u8> {
     declared.strip_prefix("DECIMAL_TEXT(")?.strip_suffix(')')?.split_once(',')?.1.trim().parse().ok()
-}
-
-fn differs(stream: &StreamSpec, what: String) -> Error {
-    Error::new(ErrorKind::Schema, what).with("table", stream.name())
 }
