@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sync_core::Error;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -19,6 +20,8 @@ use crate::template::Variables;
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     pages: VecDeque<AbortOnDropHandle<Result<Answer, Refusal>>>,
+    /// Whose turn it is to ask: as many at once as declared.
+    turns: Option<Arc<Semaphore>>,
     /// The number of the next page to ask for.
     next: u64,
 }
@@ -31,8 +34,8 @@ impl Ahead {
         Some(page.await.unwrap_or_else(|cause| Err(broken(cause).into())))
     }
 
-    /// Keeps as many pages under way as declared, from the one at this position to the last one there is, as far as a page has
-    /// said which one that is.
+    /// Keeps as many pages under way as declared, from the one at this position to the last one there is. Where a page has said
+    /// which one that is, as many again wait for their turn: the next is asked for when one has come, and not only when it is taken.
     pub(crate) fn fill(
         &mut self,
         inner: &Arc<Inner>,
@@ -51,13 +54,18 @@ impl Ahead {
         // The last page is not looked at twice.
         let last = facts
             .and_then(|facts| plan.pager.last_number(position, facts))
-            .map_or(u64::MAX, |last| last - u64::from(position.again && last > 0));
-        while self.pages.len() < at_once && self.next <= last {
+            .map(|last| last - u64::from(position.again && last > 0));
+        let most = if last.is_some() { 2 * at_once } else { at_once };
+        let turns = self.turns.get_or_insert_with(|| Arc::new(Semaphore::new(at_once)));
+        while self.pages.len() < most && last.is_none_or(|last| self.next <= last) {
             let there = Position { page: PageAt::Number(self.next), ..position.clone() };
             let Ok(call) = plan.call(&inner.client.base, partition, &there) else { return };
-            let (inner, plan) = (Arc::clone(inner), Arc::clone(plan));
-            let fetch = async move { inner.client.call(&call, &plan.rules).await }.in_current_span();
-            self.pages.push_back(AbortOnDropHandle::new(tokio::spawn(fetch)));
+            let (inner, plan, turns) = (Arc::clone(inner), Arc::clone(plan), Arc::clone(turns));
+            let fetch = async move {
+                let _turn = turns.acquire().await;
+                inner.client.call(&call, &plan.rules).await
+            };
+            self.pages.push_back(AbortOnDropHandle::new(tokio::spawn(fetch.in_current_span())));
             self.next += 1;
         }
     }

@@ -64,7 +64,8 @@ pub struct PagingConfig {
     /// Where the body says that the listing is complete (true, 1).
     pub done: Option<String>,
     /// How many numbered pages to fetch at once. They are handed over in order. What brings rows into an empty target asks for the
-    /// first pages together; any other read asks for the first one alone, which may be all there is.
+    /// first pages together; any other read asks for the first one alone, which may be all there is. While a page is written, up to as
+    /// many again may have come behind it, and are held in memory.
     pub concurrency: Option<usize>,
     /// Whether numbered pages and offsets stand still while they are read: the other side answers all pages of a listing
     /// from one state, or rows are only ever added behind the last one. Nothing can slip from page to page then, and one

@@ -82,6 +82,37 @@ async fn numbered_pages_are_fetched_at_once_and_handed_over_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn behind_a_slow_page_others_come_in_until_as_many_wait_as_are_asked_for_at_once() {
+    let (asked, behind) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counting, noting, pages_of) = (Arc::clone(&asked), Arc::clone(&behind), numbered(24, 2, 1));
+    let (under_way, highest) = (Arc::clone(&now), Arc::clone(&most));
+    let server = Server::start(move |request| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        highest.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        if request.number("page") == Some(2) {
+            let begun = std::time::Instant::now();
+            while counting.load(Ordering::SeqCst) < 7 && begun.elapsed() < Duration::from_secs(5) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // If more were to come, they would come now.
+            std::thread::sleep(Duration::from_millis(100));
+            noting.store(counting.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+        under_way.fetch_sub(1, Ordering::SeqCst);
+        pages_of(request)
+    })
+    .await;
+    let source = server.source(&orders(), pages().size("limit", 2).total("/total").concurrency(3));
+    let outcome = read(&source, None).await.good();
+    assert_eq!(outcome.ids(), (1..=24).collect::<Vec<i64>>());
+    assert_eq!(behind.load(Ordering::SeqCst), 7, "the first page, the slow one, and five behind it");
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= 3, "{most} at once");
+    assert_eq!(server.count(), 12, "no page twice, and none beyond the last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_first_load_asks_for_its_first_pages_together_and_any_other_read_for_the_first_one_alone() {
     for (first_load, together) in [(true, 3), (false, 1)] {
         let (asked, at_first) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -21,9 +21,14 @@ struct Column {
     exact: bool,
 }
 
-/// Whether there is a table. It is asked for as it is when it is prepared, so that the server reads one statement instead of two.
+/// Whether there is a table. Each run waits for the answer before it does anything else: what the table is like is asked when it
+/// is prepared, while the source is read.
 pub(crate) async fn exists(connection: &mut PgConnection, stream: &StreamSpec) -> Result<bool> {
-    Ok(!columns(connection, stream).await?.is_empty())
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(name(stream.name())?)
+        .fetch_one(connection)
+        .await
+        .map_err(|cause| failed("the table cannot be looked for", cause).with("table", stream.name()))
 }
 
 /// What a table lacks.
