@@ -66,7 +66,7 @@ impl ErrorKind {
             Self::Data => "look at the dead letters, correct the rows or the declaration, and replay them",
             Self::Conflict => "run again; another writer changed the same rows meanwhile",
             Self::Fenced => {
-                "nothing, if another process does this work; one that was killed gives its lease up at the time that the message names, or at once to the same owner: give each process a name of its own that stays the same, `.owner(…)`"
+                "nothing, if another process does this work now. Two that run at once must not share an owner: give each a name of its own that stays the same, `.owner(…)`. What a killed one has left is free for the same owner at once, for others when the message says (`until`)"
             }
             Self::Full => "free space at the target, then run again",
             Self::Schema => "compare the difference in the message with the declaration, and correct one of the two",

@@ -46,7 +46,8 @@ pub trait Source: Debug + Send + Sync {
     /// The source's name in logs and reports.
     fn name(&self) -> &str;
 
-    /// The feeds it offers. Names and partitions must stay the same over releases: cursors are kept under them.
+    /// The feeds it offers: one for each table that is read by itself ([`Feed`] shows a source with two), or one whose streams
+    /// share a cursor. Names and partitions must stay the same over releases: cursors are kept under them.
     async fn feeds(&self) -> Result<Vec<Feed>>;
 
     /// Reads what the request asks for. Nothing is fetched before the first batch is pulled.

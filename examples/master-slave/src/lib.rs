@@ -28,7 +28,7 @@ pub fn ended(done: Result<()>) -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             if let Some(error) = error.downcast_ref::<sync_core::Error>() {
-                eprintln!("remedy: {}", error.remedy());
+                eprintln!("  what to do: {}", error.remedy());
             }
             ExitCode::FAILURE
         }

@@ -87,6 +87,8 @@ mod classified;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod days;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod differs;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod ident;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod keyset;

@@ -42,13 +42,6 @@ pub(crate) fn is_conflict<T>(done: &sync_core::Result<T>) -> bool {
     done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict)
 }
 
-/// A table that does not hold what the stream declares.
-pub(crate) fn differs(stream: &StreamSpec, what: String) -> Error {
-    Error::new(ErrorKind::Schema, what)
-        .with_remedy("change the table as the message says, or the stream's declaration; where nothing of the table is needed, drop it and run once with the option `full`, which makes it anew")
-        .with("table", stream.name())
-}
-
 /// The declared types of a stream's columns, as the table has them.
 pub(crate) type Shape = BTreeMap<String, String>;
 

@@ -302,6 +302,56 @@ impl StreamSpec {
 }
 
 /// Streams that share one cursor: one table, or thirty in one change log.
+///
+/// A source whose tables are read one by one offers a feed for each, and looks in `read` which of them is asked for:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use sync_core::{BatchStream, Feed, ReadRequest, Result, Source, StreamSpec, pages, typed};
+///
+/// #[derive(serde::Serialize)]
+/// struct Named {
+///     id: i64,
+///     name: String,
+/// }
+///
+/// #[derive(Debug)]
+/// struct Desk {
+///     tickets: Arc<StreamSpec>,
+///     people: Arc<StreamSpec>,
+/// }
+///
+/// impl Desk {
+///     async fn after(&self, table: &str, id: i64) -> Result<Vec<Named>> {
+///         // Ask the help desk for this table here.
+///         Ok((id + 1..=3).map(|id| Named { id, name: format!("{id} of {table}") }).collect())
+///     }
+/// }
+///
+/// #[async_trait::async_trait]
+/// impl Source for Desk {
+///     fn name(&self) -> &str {
+///         "desk"
+///     }
+///
+///     async fn feeds(&self) -> Result<Vec<Feed>> {
+///         Ok([&self.tickets, &self.people].map(|stream| Feed::one(Arc::clone(stream))).to_vec())
+///     }
+///
+///     fn read(&self, request: ReadRequest) -> BatchStream<'_> {
+///         let stream = Arc::clone(&request.feed.streams()[0]);
+///         pages(request, Arc::clone(&stream), move |after: Option<i64>| {
+///             let stream = Arc::clone(&stream);
+///             async move {
+///                 let page = self.after(stream.name(), after.unwrap_or(0)).await?;
+///                 let Some(last) = page.last().map(|row| row.id) else { return Ok(None) };
+///                 Ok(Some((typed::changes(&stream, &page), last)))
+///             }
+///         })
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Feed {
     name: String,

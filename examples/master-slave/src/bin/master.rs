@@ -1,5 +1,6 @@
 //! The master: a database, and the routes that slaves are brought in step by.
 
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -138,7 +139,8 @@ async fn serve(hub: Hub, secret: &Secret, port: u16) -> Result<()> {
         .await
         .map_err(|error| format!("port {port} is not to be had ({error}): name another, or 0 for any free one"))?;
     // The id in a refusal is found here.
-    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
     println!("Master is running on http://localhost:{}", listener.local_addr()?.port());
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = async {

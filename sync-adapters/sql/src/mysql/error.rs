@@ -8,7 +8,7 @@ use sync_core::{Error, ErrorKind, Retry};
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>).
 pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
     match number(&cause).and_then(remedy) {
-        Some(remedy) => told(what, cause).with("remedy", remedy),
+        Some(remedy) => told(what, cause).with_remedy(remedy),
         None => told(what, cause),
     }
 }
@@ -16,7 +16,7 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
 /// The error of a session that only reads: its account needs fewer rights.
 pub(crate) fn unread(what: &'static str, cause: sqlx::Error) -> Error {
     match number(&cause) {
-        Some(1044 | 1142 | 1143) => told(what, cause).with("remedy", "GRANT SELECT on the table to the account"),
+        Some(1044 | 1142 | 1143) => told(what, cause).with_remedy("GRANT SELECT on the table to the account"),
         Some(1049) => failed(what, cause),
         _ => told(what, cause),
     }

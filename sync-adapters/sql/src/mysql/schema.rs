@@ -11,8 +11,9 @@ use super::connection::{Server, is_exact};
 use super::error::failed;
 use super::query::name;
 use super::table::{self, Column, Table};
+use crate::differs::differs;
 use crate::ident::list;
-use crate::tables::{Shape, differs};
+use crate::tables::Shape;
 
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
 /// columns are like then, and which were added.

@@ -24,7 +24,7 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
     };
     let error = Error::new(kind, what).with_retry(retry).caused_by(Said(without_values(&said)));
     match cause.as_database_error().and_then(|database| remedy(database.code()?.as_ref())) {
-        Some(remedy) => error.with("remedy", remedy),
+        Some(remedy) => error.with_remedy(remedy),
         None => error,
     }
 }

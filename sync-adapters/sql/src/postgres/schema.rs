@@ -2,14 +2,15 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
-use sync_core::{Error, ErrorKind, Result};
+use sync_core::{Error, Result};
 
 use super::column::declared_type;
 use super::error::failed;
 use super::query::name;
 use super::relation;
+use crate::differs::differs;
 use crate::ident::{list, quoted};
-use crate::tables::{Shape, differs};
+use crate::tables::Shape;
 
 /// A column as the table has it.
 struct Column {

@@ -1,13 +1,13 @@
 //! The target table: created from the declaration, grown with it, and refused where it would lose something.
 
 use rusqlite::Connection;
+use sync_core::Result;
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
-use sync_core::{Error, ErrorKind, Result};
 
 use super::error::failed;
 use super::value::declared_type;
+use crate::differs::differs;
 use crate::ident::{list, quoted};
-use crate::tables::differs;
 
 /// A column as the table has it.
 pub(crate) struct Column {

@@ -127,9 +127,7 @@ pub(super) async fn ensure(connection: &mut PgConnection, shared: &Shared) -> Re
 /// A lock that was waited for in vain.
 fn waited(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Unavailable => error.with(
-            "remedy",
-            "a transaction that is open on this table must end before what it writes can be captured: see pg_stat_activity for the oldest xact_start",
+        ErrorKind::Unavailable => error.with_remedy("a transaction that is open on this table must end before what it writes can be captured: see pg_stat_activity for the oldest xact_start",
         ),
         _ => error,
     }

@@ -129,7 +129,7 @@ impl World {
         let report = self.attempt().await;
         assert_eq!(report.status, RunStatus::Failed, "{:?}: {report}", self.server);
         let errors = report.scopes.iter().filter_map(|scope| scope.error.as_ref());
-        errors.map(|error| format!("{:?}: {error}", error.kind())).collect()
+        errors.map(|error| format!("{:?}: {error} ({})", error.kind(), error.remedy())).collect()
     }
 
     pub(crate) async fn ask(&self, sql: &str) -> String {
