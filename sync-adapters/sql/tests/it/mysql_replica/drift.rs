@@ -281,7 +281,7 @@ async fn an_account_without_the_rights_is_told_which() {
         MySqlReplica::open(&url, "office", shop(), clock).await
     };
     let error = open().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Forbidden && error.to_string().contains("TRIGGER, CREATE ROUTINE"), "{error}");
+    assert!(error.kind() == ErrorKind::Forbidden && error.remedy().contains("TRIGGER, CREATE ROUTINE"), "{error}");
     let more =
         format!("GRANT TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, LOCK TABLES ON {name}.* TO {account}@'%'");
     database.client(&more).await.unwrap();

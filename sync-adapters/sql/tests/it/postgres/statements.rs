@@ -39,7 +39,7 @@ async fn a_first_load_into_an_empty_table_looks_for_no_row_and_one_over_rows_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_without_changes_asks_the_server_five_things_in_four_statements_one_of_which_writes() {
+async fn a_run_without_changes_asks_the_server_five_things_one_of_which_writes() {
     let server = PostgresServer::start(Durability::ProcessOnly).await.unwrap();
     let world = World::on(server.database().await.unwrap(), MemorySource::of([orders()])).await;
     (1..=50).for_each(|id| world.source.upsert("orders", row(id, 1, "first")));
@@ -51,8 +51,6 @@ async fn a_run_without_changes_asks_the_server_five_things_in_four_statements_on
     let asked = logged(&server).split_off(before);
     assert!(!asked.is_empty(), "statements are logged");
     assert!(asked.len() <= 5, "{}: {asked:#?}", asked.len());
-    let different: std::collections::BTreeSet<&String> = asked.iter().collect();
-    assert!(different.len() <= 4, "each is prepared, which is a round trip of its own: {different:#?}");
     let writes = asked.iter().filter(|said| !said.contains(": SELECT")).count();
     assert_eq!(writes, 1, "the claim, and no transaction around it: {asked:#?}");
 }
