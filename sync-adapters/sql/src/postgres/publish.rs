@@ -148,7 +148,9 @@ impl Publishing<'_> {
 
     async fn fetch(&self, connection: &mut PgConnection) -> Result<Vec<Changes>> {
         let unread = |cause| failed("the stage cannot be read", cause);
+        // Not kept as prepared: the same words give other columns for another stream.
         let rows = sqlx::query(AssertSqlSafe(format!("FETCH {CHUNK} FROM staged")))
+            .persistent(false)
             .fetch_all(connection)
             .await
             .map_err(unread)?;

@@ -35,6 +35,7 @@ mod postgres_replica;
 #[cfg(feature = "postgres")]
 mod postgres_source;
 mod ranges;
+mod reconciled;
 mod refusals;
 mod replica;
 mod schema;
