@@ -61,6 +61,14 @@
 //! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
 //! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables.
 //!
+//! # What an account needs
+//!
+//! | | PostgreSQL | MySQL, MariaDB |
+//! |---|---|---|
+//! | sink | on the schema `USAGE` and `CREATE`, for the two kinds of tables of its own, and for a target that is not there; on a target `SELECT`, `INSERT`, `UPDATE`, `DELETE`; to be its owner where a column is missing or too narrow | on the database `SELECT`, `INSERT`, `UPDATE`, `DELETE`, `CREATE`, `ALTER`, `INDEX`, `DROP`, `CREATE TEMPORARY TABLES` |
+//! | source | `SELECT` on its tables; the role `pg_read_all_stats` for `stamped_by_server()` | `SELECT` on its tables |
+//! | replica | as a sink, and to own the tables | as a sink, and `TRIGGER`, `CREATE ROUTINE`, `ALTER ROUTINE`, `EXECUTE`, `LOCK TABLES` |
+//!
 //! # Opening
 //!
 //! Connections to PostgreSQL, MySQL and MariaDB are encrypted where the server offers it. An address that ends with

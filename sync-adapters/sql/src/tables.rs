@@ -77,11 +77,14 @@ impl Shapes {
         if difference.is_empty() {
             return Ok(());
         }
-        let difference = if now.is_empty() { "it is gone".to_owned() } else { difference.join(", ") };
-        let what = format!(
-            "the table was changed while rows were being written to it: {difference}; put that back, or run again, and the table is compared with the declaration anew"
-        );
-        Err(Error::new(ErrorKind::Schema, what).with("table", stream.name()))
+        let (difference, remedy) = if now.is_empty() {
+            ("it is gone".to_owned(), "bring the table back, or run once with the option `full`, which makes it anew")
+        } else {
+            let remedy = "change it back, or run again: then the table is compared with the declaration anew";
+            (difference.join(", "), remedy)
+        };
+        let what = format!("the table was changed while rows were being written to it: {difference}");
+        Err(Error::new(ErrorKind::Schema, what).with_remedy(remedy).with("table", stream.name()))
     }
 }
 
@@ -100,9 +103,9 @@ mod tests {
         shapes.note(&stream, shape(&[("id", "bigint"), ("n", "text")]));
         shapes.check(&stream, &shape(&[("id", "bigint"), ("n", "text"), ("more", "text")])).expect("it holds no less");
         for (now, says) in [
-            (shape(&[("id", "integer"), ("n", "text")]), "column \"id\" was \"bigint\" and is \"integer\";"),
-            (shape(&[("id", "bigint")]), "column \"n\" (text) is gone;"),
-            (shape(&[]), "it is gone;"),
+            (shape(&[("id", "integer"), ("n", "text")]), "column \"id\" was \"bigint\" and is \"integer\""),
+            (shape(&[("id", "bigint")]), "column \"n\" (text) is gone"),
+            (shape(&[]), "it is gone"),
         ] {
             let error = shapes.check(&stream, &now).unwrap_err();
             assert!(error.kind() == ErrorKind::Schema && error.to_string().contains(says), "{error}");

@@ -161,8 +161,8 @@ impl Engine {
 
     /// Whether the source and the sink of a pipeline can be reached and let us work. Changes nothing.
     ///
-    /// It compares no declarations with what the target or the records are like: a run with
-    /// [`dry_run`](crate::engine::RunOptions::dry_run) does, and writes nothing either.
+    /// It looks at no single table: neither at the account's rights there, nor whether the table and the records are as they are
+    /// declared. A run with [`dry_run`](crate::engine::RunOptions::dry_run) does, and writes nothing either.
     ///
     /// # Errors
     /// What is wrong with the first of the two that fails.

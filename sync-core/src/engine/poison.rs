@@ -174,8 +174,12 @@ impl ScopeRun<'_> {
     /// Keeps for the report what is wrong with the first rejected row, also where the breaker lets none of them go.
     pub(super) fn note_rejected(&mut self, letters: &[DeadLetter]) {
         if let (None, Some(first)) = (&self.books.first_rejected, letters.first()) {
-            let key = first.key.as_ref().map(|key| format!(" with key {key}")).unwrap_or_default();
-            self.books.first_rejected = Some(format!("{}{key}: {}", first.stream, first.reason));
+            let stream = Some(first.stream.clone()).filter(|stream| *stream != self.scope.feed);
+            let key = first.key.as_ref().map(|key| format!("key {key}"));
+            let place: Vec<String> = stream.into_iter().chain(key).collect();
+            let reason = first.reason.clone();
+            self.books.first_rejected =
+                Some(if place.is_empty() { reason } else { format!("{}: {reason}", place.join(", ")) });
         }
     }
 

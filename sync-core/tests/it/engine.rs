@@ -280,7 +280,7 @@ async fn too_many_rejected_rows_stop_the_run() {
     assert!(drained <= 100, "{drained} rows drained into the dead letters");
     assert!(report.ledger().balances(), "{report}");
     assert!(
-        report.to_string().contains("orders: the first row that was rejected: orders with key 1: no longer a number"),
+        report.to_string().contains("orders: the first row that was rejected: key 1: no longer a number"),
         "{report}"
     );
     let error = report.completed().unwrap_err().to_string();

@@ -23,24 +23,34 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
         other => other.to_string(),
     };
     let error = Error::new(kind, what).with_retry(retry).caused_by(Said(without_values(&said)));
-    match cause.as_database_error().and_then(|database| remedy(database.code()?.as_ref())) {
+    match cause.as_database_error().and_then(|database| remedy(database.code()?.as_ref(), database.message())) {
         Some(remedy) => error.with_remedy(remedy),
         None => error,
     }
 }
 
-/// What helps, where the kind of the error does not say it.
-fn remedy(state: &str) -> Option<&'static str> {
+/// What helps, where the kind of the error does not say it. What a right is missing for stands in the message alone.
+fn remedy(state: &str, message: &str) -> Option<&'static str> {
     match state {
+        "42501" if message.contains("for database") => Some("GRANT CONNECT ON DATABASE … TO the account"),
+        "42501" if message.contains("for schema") => Some(SCHEMA),
+        "42501" if message.starts_with("must be owner") => {
+            Some("let the owner of the table make the change that the message names, or make the account its owner")
+        }
         "42501" => Some(
             "GRANT SELECT, INSERT, UPDATE, DELETE on the table to the account, and CREATE on its schema; changing a table takes its owner",
         ),
+        "3F000" => Some(SCHEMA),
         "25006" => Some("connect to the primary: this server only reads"),
         "3D000" => Some("CREATE DATABASE, or correct the address"),
         "54000" => Some("an index holds keys of about 2,700 bytes: shorten the key"),
         _ => None,
     }
 }
+
+/// An account sees no schema that it has no right to.
+const SCHEMA: &str =
+    "GRANT USAGE, CREATE ON SCHEMA … TO the account, or set its search_path to a schema that it may use";
 
 /// The error of a COMMIT. One whose answer is lost may have happened.
 pub(crate) fn uncommitted(cause: sqlx::Error) -> Error {
@@ -77,7 +87,7 @@ pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
         "25006" => (ErrorKind::Unavailable, Retry::Backoff),
         "42501" => (ErrorKind::Forbidden, Retry::Never),
         // No such database; more columns than a table takes; a name of the server's own (`xmin`).
-        "3D000" | "57P04" | "54011" | "42701" | "42939" => (ErrorKind::Config, Retry::Never),
+        "3D000" | "3F000" | "57P04" | "54011" | "42701" | "42939" => (ErrorKind::Config, Retry::Never),
         "42703" | "42P01" | "42P07" | "42P10" | "42710" | "42804" | "42704" | "42883" | "42846" | "0A000" => {
             (ErrorKind::Schema, Retry::Never)
         }

@@ -56,9 +56,9 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
             for (column, change) in changes {
                 alone(connection).await?;
                 let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
-                run(connection, alter, "the table cannot be changed")
+                run(connection, alter.clone(), "the table cannot be changed")
                     .await
-                    .map_err(|error| error.with("column", column))?;
+                    .map_err(|error| error.with("column", column).with("change", alter))?;
             }
             let lacked = |field: &Field| columns.iter().all(|column| column.name != field.name());
             Ok(wanted(stream).iter().filter(|field| lacked(field)).map(|field| field.name().to_owned()).collect())

@@ -217,7 +217,8 @@ impl Postgres {
         for stream in written(steps) {
             let Ok(shape) = schema::shape(&mut session, stream).await else { return error };
             if let Err(difference) = self.shapes.check(stream, &shape) {
-                return difference.caused_by(error);
+                let is_told = difference.message() == error.message();
+                return if is_told { error } else { difference.caused_by(error) };
             }
         }
         session.keep();

@@ -43,9 +43,12 @@ pub(crate) fn failed(what: &'static str, cause: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseCorrupt) => {
             error.with_remedy("the file is damaged: restore it from a copy, or choose another file")
         }
-        _ if kind == ErrorKind::Schema => error.with_remedy(
-            "see what became of the table or column that the message names: bring it back, or run again, and the table is compared with the declaration anew",
+        _ if said.contains("no such table") => error.with_remedy(
+            "see what became of the table that the message names: bring it back, or run once with the option `full`, which makes it anew",
         ),
+        _ if kind == ErrorKind::Schema => {
+            error.with_remedy("change the table back, or run again: then it is compared with the declaration anew")
+        }
         Some(ErrorCode::DiskFull) => error.with_remedy("free space on the disk that the file lies on, then run again"),
         _ => error,
     };

@@ -50,7 +50,11 @@ pub(crate) fn meaning(state: &str) -> Meaning {
         "57014" | "53300" | "53200" | "25006" | "25P03" => Meaning::UNAVAILABLE,
         "53100" => Meaning::fatal(ErrorKind::Full),
         "42501" => Meaning::fatal(ErrorKind::Forbidden),
-        "3D000" | "3F000" => Meaning::fatal(ErrorKind::Config),
+        "3D000" => Meaning::fatal(ErrorKind::Config),
+        // An account sees no schema that it has no right to.
+        "3F000" => Meaning::fatal(ErrorKind::Config).with_remedy(
+            "GRANT USAGE, CREATE ON SCHEMA … TO the account, or set its search_path to a schema that it may use",
+        ),
         "42703" | "42P01" | "42804" => Meaning::fatal(ErrorKind::Schema),
         _ => match state.get(..2) {
             // The connection is lost; the server goes down or comes up.
