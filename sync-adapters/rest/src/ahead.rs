@@ -19,19 +19,27 @@ use crate::template::Variables;
 /// whoever reads is busy writing; dropping this stops them.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    pages: VecDeque<AbortOnDropHandle<Result<Answer, Refusal>>>,
+    pages: VecDeque<Under>,
     /// Whose turn it is to ask: as many at once as declared.
     turns: Option<Arc<Semaphore>>,
     /// The number of the next page to ask for.
     next: u64,
 }
 
+/// A page under way.
+#[derive(Debug)]
+struct Under {
+    /// Whether the one before it had not come yet when it was asked for.
+    early: bool,
+    page: AbortOnDropHandle<Result<Answer, Refusal>>,
+}
+
 impl Ahead {
-    /// The page after the last one taken; `None` when none is under way.
-    pub(crate) async fn take(&mut self) -> Option<Result<Answer, Refusal>> {
-        let page = self.pages.pop_front()?;
+    /// The page after the last one taken, and whether it was asked for before that one had come; `None` when none is under way.
+    pub(crate) async fn take(&mut self) -> Option<(Result<Answer, Refusal>, bool)> {
+        let Under { early, page } = self.pages.pop_front()?;
         let broken = |cause| Error::internal("fetching a page ahead was broken off").caused_by(cause);
-        Some(page.await.unwrap_or_else(|cause| Err(broken(cause).into())))
+        Some((page.await.unwrap_or_else(|cause| Err(broken(cause).into())), early))
     }
 
     /// Keeps as many pages under way as declared, from the one at this position to the last one there is. Where a page has said
@@ -65,7 +73,9 @@ impl Ahead {
                 let _turn = turns.acquire().await;
                 inner.client.call(&call, &plan.rules).await
             };
-            self.pages.push_back(AbortOnDropHandle::new(tokio::spawn(fetch.in_current_span())));
+            let early = !self.pages.is_empty();
+            let page = AbortOnDropHandle::new(tokio::spawn(fetch.in_current_span()));
+            self.pages.push_back(Under { early, page });
             self.next += 1;
         }
     }

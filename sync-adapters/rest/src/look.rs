@@ -92,8 +92,11 @@ impl Look {
 
 /// Whether rows keep their places among each other. A number for a version says nothing of when it was given: there the
 /// rows must not have changed either.
+///
+/// Of pages that are asked for together, a later one may be the older: a row that others push onto it is seen nowhere then.
 fn keeps_order(plan: &StreamPlan) -> bool {
-    plan.endpoint.ordered_by_key && !counts(plan)
+    let in_turn = plan.pager.config.concurrency.is_none_or(|at_once| at_once < 2);
+    plan.endpoint.ordered_by_key && !counts(plan) && in_turn
 }
 
 /// Whether changes are asked for by a version that is no time.

@@ -170,15 +170,15 @@ impl Reader {
         self.inner.client.transport.ready(&self.inner.client.base).await?;
         let now = self.inner.client.clock.elapsed();
         self.begun.get_or_insert(now);
-        let answer = match self.fetch().await {
-            Ok(answer) => answer,
-            Err(refusal) => return self.refused(refusal),
+        let (answer, early) = match self.fetch().await {
+            (Ok(answer), early) => (answer, early),
+            (Err(refusal), _) => return self.refused(refusal),
         };
         // Of pages that are asked for together, a later one may be answered first.
         let sent_at = answer.sent_at.into();
         self.position.started = Some(self.position.started.map_or(sent_at, |started| started.min(sent_at)));
         if is_empty(&answer) {
-            return self.nothing(&answer);
+            return if early && self.will_look() { self.ask_again(&answer) } else { self.nothing(&answer) };
         }
         let page = match self.parse(&answer) {
             Ok(page) => page,
@@ -188,10 +188,13 @@ impl Reader {
             Err(error) => return Err(self.unreadable(error)),
         };
         let facts = self.plan.pager.facts(&page, &answer.headers);
+        let step = self.plan.pager.step(&self.position, &facts);
+        if early && step == Step::End && self.will_look() {
+            return self.ask_again(&answer);
+        }
         if facts.came() > 0 {
             self.guard.hold(&answer.body)?;
         }
-        let step = self.plan.pager.step(&self.position, &facts);
         if self.plan.pager.is_lost(&self.position, &facts) {
             let error = self.plan.pager.lost();
             return Err(self.inner.client.show(error, &answer, &self.plan.bodies));
@@ -363,16 +366,21 @@ impl Reader {
         Position::default()
     }
 
-    /// The next page, from those under way or by a request of its own.
-    async fn fetch(&mut self) -> Result<Answer, Refusal> {
-        if let Some(answer) = self.ahead.take().await {
-            return answer;
+    /// The next page, from those under way or by a request of its own, and whether it was asked for before the one in front of it
+    /// had come.
+    async fn fetch(&mut self) -> (Result<Answer, Refusal>, bool) {
+        match self.ahead.take().await {
+            Some(taken) => taken,
+            None => (self.ask().await, false),
         }
+    }
+
+    async fn ask(&mut self) -> Result<Answer, Refusal> {
         let variables = self.known().await?;
         let variables = self.variables.insert(variables);
         if self.many && self.position.page == PageAt::Start && self.position.slice.is_none() && !self.position.again {
             self.ahead.fill(&self.inner, &self.plan, variables, &self.position, None);
-            if let Some(answer) = self.ahead.take().await {
+            if let Some((answer, _)) = self.ahead.take().await {
                 return answer;
             }
         }

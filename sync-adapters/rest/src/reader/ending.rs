@@ -53,6 +53,19 @@ impl Reader {
         }
     }
 
+    /// Whether the pages before this one, the last, are looked at again.
+    pub(super) fn will_look(&self) -> bool {
+        self.needs_proof() && self.evidence.can_look() && !self.position.again && !self.position.slipped
+    }
+
+    /// The last page was asked for before all others had come: it may be older than they are, and a row that moved onto it since
+    /// would be seen nowhere. It is asked for once more, alone.
+    pub(super) fn ask_again(&mut self, answer: &Answer) -> Result<()> {
+        self.ahead = Ahead::default();
+        self.spent = (self.spent.0 + answer.requests, self.spent.1 + answer.wire);
+        Ok(())
+    }
+
     /// Whether something is to be inferred that a row which slipped between two pages would make wrong: that others are
     /// gone, or that what was read need not be read again.
     fn needs_proof(&self) -> bool {

@@ -28,6 +28,7 @@ mod server;
 mod signing;
 mod simulated;
 mod slips;
+mod slips_together;
 mod statuses;
 mod styles;
 mod together;
