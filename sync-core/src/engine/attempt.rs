@@ -43,7 +43,7 @@ pub(super) async fn run_scope(
     let (mut status, mut error) = match ended {
         Ok(Ending::Done) => (RunStatus::Completed, None),
         Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
-        Ok(Ending::Held(error, _)) => (RunStatus::Held, Some(error)),
+        Ok(Ending::Held(error)) => (RunStatus::Held, Some(error)),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, Some(error)),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
@@ -111,7 +111,7 @@ async fn attempt_scope(
             ErrorKind::Throttled,
             format!("the source asked to be left alone until {until}; `force` runs all the same"),
         );
-        return Ok(Ending::Held(error, std::time::Duration::ZERO));
+        return Ok(Ending::Held(error));
     }
     let home = if pipeline.sink.capabilities().atomic_checkpoint { Home::Sink } else { Home::Store };
     let record = |status, finished, ledger, error| RunRecord {
@@ -156,11 +156,11 @@ async fn attempt_scope(
         Ok(Ending::Done) if scope_run.books.ledger.balances() => (RunStatus::Completed, None),
         Ok(Ending::Done) => (RunStatus::Failed, Some("the ledger does not balance".to_owned())),
         Ok(Ending::Cancelled) => (RunStatus::Cancelled, None),
-        Ok(Ending::Held(error, _)) => (RunStatus::Held, Some(error.to_string())),
+        Ok(Ending::Held(error)) => (RunStatus::Held, Some(error.to_string())),
         Err(error) => (RunStatus::Failed, Some(error.to_string())),
     };
     let mut entries = vec![Entry::Run(record(status, Some(inner.clock.now()), scope_run.books.ledger, error))];
-    if let Ok(Ending::Held(_, wait)) = &ended {
+    if let Some(wait) = scope_run.asked_to_wait.get() {
         let until = inner.clock.now() + chrono::Duration::from_std(*wait).unwrap_or(chrono::Duration::hours(1));
         inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
         entries.push(Entry::Hold { scope: held, until: Some(until) });

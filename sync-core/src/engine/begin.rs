@@ -76,7 +76,7 @@ impl ScopeRun<'_> {
         // Only here is it known where the reading begins. What goes wrong will be met, and told, by the reading itself.
         let estimate = self.pipeline.source.estimate(&request).await.unwrap_or_default();
         self.inner.tell(&Event::ScopeStarted { run: self.run.clone(), scope: self.scope.clone(), estimate });
-        Ok(ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request))
+        Ok(ReadAhead::start(self.inner, self.pipeline, self.run, &self.scope, request, &self.asked_to_wait))
     }
 
     /// Says what to read, and from where.

@@ -1,6 +1,7 @@
 //! Reads ahead of the writer in a task of its own, bounded by bytes; retries reads, from the last boundary.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -29,8 +30,8 @@ pub(super) enum Fetched {
     Restart,
     /// Reading failed for good.
     Failed(Error),
-    /// The source asks to be left alone for so long.
-    Held(Error, std::time::Duration),
+    /// The source asks to be left alone.
+    Held(Error),
     /// There is no more for now.
     End,
 }
@@ -49,6 +50,7 @@ impl ReadAhead {
         run: &RunId,
         scope: &Scope,
         request: ReadRequest,
+        asked_to_wait: &Arc<OnceLock<Duration>>,
     ) -> Self {
         let (out, batches) = mpsc::channel(64);
         let reader = Reader {
@@ -58,6 +60,7 @@ impl ReadAhead {
             scope: scope.clone(),
             budget: Arc::new(Semaphore::new(inner.settings.read_ahead_bytes as usize)),
             out,
+            asked_to_wait: Arc::clone(asked_to_wait),
         };
         let task = tokio::spawn(reader.read(request).in_current_span());
         Self { batches, _task: AbortOnDropHandle::new(task) }
@@ -84,6 +87,7 @@ struct Reader {
     scope: Scope,
     budget: Arc<Semaphore>,
     out: mpsc::Sender<Fetched>,
+    asked_to_wait: Arc<OnceLock<Duration>>,
 }
 
 impl Reader {
@@ -108,7 +112,11 @@ impl Reader {
                     self.hand_over(Fetched::Rewind).await;
                     self.inner.clock.sleep(wait).await;
                 }
-                Verdict::Hold(wait) => return self.hand_over(Fetched::Held(error, wait)).await,
+                Verdict::Hold(wait) => {
+                    // Whether or not the writer comes so far.
+                    self.asked_to_wait.get_or_init(|| wait);
+                    return self.hand_over(Fetched::Held(error)).await;
+                }
                 Verdict::GiveUp(_) => return self.hand_over(Fetched::Failed(error)).await,
             }
             if self.out.is_closed() {

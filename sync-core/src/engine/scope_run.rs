@@ -1,7 +1,7 @@
 //! The run loop: follows one scope from its checkpoint to the source's present end.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::select;
@@ -40,7 +40,7 @@ pub(super) enum Home {
 pub(super) enum Ending {
     Done,
     Cancelled,
-    Held(Error, Duration),
+    Held(Error),
 }
 
 /// One run of one scope.
@@ -78,6 +78,8 @@ pub(super) struct ScopeRun<'a> {
     /// Up to where the changes that came before this run were complete: those of the live lane, for a reconcile.
     pub(super) frontier_before: Option<Timestamp>,
     pub(super) may_sort: bool,
+    /// How long the source asks to be left alone, whatever else ends the run before that is met.
+    pub(super) asked_to_wait: Arc<OnceLock<Duration>>,
     /// Columns without a value so far, where everything is read from the beginning.
     pub(super) unfilled: Option<Watch>,
 }
@@ -147,6 +149,7 @@ impl<'a> ScopeRun<'a> {
             letters: None,
             frontier_before,
             may_sort: false,
+            asked_to_wait: Arc::default(),
             unfilled: None,
         }
     }
@@ -221,9 +224,9 @@ impl<'a> ScopeRun<'a> {
                     self.flush(closed).await?;
                     return Err(error);
                 }
-                Fetched::Held(error, wait) => {
+                Fetched::Held(error) => {
                     self.flush(closed).await?;
-                    return Ok(Ending::Held(error, wait));
+                    return Ok(Ending::Held(error));
                 }
                 Fetched::End => {
                     self.flush(closed).await?;

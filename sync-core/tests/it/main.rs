@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod beginning;
+mod beginning_attacked;
 mod engine;
 mod events;
 mod late;
