@@ -32,6 +32,7 @@ mod slips_together;
 mod statuses;
 mod styles;
 mod together;
+mod tokens_attacked;
 mod transforms;
 mod unfolding;
 mod unseen;

@@ -1,5 +1,6 @@
 //! MariaDB as a target, looked at through `mariadb`: exact values, exact counts, and no write where nothing changed.
 
+mod limits_attacked;
 mod others;
 mod packets;
 mod pieces;

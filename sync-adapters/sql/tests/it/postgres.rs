@@ -4,6 +4,7 @@ mod copied;
 mod copy_attacked;
 mod cut;
 mod joint;
+mod limits_attacked;
 mod odd_tables;
 mod statements;
 mod units_attacked;
