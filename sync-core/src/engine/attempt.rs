@@ -160,12 +160,13 @@ async fn attempt_scope(
         Err(error) => (RunStatus::Failed, Some(error.to_string())),
     };
     let mut entries = vec![Entry::Run(record(status, Some(inner.clock.now()), scope_run.books.ledger, error))];
-    if let Some(wait) = scope_run.asked_to_wait.get() {
+    let fenced = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced);
+    // Whoever has taken over meets the source by itself.
+    if let Some(wait) = scope_run.asked_to_wait.get().filter(|_| !fenced) {
         let until = inner.clock.now() + chrono::Duration::from_std(*wait).unwrap_or(chrono::Duration::hours(1));
         inner.tell(&Event::Held { run: run.clone(), scope: scope.clone(), until });
         entries.push(Entry::Hold { scope: held, until: Some(until) });
     }
-    let fenced = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced);
     let close = async {
         let Some(lease) = lease.as_ref().filter(|_| !fenced) else { return };
         let finishing = || inner.store.finish(lease, &entries);
