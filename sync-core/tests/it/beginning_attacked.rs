@@ -1,57 +1,21 @@
 //! What may go wrong while the source is asked and the target is made ready.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::engine::{FirstLoad as Load, Pipeline, RunOptions};
 use sync_core::memory::{Feeding, FirstLoad, MemorySink, MemorySource, MemoryStore};
-use sync_core::model::{Feed, Partition, RowScope, Scope};
+use sync_core::model::{Feed, RowScope, Scope};
 use sync_core::retry::RetryPolicy;
 use sync_core::sink::{SinkCapabilities, WriteReport, WriteUnit};
-use sync_core::source::SourceCapabilities;
 use sync_core::state::{Checkpoint, FencingToken, RunStatus};
-use sync_core::{
-    BatchStream, Engine, Error, ErrorKind, Key, ReadRequest, Result, Retry, Sink, Source, StreamSpec, SystemClock,
-};
+use sync_core::{Engine, Error, Key, Result, Sink, StreamSpec, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 fn orders(name: &str) -> StreamSpec {
     StreamSpec::new(name).key(["id"]).int("version").version("version")
-}
-
-/// A source that asks to be left alone.
-#[derive(Debug, Clone)]
-struct Shy {
-    source: MemorySource,
-    asked: Arc<AtomicU64>,
-    shy: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Source for Shy {
-    fn name(&self) -> &str {
-        "shy"
-    }
-    async fn feeds(&self) -> Result<Vec<Feed>> {
-        self.source.feeds().await
-    }
-    fn capabilities(&self) -> SourceCapabilities {
-        self.source.capabilities()
-    }
-    async fn partitions(&self, feed: &Feed) -> Result<Vec<Partition>> {
-        self.source.partitions(feed).await
-    }
-    fn read(&self, request: ReadRequest) -> BatchStream<'_> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.shy.load(Ordering::SeqCst) {
-            let error = Error::new(ErrorKind::Throttled, "come back in an hour")
-                .with_retry(Retry::After(Duration::from_secs(3600)));
-            return Box::pin(futures::stream::once(async move { Err(error) }));
-        }
-        self.source.read(request)
-    }
 }
 
 /// A sink whose targets are made ready with difficulty.
@@ -134,66 +98,6 @@ impl Sink for Rough {
             }
             _ => {}
         }
-        self.sink.apply(unit).await
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_source_that_asks_to_be_left_alone_is_left_alone_though_the_target_was_refused() {
-    let source = MemorySource::of([orders("orders")]);
-    source.upsert("orders", [1.into(), 1.into()]);
-    let shy = Shy { source, asked: Arc::default(), shy: Arc::new(AtomicBool::new(true)) };
-    let sink = Reluctant { sink: MemorySink::new(), refuses: Arc::new(AtomicBool::new(true)) };
-    let store = MemoryStore::new(Arc::new(SystemClock::new()));
-    let engine = Engine::builder(store).pipeline(Pipeline::new("shop", shy.clone(), sink.clone())).build().unwrap();
-    let refused = engine.run("shop").await.unwrap();
-    let asked = shy.asked.load(Ordering::SeqCst);
-    assert_eq!((refused.status, asked), (RunStatus::Failed, 1), "{refused}");
-    sink.refuses.store(false, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let report = engine.run("shop").await.unwrap();
-    assert_eq!(
-        (report.status, shy.asked.load(Ordering::SeqCst)),
-        (RunStatus::Held, 1),
-        "not within the hour: {report}"
-    );
-}
-
-/// A sink that is slow to say no.
-#[derive(Debug, Clone)]
-struct Reluctant {
-    sink: MemorySink,
-    refuses: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Sink for Reluctant {
-    fn name(&self) -> &str {
-        "reluctant"
-    }
-    fn capabilities(&self) -> SinkCapabilities {
-        self.sink.capabilities()
-    }
-    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
-        self.sink.exists(stream).await
-    }
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(Error::config("of another shape"));
-        }
-        self.sink.prepare(stream).await
-    }
-    async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
-        self.sink.count(stream, rows).await
-    }
-    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
-        self.sink.open(scope, token).await
-    }
-    async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
-        self.sink.checkpoint(scope).await
-    }
-    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
         self.sink.apply(unit).await
     }
 }

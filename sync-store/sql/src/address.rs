@@ -13,7 +13,7 @@ use crate::SqlStore;
 use crate::database::Database;
 
 /// What an address should look like. Nothing of the given one is repeated: it may hold a password anywhere.
-const FORM: &str = "the address of the state store is none: it should look like sqlite:shop.db, \
+const FORM: &str = "the address of the state store cannot be read: it should look like sqlite:shop.db, \
      postgres://user:password@host:port/database or mysql://user:password@host:port/database";
 
 /// Opens what the address means.

@@ -24,7 +24,7 @@ fn engine(server: &Server, spec: &StreamSpec, endpoint: Endpoint, sink: &MemoryS
         .unwrap()
 }
 
-fn ids(sink: &MemorySink) -> Vec<i64> {
+pub(crate) fn ids(sink: &MemorySink) -> Vec<i64> {
     let rows = sink.rows("orders").into_iter();
     rows.map(|(key, _)| if let Value::Int(id) = key.values()[0] { id } else { panic!("{key}") }).collect()
 }

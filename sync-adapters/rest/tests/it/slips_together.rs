@@ -7,22 +7,17 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use sync_core::engine::{Engine, Pipeline, RunOptions};
 use sync_core::memory::{MemorySink, MemoryStore};
-use sync_core::model::Value;
 use sync_core::{StreamSpec, SystemClock};
 use sync_rest::{Endpoint, get};
 
 use crate::server::{Reply, Server};
+use crate::slips::ids;
 
 fn engine(server: &Server, spec: &StreamSpec, endpoint: Endpoint, sink: &MemorySink) -> Engine {
     Engine::builder(MemoryStore::new(Arc::new(SystemClock::new())))
         .pipeline(Pipeline::new("shop", server.source(spec, endpoint), sink.clone()).stream(spec.clone()))
         .build()
         .unwrap()
-}
-
-fn ids(sink: &MemorySink) -> Vec<i64> {
-    let rows = sink.rows("orders").into_iter();
-    rows.map(|(key, _)| if let Value::Int(id) = key.values()[0] { id } else { panic!("{key}") }).collect()
 }
 
 /// What the second page waits for: that the third one was answered, for a while.
