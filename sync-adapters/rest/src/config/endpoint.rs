@@ -61,8 +61,8 @@ pub struct Endpoint {
     /// that `columns` names for it, whatever the record says. The listing of one partition then speaks for the rows of
     /// that partition alone; without it, nothing is inferred from what a listing of one of several does not name.
     pub partition_column: Option<String>,
-    /// Whether rows come in the order of their key. Where pages are numbered, rows that are added then hold nothing up;
-    /// otherwise a listing whose pages were not the same at the second look is read again by the next run.
+    /// Whether rows come in the order of their key. Where pages are numbered, and asked for one after the other, rows that are added
+    /// then hold nothing up; otherwise a listing whose pages were not the same at the second look is read again by the next run.
     pub ordered_by_key: bool,
     /// What answers mean, tried before the rules of the API.
     pub rules: Vec<RuleConfig>,

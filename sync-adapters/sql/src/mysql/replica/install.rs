@@ -189,11 +189,12 @@ async fn fit(connection: &mut MySqlConnection) -> Result<()> {
     Ok(())
 }
 
+const OPEN: &str = "a transaction that is open on this table must end before what it writes can be captured: see information_schema.INNODB_TRX for the oldest trx_started";
+
 /// A lock that was waited for in vain.
 fn waited(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Unavailable => error.with_remedy("a transaction that is open on this table must end before what it writes can be captured: see information_schema.INNODB_TRX for the oldest trx_started",
-        ),
+        ErrorKind::Unavailable => error.with_remedy(OPEN),
         _ => error,
     }
 }
@@ -345,11 +346,12 @@ fn uninstalled(cause: sqlx::Error) -> Error {
     rights(UNINSTALLED, cause)
 }
 
+const GRANT: &str = "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, LOCK TABLES on the database to the account";
+
 /// What an account needs that installs a replica.
 fn rights(what: &'static str, cause: sqlx::Error) -> Error {
     match error::number(&cause) {
-        Some(1044 | 1142 | 1143 | 1227 | 1370) => told(what, cause).with_remedy("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, TRIGGER, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, LOCK TABLES on the database to the account",
-        ),
+        Some(1044 | 1142 | 1143 | 1227 | 1370) => told(what, cause).with_remedy(GRANT),
         Some(1418 | 1419) => told(what, cause).with_remedy("set log_bin_trust_function_creators = 1 at the server"),
         _ => failed(what, cause),
     }

@@ -124,11 +124,12 @@ pub(super) async fn ensure(connection: &mut PgConnection, shared: &Shared) -> Re
     Ok(())
 }
 
+const OPEN: &str = "a transaction that is open on this table must end before what it writes can be captured: see pg_stat_activity for the oldest xact_start";
+
 /// A lock that was waited for in vain.
 fn waited(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Unavailable => error.with_remedy("a transaction that is open on this table must end before what it writes can be captured: see pg_stat_activity for the oldest xact_start",
-        ),
+        ErrorKind::Unavailable => error.with_remedy(OPEN),
         _ => error,
     }
 }
