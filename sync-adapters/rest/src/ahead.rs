@@ -19,7 +19,7 @@ use crate::template::Variables;
 /// whoever reads is busy writing; dropping this stops them.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    pages: VecDeque<Under>,
+    pages: VecDeque<UnderWay>,
     /// Whose turn it is to ask: as many at once as declared.
     turns: Option<Arc<Semaphore>>,
     /// The number of the next page to ask for.
@@ -28,7 +28,7 @@ pub(crate) struct Ahead {
 
 /// A page under way.
 #[derive(Debug)]
-struct Under {
+struct UnderWay {
     /// Whether the one before it had not come yet when it was asked for.
     early: bool,
     page: AbortOnDropHandle<Result<Answer, Refusal>>,
@@ -37,7 +37,7 @@ struct Under {
 impl Ahead {
     /// The page after the last one taken, and whether it was asked for before that one had come; `None` when none is under way.
     pub(crate) async fn take(&mut self) -> Option<(Result<Answer, Refusal>, bool)> {
-        let Under { early, page } = self.pages.pop_front()?;
+        let UnderWay { early, page } = self.pages.pop_front()?;
         let broken = |cause| Error::internal("fetching a page ahead was broken off").caused_by(cause);
         Some((page.await.unwrap_or_else(|cause| Err(broken(cause).into())), early))
     }
@@ -75,7 +75,7 @@ impl Ahead {
             };
             let early = !self.pages.is_empty();
             let page = AbortOnDropHandle::new(tokio::spawn(fetch.in_current_span()));
-            self.pages.push_back(Under { early, page });
+            self.pages.push_back(UnderWay { early, page });
             self.next += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! How a run of a scope begins: the target is made ready, and the source is asked for what it has from where.
+//! How a run of a scope begins: the target is made ready, and the source is read from where the last run stopped.
 
 use super::options::Mode;
 use super::pipeline::FirstLoad;

@@ -58,6 +58,10 @@ async fn a_table_that_is_changed_between_two_units_is_refused_with_the_differenc
             let error = write(&*sink, &stream, &[row(2, "2.25")]).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Schema, "{server:?}: {change}: {error}");
             says.iter().for_each(|says| assert!(error.to_string().contains(says), "{server:?}: {change}: {error}"));
+            let told = error.to_string().matches("was changed while").count();
+            assert_eq!(told, 1, "{server:?}: {change}: {error}");
+            let helps = if change.starts_with("DROP TABLE") { "the option `full`" } else { "run again" };
+            assert!(error.remedy().contains(helps), "{server:?}: {change}: {}", error.remedy());
             if !change.starts_with("DROP TABLE") {
                 assert_eq!(database.client("SELECT count(*) FROM prices").await.unwrap(), "0", "{server:?}: {change}");
             }

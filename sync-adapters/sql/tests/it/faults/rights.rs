@@ -52,3 +52,39 @@ async fn an_account_without_rights_is_told_which_it_needs() {
     drop(world.engine);
     world.database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
+
+/// An account that may not use a schema does not see it: the server says that there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_sees_no_schema_is_told_which_right_it_lacks() {
+    let database = Server::Postgres.database().await;
+    let role = format!("blind_{}", &database.name()[..20]);
+    let create = format!("REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE ROLE {role} LOGIN PASSWORD 'x'");
+    database.client(&create).await.unwrap();
+    let url = format!("postgres://{role}:x@{}:{}/{}", database.host(), database.port(), database.name());
+    let sink = Postgres::connect(&url).await.unwrap();
+    let error = sink.prepare(&orders()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.remedy().contains("GRANT USAGE, CREATE ON SCHEMA"), "{error:?}");
+    drop(sink);
+    database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_own_a_table_is_told_what_its_owner_must_change() {
+    let database = Server::Postgres.database().await;
+    let role = format!("guest_{}", &database.name()[..20]);
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE TABLE orders (id bigint PRIMARY KEY, n bigint);
+        GRANT ALL ON orders TO {role}; GRANT CREATE ON SCHEMA public TO {role}"
+    );
+    database.client(&create).await.unwrap();
+    let url = format!("postgres://{role}:x@{}:{}/{}", database.host(), database.port(), database.name());
+    let sink = Postgres::connect(&url).await.unwrap();
+    let error = sink.prepare(&orders()).await.unwrap_err();
+    assert!(error.to_string().contains("ALTER TABLE \"orders\" ADD COLUMN \"note\" text"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Forbidden && error.remedy().contains("let the owner of the table make the change"),
+        "{error:?}"
+    );
+    drop(sink);
+    database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}

@@ -53,4 +53,8 @@ async fn a_run_without_changes_asks_the_server_five_things_one_of_which_writes()
     assert!(asked.len() <= 5, "{}: {asked:#?}", asked.len());
     let writes = asked.iter().filter(|said| !said.contains(": SELECT")).count();
     assert_eq!(writes, 1, "the claim, and no transaction around it: {asked:#?}");
+    // Up to the claim the source waits; what the table is like is asked while it is read.
+    let claim = asked.iter().position(|said| !said.contains(": SELECT"));
+    let look = asked.iter().position(|said| said.contains("a.attname"));
+    assert!(claim < look, "{claim:?} {look:?}: {asked:#?}");
 }
