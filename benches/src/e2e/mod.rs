@@ -7,14 +7,13 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::Result;
 use crate::place::{Kind, Place, Server};
 use crate::records::Order;
 use api::Api;
-
-use program::Program;
+use program::{Program, Settings};
 use table::Table;
 
 #[derive(Debug, Args)]
@@ -31,15 +30,35 @@ pub(crate) struct Options {
     /// A small case, once: shows that all programs end with the same rows
     #[arg(long)]
     quick: bool,
+    /// Which cases to run; those that are left out need no time
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Case::Ordered, Case::Random, Case::Killed, Case::Far])]
+    cases: Vec<Case>,
     /// A Python that has dlt, to be compared as well
     #[arg(long)]
     dlt: Option<PathBuf>,
+    /// The settings dlt runs with, each as a program of its own
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Settings::Default, Settings::Tuned])]
+    dlt_settings: Vec<Settings>,
     /// The program of `benches/peers/faucet`, to be compared as well
     #[arg(long)]
     faucet: Option<PathBuf>,
 }
 
+/// What a round consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Case {
+    /// A first load of keys in order, then no change, then one percent
+    Ordered,
+    /// A first load of random keys
+    Random,
+    /// A run after a kill halfway
+    Killed,
+    /// A first load from far away
+    Far,
+}
+
 const FIRST_LOAD: &str = "1 first load, keys in order";
+const UNCHANGED: &str = "3 no change";
 const CHANGED: &str = "4 1 % changed";
 const FAR_AWAY: &str = "6 100 ms away, 16 pages at once";
 
@@ -60,10 +79,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for &records in &sizes {
             for round in 0..rounds {
                 let mut round_of = Round { options, on, server: &server, records, round, table: &mut table };
-                round_of.loads(Order::Key)?;
-                round_of.loads(Order::Random)?;
-                round_of.killed()?;
-                round_of.far_away()?;
+                for case in &options.cases {
+                    match case {
+                        Case::Ordered => round_of.loads(Order::Key)?,
+                        Case::Random => round_of.loads(Order::Random)?,
+                        Case::Killed => round_of.killed()?,
+                        Case::Far => round_of.far_away()?,
+                    }
+                }
                 eprintln!("{}, {records} records, round {} of {rounds}", on.name(), round + 1);
             }
         }
@@ -99,20 +122,26 @@ impl Round<'_> {
             if matches!(program, Program::Faucet(_)) {
                 place.prepare(FAUCET_TABLE)?;
             }
-            self.measure(first, &program, &api, &place, order, folder.path())?;
-            places.push((program, place));
+            if self.measure(first, &program, &api, &place, order, folder.path())? {
+                places.push((program, place));
+            }
         }
         same_rows(&places)?;
         if order == Order::Random {
             return Ok(());
         }
         places.retain(|(program, _)| program.follows());
-        for (program, place) in &places {
-            self.measure("3 no change", program, &api, place, order, folder.path())?;
-        }
-        api.change(1)?;
-        for (program, place) in &places {
-            self.measure(CHANGED, program, &api, place, order, folder.path())?;
+        for case in [UNCHANGED, CHANGED] {
+            if case == CHANGED {
+                api.change(1)?;
+            }
+            let mut kept = Vec::new();
+            for (program, place) in places {
+                if self.measure(case, &program, &api, &place, order, folder.path())? {
+                    kept.push((program, place));
+                }
+            }
+            places = kept;
         }
         same_rows(&places)
     }
@@ -140,7 +169,7 @@ impl Round<'_> {
     fn far_away(&mut self) -> Result<()> {
         let (folder, api) = (tempfile::tempdir()?, Api::start(self.records, Order::Key, LATENCY)?);
         let (place, program) = (self.server.place(folder.path(), "ours")?, Program::OursAhead(AT_ONCE));
-        self.measure(FAR_AWAY, &program, &api, &place, Order::Key, folder.path())
+        self.measure(FAR_AWAY, &program, &api, &place, Order::Key, folder.path()).map(drop)
     }
 
     /// Every other round the last one comes first: what one program leaves to be written to the disk slows the next one down.
@@ -150,6 +179,7 @@ impl Round<'_> {
         }
     }
 
+    /// Whether the program came to its end. That a peer does not is a result as well; one of ours has to.
     fn measure(
         &mut self,
         case: &'static str,
@@ -158,22 +188,31 @@ impl Round<'_> {
         place: &Place<'_>,
         order: Order,
         folder: &Path,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let (answered, used) = (api.answered()?, self.server.cpu_seconds());
-        let mut figures = program.run(&api.url, &place.to, order, folder)?;
+        let rounds = self.table.rounds(self.on, self.records, case, program);
+        let mut figures = match program.run(&api.url, &place.to, order, folder) {
+            Err(failed) if program.is_peer() => {
+                eprintln!("{}, {}: {failed}", self.on.name(), &case[2..]);
+                rounds.insert(self.round, None);
+                return Ok(false);
+            }
+            ran => ran?,
+        };
         figures.records = if case == CHANGED { self.records / 100 } else { self.records };
         figures.requests = api.answered()? - answered;
         figures.server_cpu_seconds = self.server.cpu_seconds() - used;
-        self.table.note(self.on, self.records, case, program, figures);
-        Ok(())
+        rounds.insert(self.round, Some(figures));
+        Ok(true)
     }
 
     fn peers(&self) -> Vec<Program> {
+        let settings = &self.options.dlt_settings;
         let dlt = self
             .options
             .dlt
             .iter()
-            .flat_map(|python| [false, true].map(|tuned| Program::Dlt { python: python.clone(), tuned }));
+            .flat_map(|python| settings.iter().map(|&settings| Program::Dlt { python: python.clone(), settings }));
         let faucet = self.options.faucet.iter().cloned().map(Program::Faucet);
         dlt.chain(faucet).filter(|program| program.fills(self.on)).collect()
     }

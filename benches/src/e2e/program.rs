@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use crate::Result;
 use crate::figures::Figures;
 use crate::place::Kind;
@@ -20,10 +22,19 @@ pub(super) enum Program {
     Ours,
     /// The engine, with so many numbered pages at once.
     OursAhead(usize),
-    /// dlt, with a Python that has it, as it comes or with the settings that made it fastest.
-    Dlt { python: PathBuf, tuned: bool },
+    /// dlt, with a Python that has it.
+    Dlt { python: PathBuf, settings: Settings },
     /// faucet-stream, which appends.
     Faucet(PathBuf),
+}
+
+/// How dlt is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Settings {
+    /// As it comes
+    Default,
+    /// With those that made it fastest
+    Tuned,
 }
 
 impl Program {
@@ -32,10 +43,15 @@ impl Program {
             Self::Bare { .. } => "bare driver",
             Self::Limit => "limit",
             Self::Ours | Self::OursAhead(_) => "ours",
-            Self::Dlt { tuned: false, .. } => "dlt",
-            Self::Dlt { tuned: true, .. } => "dlt, tuned",
+            Self::Dlt { settings: Settings::Default, .. } => "dlt",
+            Self::Dlt { settings: Settings::Tuned, .. } => "dlt, tuned",
             Self::Faucet(_) => "faucet-stream",
         }
+    }
+
+    /// Whether it is somebody else's, who may fail where ours must not.
+    pub(super) fn is_peer(&self) -> bool {
+        matches!(self, Self::Dlt { .. } | Self::Faucet(_))
     }
 
     /// Whether it can bring changes into this kind of database, rather than only a first load.
@@ -79,9 +95,12 @@ impl Program {
             Self::Limit => command.args(["limit", "--url", url, "--to", to, "--order", order.name()]),
             Self::Ours => command.args(["ours", "--url", url, "--to", to]),
             Self::OursAhead(pages) => command.args(["ours", "--url", url, "--to", to, "--at-once", &pages.to_string()]),
-            Self::Dlt { tuned, .. } => {
+            Self::Dlt { settings, .. } => {
                 let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/dlt_rest.py");
-                let settings = if *tuned { "tuned" } else { "default" };
+                let settings = match settings {
+                    Settings::Default => "default",
+                    Settings::Tuned => "tuned",
+                };
                 command.arg(script).args([url, to]).arg(folder.join(self.name())).arg(settings)
             }
             Self::Faucet(_) => command.args([url, to]),

@@ -12,26 +12,31 @@ use crate::serve::PAGE;
 /// The most records that come in a second where each answer takes so long.
 const PAGES_FAR_AWAY: f64 = (AT_ONCE as u64 * PAGE * 1000 / LATENCY) as f64;
 
-/// Measurements by database, records, case and program.
+/// Measurements by round; none where a peer did not come to its end.
+type Rounds = BTreeMap<u32, Option<Figures>>;
+
+/// What was measured, by database, records, case and program.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    runs: BTreeMap<(Kind, u64, &'static str, &'static str), Vec<Figures>>,
+    runs: BTreeMap<(Kind, u64, &'static str, &'static str), Rounds>,
 }
 
 impl Table {
-    pub(super) fn note(&mut self, on: Kind, records: u64, case: &'static str, program: &Program, figures: Figures) {
-        self.runs.entry((on, records, case, program.name())).or_default().push(figures);
+    /// The rounds of a program in a case.
+    pub(super) fn rounds(&mut self, on: Kind, records: u64, case: &'static str, program: &Program) -> &mut Rounds {
+        self.runs.entry((on, records, case, program.name())).or_default()
     }
 
     /// How many times as fast as the limit each run was. Far away, the limit is as fast as it is nearby, or as pages come in.
-    fn ratios(&self, on: Kind, records: u64, case: &str, runs: &[Figures]) -> Option<Vec<f64>> {
+    fn ratios(&self, on: Kind, records: u64, case: &str, runs: &Rounds) -> Option<Vec<f64>> {
         let far = case == FAR_AWAY;
         let limit = self.runs.get(&(on, records, if far { FIRST_LOAD } else { case }, "limit"))?;
         let rate = |limit: &Figures| {
             let rate = limit.records as f64 / limit.seconds;
             if far { rate.min(PAGES_FAR_AWAY) } else { rate }
         };
-        Some(runs.iter().zip(limit).map(|(run, limit)| run.records as f64 / run.seconds / rate(limit)).collect())
+        let rounds = runs.iter().filter_map(|(round, run)| run.as_ref().zip(limit.get(round)?.as_ref()));
+        Some(rounds.map(|(run, limit)| run.records as f64 / run.seconds / rate(limit)).collect())
     }
 
     pub(super) fn print(&self) {
@@ -40,12 +45,19 @@ impl Table {
         );
         println!("|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|");
         for ((on, records, case, program), runs) in &self.runs {
-            let of = |value: fn(&Figures) -> f64| median(runs.iter().map(value).collect());
+            let ended: Vec<&Figures> = runs.values().flatten().collect();
+            let place = format!("| {} | {records} | {case} | {program} |", on.name());
+            if ended.len() < runs.len() {
+                println!("{place} failed {} of {} × | | | | | | |", runs.len() - ended.len(), runs.len());
+            }
+            if ended.is_empty() {
+                continue;
+            }
+            let of = |value: fn(&Figures) -> f64| median(ended.iter().map(|run| value(run)).collect());
             let seconds = of(|run| run.seconds);
             let ratio = self.ratios(*on, *records, case, runs).map(median);
             println!(
-                "| {} | {records} | {case} | {program} | {:.0} | {seconds:.3} | {:.2} | {:.2} | {:.0} | {:.0} | {} |",
-                on.name(),
+                "{place} {:.0} | {seconds:.3} | {:.2} | {:.2} | {:.0} | {:.0} | {} |",
                 of(|run| run.records as f64) / seconds,
                 of(|run| run.cpu_seconds),
                 of(|run| run.server_cpu_seconds),
