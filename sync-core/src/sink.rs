@@ -1,5 +1,6 @@
 //! The writing side: what an adapter implements to bring changes into a system.
 
+mod altered;
 mod edits;
 mod rules;
 
@@ -13,6 +14,7 @@ use crate::model::{Absent, Changes, Key, Outcome, RowScope, Scope, StreamSpec, T
 use crate::state::{Advance, Checkpoint, FencingToken, StageName};
 use crate::{Error, Result};
 
+pub use altered::Altered;
 pub use edits::{Decided, Edit, StoredRow};
 pub use rules::Rules;
 
@@ -82,11 +84,10 @@ pub trait Sink: Debug + Send + Sync {
         Ok(())
     }
 
-    /// The columns that the last [`prepare`](Self::prepare) added to a target that was there, be they newly declared or gone from it: rows
-    /// that it holds have no value in them, and the run says so.
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
+    /// What the last [`prepare`](Self::prepare) changed in a target that was there: the run says so.
+    fn altered(&self, stream: &StreamSpec) -> Altered {
         let _ = stream;
-        Vec::new()
+        Altered::default()
     }
 
     /// Whether the target of a stream is there. Asked before [`prepare`](Self::prepare) would make a new one: where a
@@ -143,8 +144,8 @@ impl<T: Sink + ?Sized> Sink for Arc<T> {
         (**self).prepare(stream).await
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        (**self).added(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        (**self).altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

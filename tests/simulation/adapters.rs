@@ -5,7 +5,7 @@ use futures::StreamExt;
 use futures::stream::iter;
 use sync_core::memory::{MemorySink, MemorySource};
 use sync_core::model::{Batch, Boundary, Partition, RowScope, Rows};
-use sync_core::sink::{SinkCapabilities, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use sync_core::source::{Estimate, Reading, Receipt, SourceCapabilities};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{BatchStream, Feed, Key, ReadRequest, Result, Scope, Sink, Source, StreamSpec};
@@ -99,8 +99,8 @@ impl Sink for Careless {
         self.inner.prepare(stream).await
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.inner.added(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.inner.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::model::RowScope;
-use sync_core::sink::{SinkCapabilities, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, Key, Result, Scope, Sink, StreamSpec};
 
@@ -99,8 +99,8 @@ impl Sink for Told {
         self.sink.prepare(stream).await
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.sink.added(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.sink.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

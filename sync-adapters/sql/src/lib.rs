@@ -84,10 +84,10 @@
 //! # }
 //! ```
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-mod added;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod address;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod altered;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod catalog;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

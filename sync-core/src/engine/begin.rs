@@ -24,10 +24,8 @@ impl ScopeRun<'_> {
             Some(reader) => reader,
             None => self.start(empty).await?,
         };
-        if self.unfilled.is_some() {
-            // Every row comes again, with all its columns.
-            self.books.added.clear();
-        }
+        // A reading of everything brings every row again, with all its columns.
+        self.books.hollow = self.unfilled.is_none() && !self.books.altered.added.is_empty();
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run
@@ -62,8 +60,7 @@ impl ScopeRun<'_> {
             let prepared =
                 with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
             prepared.map_err(|error| error.with("stream", stream.name()))?;
-            let added = self.pipeline.sink.added(stream).into_iter();
-            self.books.added.extend(added.map(|column| format!("{}.{column}", stream.name())));
+            self.books.altered.extend(stream, self.pipeline.sink.altered(stream));
             let counting = || self.pipeline.sink.count(stream, &RowScope::All);
             empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::unfilled::Unfilled;
 use crate::ledger::Ledger;
 use crate::model::Scope;
+use crate::sink::Altered;
 use crate::state::{RunId, RunStatus};
 use crate::{Error, Result};
 
@@ -51,9 +52,10 @@ pub struct ScopeReport {
     /// Rows that a reconcile had to write though the changes up to their version had been followed, at least so many: they
     /// came later than the source had said, or were changed at the target. For versions that are times.
     pub missed: u64,
-    /// Columns that were added to a target that was there, as `stream.column`, where this run did not read everything: rows that came
-    /// before have no value in them.
-    pub added: Vec<String>,
+    /// What was changed in targets that were there, each column as `stream.column`.
+    pub altered: Altered,
+    /// Whether rows that came before have no value in the columns that were added, since this run did not read everything.
+    pub hollow: bool,
     /// Why rows that a listing does not name were left as they are, where they were to be dealt with.
     pub unproven: Option<&'static str>,
     /// Columns that no row had a value for, where this scope was read from its beginning to its end. See

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::report::{Report, ScopeReport};
 use crate::ledger::Ledger;
 use crate::model::Outcome;
+use crate::sink::Altered;
 use crate::state::RunStatus;
 
 /// The width of the terminal we count on, and of the longest name we show whole, in characters.
@@ -91,13 +92,21 @@ impl Report {
             let deletes = counted(withheld, "delete");
             write!(f, "\n{name}: {deletes} withheld; if that is right, run again with `RunOptions::confirm_deletes`")?;
         }
-        if !scope.added.is_empty() {
-            let (columns, is) = (scope.added.join(", "), if scope.added.len() == 1 { "was" } else { "were" });
-            write!(
-                f,
-                "\n{name}: {columns} {is} not in the target and {is} added: rows that came before have no value there until a full \
-                 run (`RunOptions::full`) brings them again"
-            )?;
+        let Altered { added, widened } = &scope.altered;
+        let is = |columns: &[String]| if columns.len() == 1 { "was" } else { "were" };
+        if !added.is_empty() {
+            let (columns, is) = (added.join(", "), is(added));
+            write!(f, "\n{name}: {columns} {is} not in the target and {is} added")?;
+            if scope.hollow {
+                write!(
+                    f,
+                    ": rows that came before have no value there until a full run (`RunOptions::full`) brings them again"
+                )?;
+            }
+        }
+        if !widened.is_empty() {
+            let (columns, is) = (widened.join(", "), is(widened));
+            write!(f, "\n{name}: {columns} {is} too narrow in the target and {is} widened")?;
         }
         if let Some(why) = scope.unproven {
             write!(
@@ -277,7 +286,8 @@ mod tests {
             late: 0,
             lateness: Duration::ZERO,
             missed: 0,
-            added: Vec::new(),
+            altered: Altered::default(),
+            hollow: false,
             unproven: None,
             unfilled: Vec::new(),
             first_rejected: None,

@@ -21,7 +21,7 @@ use super::unit::Gathered;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
-use crate::sink::{Stage, Step, Write, WriteMode};
+use crate::sink::{Altered, Stage, Step, Write, WriteMode};
 use crate::source::{Listing, Receipt};
 use crate::state::{Checkpoint, FencingToken, Lease, RunId, Spared};
 use crate::{Error, Result};
@@ -97,8 +97,9 @@ pub(super) struct Books {
     /// Staged rows of a reconcile that may have changed since the last run of changes.
     pub(super) recent: u64,
     pub(super) missed: u64,
-    /// Columns that were added to targets, where not everything is read.
-    pub(super) added: Vec<String>,
+    pub(super) altered: Altered,
+    /// Whether rows that came before have no value in columns that were added.
+    pub(super) hollow: bool,
     /// Why what a listing does not name was left alone.
     pub(super) unproven: Option<&'static str>,
     pub(super) unfilled: Vec<Unfilled>,

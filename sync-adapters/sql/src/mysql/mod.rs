@@ -33,8 +33,8 @@ pub use replica::MySqlReplica;
 pub use source::MySqlSource;
 use table::Definitions;
 
-use crate::added::Added;
 use crate::address::PATIENCE;
+use crate::altered::Alterations;
 use crate::tables::{Shapes, Tables};
 
 /// A MySQL or MariaDB database as a sink. Cheap to clone; all clones share the connections.
@@ -57,7 +57,7 @@ pub struct MySql {
     /// What the tables were like when they were prepared.
     shapes: Shapes,
     definitions: Definitions,
-    added: Added,
+    alterations: Alterations,
 }
 
 impl MySql {
@@ -80,7 +80,7 @@ impl MySql {
             changing: Tables::default(),
             contended: Tables::default(),
             shapes: Shapes::default(),
-            added: Added::default(),
+            alterations: Alterations::default(),
             definitions: Definitions::default(),
         })
     }

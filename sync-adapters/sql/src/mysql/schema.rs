@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::mysql::MySqlConnection;
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
+use sync_core::sink::Altered;
 use sync_core::{Error, ErrorKind, Result};
 
 use super::batch::run;
@@ -16,7 +17,7 @@ use crate::ident::list;
 use crate::tables::Shape;
 
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
-/// columns are like then, and which were added.
+/// columns are like then, and what was changed in a table that was there.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
@@ -24,25 +25,25 @@ pub(crate) async fn prepare(
     session: &mut MySqlConnection,
     stream: &StreamSpec,
     server: Server,
-) -> Result<(Shape, Vec<String>)> {
+) -> Result<(Shape, Altered)> {
     writable(session).await?;
     let target = Target { stream, server };
     if let Need::Nothing(shape) = target.needs(session).await? {
-        return Ok((shape, Vec::new()));
+        return Ok((shape, Altered::default()));
     }
     // Changes of tables go one after the other: two that add one column at once would fail.
     lock(session).await?;
     let done = match target.needs(session).await {
-        Ok(Need::Nothing(_)) => Ok(Vec::new()),
-        Ok(Need::Create) => target.create(session, "").await.map(|()| Vec::new()),
-        Ok(Need::Alter { changes, added }) => {
-            target.alter(session, &name(stream.name())?, &changes).await.map(|()| added)
+        Ok(Need::Nothing(_)) => Ok(Altered::default()),
+        Ok(Need::Create) => target.create(session, "").await.map(|()| Altered::default()),
+        Ok(Need::Alter { changes, altered }) => {
+            target.alter(session, &name(stream.name())?, &changes).await.map(|()| altered)
         }
         Err(error) => Err(error),
     };
     run(session, "DO RELEASE_LOCK(CONCAT('sync.', MD5(DATABASE())))".to_owned(), "the lock is lost").await?;
-    let added = done?;
-    Ok((table::shape(session, stream).await?, added))
+    let altered = done?;
+    Ok((table::shape(session, stream).await?, altered))
 }
 
 async fn lock(connection: &mut MySqlConnection) -> Result<()> {
@@ -76,8 +77,8 @@ pub(crate) enum Need {
     Nothing(Shape),
     /// The whole table.
     Create,
-    /// Parts of an `ALTER TABLE`, and the columns that it adds.
-    Alter { changes: Vec<String>, added: Vec<String> },
+    /// Parts of an `ALTER TABLE`, and what they change.
+    Alter { changes: Vec<String>, altered: Altered },
 }
 
 /// The table of a stream, as it should be.
@@ -135,22 +136,23 @@ impl Target<'_> {
                 column.name
             )));
         }
-        let (mut changes, mut added) = (Vec::new(), Vec::new());
+        let (mut changes, mut altered) = (Vec::new(), Altered::default());
         for (field, declared) in &wanted {
             match table.columns.iter().find(|column| column.name == field.name()) {
                 None => {
                     changes.push(format!("ADD COLUMN {} {declared}", name(field.name())?));
-                    added.push(field.name().to_owned());
+                    altered.added.push(field.name().to_owned());
                 }
                 Some(column) => {
                     if let Some(wider) = self.wider(field, column, &table)? {
                         let rest = column.rest_of_definition(connection, stream.name(), &quoted_table).await?;
                         changes.push(format!("MODIFY COLUMN {} {wider}{rest}", name(field.name())?));
+                        altered.widened.push(field.name().to_owned());
                     }
                 }
             }
         }
-        Ok(if changes.is_empty() { Need::Nothing(table.shape(stream)) } else { Need::Alter { changes, added } })
+        Ok(if changes.is_empty() { Need::Nothing(table.shape(stream)) } else { Need::Alter { changes, altered } })
     }
 
     /// Creates the table; `temporary` may say that only this connection sees it.

@@ -5,7 +5,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
 use sync_core::sink::{
-    Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteMode, WriteReport, WriteUnit,
+    Altered, Intent, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteMode, WriteReport, WriteUnit,
 };
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
@@ -75,16 +75,16 @@ impl Sink for MySql {
         // First how the table is written down, then what its columns are: who changes it in between is noticed by the unit.
         let show = table::show(stream.name())?;
         let definition = ask(&mut session, show).await.ok();
-        let (shape, added) = schema::prepare(&mut session, stream, self.server()).await.map_err(named)?;
+        let (shape, altered) = schema::prepare(&mut session, stream, self.server()).await.map_err(named)?;
         self.definitions.note(stream.name(), definition.and_then(|shown| table::definition(shown.first()?)));
         self.shapes.note(stream, shape);
-        self.added.note(stream, added);
+        self.alterations.note(stream, altered);
         session.release();
         Ok(())
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.added.to(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -32,8 +32,8 @@ pub use replica::PostgresReplica;
 use session::Sessions;
 pub use source::PostgresSource;
 
-use crate::added::Added;
 use crate::address::PATIENCE;
+use crate::altered::Alterations;
 use crate::prompt::send_at_once;
 use crate::tables::{Shapes, Tables};
 
@@ -52,7 +52,7 @@ pub struct Postgres {
     apart: Tables,
     /// What the tables were like when they were prepared.
     shapes: Shapes,
-    added: Added,
+    alterations: Alterations,
 }
 
 impl Postgres {
@@ -71,7 +71,7 @@ impl Postgres {
             stalled: Tables::default(),
             apart: Tables::default(),
             shapes: Shapes::default(),
-            added: Added::default(),
+            alterations: Alterations::default(),
         })
     }
 }

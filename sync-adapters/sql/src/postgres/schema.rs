@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
+use sync_core::sink::Altered;
 use sync_core::{Error, Result};
 
 use super::column::declared_type;
@@ -36,23 +37,23 @@ pub(crate) async fn exists(connection: &mut PgConnection, stream: &StreamSpec) -
 enum Need {
     /// The whole table.
     Create,
-    /// Changes of columns, each with the name of its column. There may be none.
-    Alter(Vec<(String, String)>),
+    /// Changes of columns, each with the name of its column, and what they come to. There may be none.
+    Alter { changes: Vec<(String, String)>, altered: Altered },
 }
 
-/// Creates the table, or adds and widens the columns that need it.
+/// Creates the table, or adds and widens the columns that need it. Says what it changed in a table that was there.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Vec<String>> {
+pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Altered> {
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
         Need::Create => {
             alone(connection).await?;
             create(connection, stream).await?;
-            Ok(Vec::new())
+            Ok(Altered::default())
         }
-        Need::Alter(changes) => {
+        Need::Alter { changes, altered } => {
             for (column, change) in changes {
                 alone(connection).await?;
                 let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
@@ -60,8 +61,7 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
                     .await
                     .map_err(|error| error.with("column", column).with("change", alter))?;
             }
-            let lacked = |field: &Field| columns.iter().all(|column| column.name != field.name());
-            Ok(wanted(stream).iter().filter(|field| lacked(field)).map(|field| field.name().to_owned()).collect())
+            Ok(altered)
         }
     }
 }
@@ -73,7 +73,7 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
 pub(crate) async fn standing(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Option<Shape>> {
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
-        Need::Alter(changes) if changes.is_empty() => Ok(Some(shape_of(columns, stream))),
+        Need::Alter { changes, .. } if changes.is_empty() => Ok(Some(shape_of(columns, stream))),
         _ => Ok(None),
     }
 }
@@ -109,15 +109,21 @@ async fn needs(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Co
             ),
         ));
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut altered) = (Vec::new(), Altered::default());
     for field in &wanted {
-        let change = match columns.iter().find(|column| column.name == field.name()) {
-            None => Some(format!("ADD COLUMN {} {}", name(field.name())?, declared_type(field.kind()))),
-            Some(column) => widen(stream, field, column)?,
+        let (change, kind) = match columns.iter().find(|column| column.name == field.name()) {
+            None => {
+                let add = format!("ADD COLUMN {} {}", name(field.name())?, declared_type(field.kind()));
+                (Some(add), &mut altered.added)
+            }
+            Some(column) => (widen(stream, field, column)?, &mut altered.widened),
         };
-        changes.extend(change.map(|change| (field.name().to_owned(), change)));
+        if let Some(change) = change {
+            kind.push(field.name().to_owned());
+            changes.push((field.name().to_owned(), change));
+        }
     }
-    Ok(Need::Alter(changes))
+    Ok(Need::Alter { changes, altered })
 }
 
 /// The types of the stream's columns as its table has them; none where there is no table.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, Transaction};
 use sync_core::model::{Changes, Outcome, RowScope, Rows, Scope};
-use sync_core::sink::{Intent, Publish, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit};
+use sync_core::sink::{
+    Altered, Intent, Publish, SinkCapabilities, Step, StepReport, StoredRow, Write, WriteReport, WriteUnit,
+};
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, ErrorKind, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
@@ -101,16 +103,16 @@ impl Sink for Postgres {
         let mut session = self.sessions.session().await?;
         let named = |error: Error| error.with("database", &self.name);
         // Mostly there is nothing to change, and nothing to commit.
-        let (shape, added) = match schema::standing(&mut session, stream).await.map_err(named)? {
+        let (shape, altered) = match schema::standing(&mut session, stream).await.map_err(named)? {
             Some(shape) => {
                 session.keep();
-                (shape, Vec::new())
+                (shape, Altered::default())
             }
             None => {
                 let mut transaction = begin(&mut session).await?;
                 let prepared = async {
-                    let added = schema::prepare(&mut transaction, stream).await.map_err(named)?;
-                    Ok((schema::shape(&mut transaction, stream).await?, added))
+                    let altered = schema::prepare(&mut transaction, stream).await.map_err(named)?;
+                    Ok((schema::shape(&mut transaction, stream).await?, altered))
                 };
                 let prepared = prepared.await;
                 let prepared = ended(transaction, prepared).await;
@@ -118,15 +120,15 @@ impl Sink for Postgres {
             }
         };
         self.shapes.note(stream, shape);
-        self.added.note(stream, added);
+        self.alterations.note(stream, altered);
         // Each run looks at first: where nothing has changed, nothing is written and taken back either.
         self.fresh.note(stream.name(), false);
         self.apart.note(stream.name(), false);
         Ok(())
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.added.to(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -32,7 +32,7 @@ pub use replica::{SqliteHost, SqliteReplica};
 pub use source::SqliteSource;
 use worker::Worker;
 
-use crate::added::Added;
+use crate::altered::Alterations;
 
 /// How much a crash of the *machine* may cost. A crash of the process never costs anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -95,7 +95,7 @@ impl SqliteOptions {
             name: name.into(),
             worker: Worker::start(self).await?,
             names: Names::default(),
-            added: Added::default(),
+            alterations: Alterations::default(),
         })
     }
 }
@@ -106,7 +106,7 @@ pub struct Sqlite {
     name: Arc<str>,
     worker: Worker,
     names: Names,
-    added: Added,
+    alterations: Alterations,
 }
 
 impl Sqlite {

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use sync_core::Result;
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
+use sync_core::sink::Altered;
 
 use super::error::failed;
 use super::value::declared_type;
@@ -28,15 +29,15 @@ impl Column {
     }
 }
 
-/// Creates the table, or adds the columns it lacks, and says which those are.
+/// Creates the table, or adds the columns it lacks. Says what it changed in a table that was there.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Vec<String>> {
+pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Altered> {
     let columns = columns(connection, stream.name())?;
     if columns.is_empty() {
         create(connection, stream)?;
-        return Ok(Vec::new());
+        return Ok(Altered::default());
     }
     check_writable(connection, stream)?;
     check_key(connection, stream, &columns)?;
@@ -46,7 +47,7 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Ve
         let what = "which the stream does not declare, so no row could be added: declare it in the stream, or give it a default in the table";
         return Err(differs(stream, format!("the target table requires column {:?}, {what}", column.name)));
     }
-    let mut added = Vec::new();
+    let mut altered = Altered::default();
     for field in wanted {
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(field.name())) {
             Some(column) => check_column(stream, &field, column)?,
@@ -60,11 +61,11 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Ve
                 connection
                     .execute_batch(&add)
                     .map_err(|cause| failed("a column cannot be added", cause).with("column", field.name()))?;
-                added.push(field.name().to_owned());
+                altered.added.push(field.name().to_owned());
             }
         }
     }
-    Ok(added)
+    Ok(altered)
 }
 
 /// The stream's columns, and the one that marks missing rows.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
 use sync_core::model::{RowScope, Scope};
-use sync_core::sink::{Intent, SinkCapabilities, Step, StepReport, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, Intent, SinkCapabilities, Step, StepReport, StoredRow, WriteReport, WriteUnit};
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{Error, Key, Result, Sink, StreamSpec, Value, ValueRef};
 
@@ -56,12 +56,12 @@ impl Sink for Sqlite {
         let prepare = move |connection: &mut Connection| {
             in_transaction(connection, |connection| schema::prepare(connection, &table))
         };
-        self.added.note(stream, self.worker.call(prepare).await?);
+        self.alterations.note(stream, self.worker.call(prepare).await?);
         Ok(())
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.added.to(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

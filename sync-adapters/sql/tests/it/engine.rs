@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use sync_core::memory::{Feeding, FirstLoad, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
+use sync_core::sink::Altered;
 use sync_core::source::Listing;
 use sync_core::{Engine, Key, Pipeline, Report, RunOptions, StreamSpec, SystemClock, Value};
 use sync_sql::Sqlite;
@@ -70,14 +71,28 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_says_that_a_column_was_not_there_and_a_full_one_fills_it_again() {
     let world = world(MemorySource::of([orders()]).feeding(Feeding::Log), 40).await;
-    assert_eq!(world.run(RunOptions::incremental()).await.scopes[0].added, [""; 0], "the table is new");
+    assert_eq!(world.run(RunOptions::incremental()).await.scopes[0].altered, Altered::default(), "the table is new");
     world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
     world.source.upsert("orders", row(41, 1, "first"));
     let report = world.run(RunOptions::incremental()).await;
-    assert_eq!(report.scopes[0].added, ["orders.note"], "{report}");
-    assert!(report.to_string().contains("orders.note was not in the target and was added"), "{report}");
+    assert_eq!(report.scopes[0].altered.added, ["orders.note"], "{report}");
+    assert!(report.scopes[0].hollow, "{report}");
+    assert!(report.to_string().contains("orders.note was not in the target and was added: rows that came"), "{report}");
     let report = world.run(RunOptions::full()).await;
-    assert_eq!(report.scopes[0].added, [""; 0], "{report}");
+    assert_eq!(report.scopes[0].altered, Altered::default(), "{report}");
+    world.assert_in_step();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_that_adds_a_column_says_so_and_leaves_no_row_without_its_value() {
+    let world = world(MemorySource::of([orders()]).feeding(Feeding::Log), 40).await;
+    world.run(RunOptions::incremental()).await;
+    world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
+    let report = world.run(RunOptions::full()).await;
+    assert_eq!(report.scopes[0].altered.added, ["orders.note"], "{report}");
+    assert!(!report.scopes[0].hollow, "{report}");
+    let told = report.to_string();
+    assert!(told.contains("orders.note was not in the target and was added") && !told.contains("no value"), "{told}");
     world.assert_in_step();
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sync_core::model::{Changes, RowScope};
-use sync_core::sink::{SinkCapabilities, Step, StoredRow, WriteMode, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, Step, StoredRow, WriteMode, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, Key, Result, Scope, Sink, StreamSpec};
 
@@ -36,8 +36,8 @@ impl<S: Sink> Sink for Faulty<S> {
         self.through(Call::Prepare, self.inner.prepare(stream)).await
     }
 
-    fn added(&self, stream: &StreamSpec) -> Vec<String> {
-        self.inner.added(stream)
+    fn altered(&self, stream: &StreamSpec) -> Altered {
+        self.inner.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use sync_core::detect::Difference;
 use sync_core::model::Changes;
-use sync_core::sink::{Guard, Intent, Step, Write, WriteMode, WriteUnit};
+use sync_core::sink::{Altered, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use sync_core::{ErrorKind, Rows, Scope};
 
 async fn write(sink: &dyn Sink, stream: &StreamSpec, rows: &[Vec<Value>]) -> sync_core::Result<()> {
@@ -82,12 +82,28 @@ async fn a_column_that_is_gone_from_a_table_is_made_again_and_told() {
         let database = server.database().await;
         let sink = server.connect(&database.url()).await.unwrap();
         sink.prepare(&stream).await.unwrap();
-        assert_eq!(sink.added(&stream), [""; 0], "{server:?}: the table is new");
+        assert_eq!(sink.altered(&stream), Altered::default(), "{server:?}: the table is new");
         database.client("ALTER TABLE prices DROP COLUMN note").await.unwrap();
         sink.prepare(&stream).await.unwrap();
-        assert_eq!(sink.added(&stream), ["note"], "{server:?}");
+        assert_eq!(sink.altered(&stream).added, ["note"], "{server:?}");
         sink.prepare(&stream).await.unwrap();
-        assert_eq!(sink.added(&stream), [""; 0], "{server:?}: nothing was lacking");
+        assert_eq!(sink.altered(&stream), Altered::default(), "{server:?}: nothing was lacking");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_widened_is_told() {
+    let narrow = StreamSpec::new("prices").key(["id"]).text("note").decimal("price", 8, 2);
+    let wide = StreamSpec::new("prices").key(["id"]).text("note").decimal("price", 12, 2);
+    for server in BOTH {
+        let database = server.database().await;
+        let sink = server.connect(&database.url()).await.unwrap();
+        sink.prepare(&narrow).await.unwrap();
+        sink.prepare(&wide).await.unwrap();
+        let widened = Altered { widened: vec!["price".to_owned()], ..Altered::default() };
+        assert_eq!(sink.altered(&wide), widened, "{server:?}");
+        sink.prepare(&wide).await.unwrap();
+        assert_eq!(sink.altered(&wide), Altered::default(), "{server:?}: it is wide enough");
     }
 }
 
