@@ -20,7 +20,7 @@ pub(crate) struct Args {
     pub(crate) db: PathBuf,
 
     /// Change this many rows at the source before the run. The changes are remembered in a file beside the database,
-    /// PATH.source.json; the files of --data stay as they are
+    /// PATH.source.json; the files of --data stay as they are. Not together with --dry-run, which changes nothing
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, conflicts_with = "dry_run")]
     pub(crate) mutate: usize,
 

@@ -139,8 +139,9 @@ impl ScopeRun<'_> {
     }
 
     fn gone(&self, stream: &str) -> Error {
-        let what =
-            "the target is gone, although rows were brought into it: run it full once, and everything comes again";
+        let what = format!(
+            "the target of stream {stream:?} is gone, although rows were brought into it: run it full once, and everything comes again"
+        );
         Error::new(ErrorKind::Schema, what)
             .with_remedy("run once with the option `full`, or bring the target back as it was")
             .with("stream", stream)

@@ -47,7 +47,7 @@ enum Command {
         token: String,
 
         /// Whether a run does anything
-        #[arg(long, env = "SYNC_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
+        #[arg(long, env = "SYNC_ENABLED", default_value_t = true, action = clap::ArgAction::Set, value_parser = switch)]
         enabled: bool,
 
         /// How many minutes after a success the next run is due
@@ -76,6 +76,15 @@ enum Command {
     },
     /// Show the stock
     Show,
+}
+
+/// Reads whether something is on, as people write it into the environment.
+fn switch(text: &str) -> std::result::Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("set SYNC_ENABLED (or --enabled) to true or false".to_owned()),
+    }
 }
 
 #[tokio::main]

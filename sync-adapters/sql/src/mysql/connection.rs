@@ -74,7 +74,7 @@ pub(crate) async fn first(
     // The modes and the character set are set as a whole by `set_up`.
     let options =
         options.charset("utf8mb4").set_names(false).pipes_as_concat(false).no_engine_substitution(false).timezone(None);
-    let unreachable = |cause| failed("the database cannot be reached", cause);
+    let unreachable = |cause| failed("there is no connection to the database", cause);
     let mut connection = options.connect().await.map_err(unreachable)?;
     send_at_once(options.get_port());
     let settings = set_up(&mut connection, access).await.map_err(unreachable)?;
@@ -95,7 +95,7 @@ pub(crate) fn packet(settings: &HashMap<String, String>) -> usize {
 
 /// The error of a server that takes a call and does not answer it in time.
 pub(crate) fn silent() -> Error {
-    failed("the database cannot be reached", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    failed("there is no connection to the database", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 /// Makes a session strict, and asks whether it is: a proxy or a setting of the account may have its own mind. All of it

@@ -81,7 +81,7 @@ impl Pool {
     /// # Errors
     /// `Unavailable` when there is none in time.
     pub(crate) async fn session(&self) -> Result<Session> {
-        let unreachable = |cause| failed("the database cannot be reached", cause);
+        let unreachable = |cause| failed("there is no connection to the database", cause);
         let shared = &self.shared;
         let opened = tokio::time::timeout(PATIENCE, async {
             let permit = Arc::clone(&shared.free).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;

@@ -91,7 +91,7 @@ async fn open(url: &str, settings: &'static str) -> Result<(PgConnectOptions, St
     let first = tokio::time::timeout(PATIENCE, first(&options, settings))
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-        .map_err(|cause| failed("the database cannot be reached", cause).with("database", &name))?;
+        .map_err(|cause| failed("there is no connection to the database", cause).with("database", &name))?;
     Ok((options, name, first))
 }
 

@@ -21,6 +21,8 @@ struct Column {
     required: bool,
     /// Whether its collation tells all different texts apart.
     exact: bool,
+    /// Whether its table is one of the server's own, which stand before all others of their name.
+    of_server: bool,
 }
 
 /// Whether there is a table. Each run waits for the answer before it does anything else: what the table is like is asked when it
@@ -94,7 +96,11 @@ async fn needs(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Co
         ))
         .with("stream", stream.name()));
     }
-    if columns.is_empty() {
+    if columns.iter().any(|column| column.of_server) {
+        return Err(Error::config("PostgreSQL has a table of this name for itself: rename the stream")
+            .with("stream", stream.name()));
+    }
+    if columns.is_empty() && !exists(connection, stream).await? {
         return Ok(Need::Create);
     }
     check_key(stream, columns, &relation::keys(connection, stream).await?)?;
@@ -178,7 +184,8 @@ async fn columns(connection: &mut PgConnection, stream: &StreamSpec) -> Result<V
     let unread = |cause| failed("the table cannot be looked at", cause).with("table", stream.name());
     let rows = sqlx::query(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity = 'a',
-                a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', coalesce(c.collisdeterministic, true)
+                a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', coalesce(c.collisdeterministic, true),
+                a.attrelid::bigint < 16384
          FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation
          WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
     )
@@ -193,6 +200,7 @@ async fn columns(connection: &mut PgConnection, stream: &StreamSpec) -> Result<V
             computed: row.try_get(2)?,
             required: row.try_get(3)?,
             exact: row.try_get(4)?,
+            of_server: row.try_get(5)?,
         })
     };
     rows.iter().map(column).collect::<std::result::Result<_, sqlx::Error>>().map_err(unread)

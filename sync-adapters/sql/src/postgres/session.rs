@@ -63,7 +63,8 @@ impl Sessions {
                 return Ok(session);
             }
         }
-        let pooled = self.pool.acquire().await.map_err(|cause| failed("the database cannot be reached", cause))?;
+        let pooled =
+            self.pool.acquire().await.map_err(|cause| failed("there is no connection to the database", cause))?;
         Ok(Session { kept: Some(Kept::Pooled(pooled)), of: self.clone() })
     }
 }

@@ -405,7 +405,7 @@ impl Postgres {
 /// (`RAISE NOTICE`) and the rows that go there would wait for each other.
 async fn begin(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>> {
     let quietly = "BEGIN; SET LOCAL client_min_messages = error";
-    session.begin_with(quietly).await.map_err(|cause| failed("the database cannot be reached", cause))
+    session.begin_with(quietly).await.map_err(|cause| failed("there is no connection to the database", cause))
 }
 
 /// Makes final what was done, or takes it back; the inner error says that neither is known to have happened.

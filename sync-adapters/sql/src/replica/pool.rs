@@ -103,7 +103,10 @@ impl<C: Connects> Pool<C> {
     async fn connect(&self) -> Result<C::Connection> {
         let connected = tokio::time::timeout(PATIENCE, self.connects.connect()).await;
         connected.unwrap_or_else(|_| {
-            Err(C::failed("the database cannot be reached", sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+            Err(C::failed(
+                "there is no connection to the database",
+                sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
+            ))
         })
     }
 

@@ -64,7 +64,7 @@ impl Connects for Shared {
             set_up(&mut connection, Access::Write).await?;
             Ok::<_, sqlx::Error>(connection)
         };
-        connect.await.map_err(|cause| failed("the database cannot be reached", cause))
+        connect.await.map_err(|cause| failed("there is no connection to the database", cause))
     }
 
     async fn run(connection: &mut MySqlConnection, sql: String) -> sqlx::Result<()> {

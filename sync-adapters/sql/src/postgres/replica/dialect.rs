@@ -57,7 +57,7 @@ impl Connects for Shared {
             connection.execute(SETTINGS).await?;
             Ok::<_, sqlx::Error>(connection)
         };
-        connect.await.map_err(|cause| failed("the database cannot be reached", cause))
+        connect.await.map_err(|cause| failed("there is no connection to the database", cause))
     }
 
     async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<()> {

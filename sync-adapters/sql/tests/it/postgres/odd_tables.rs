@@ -43,6 +43,7 @@ async fn what_makes_other_statements_of_ours_is_refused_with_what_to_do() {
             "ALTER TABLE orders RENAME TO real; CREATE MATERIALIZED VIEW orders AS SELECT * FROM real; CREATE UNIQUE INDEX ON orders (id)",
             "no table",
         ),
+        ("DROP TABLE orders; CREATE TABLE orders ()", "exactly (id), not deferrable; it has none"),
         ("ALTER TABLE orders ADD shout text NOT NULL", "\"shout\", which the stream does not declare"),
         ("ALTER TABLE orders DROP note, ADD note text GENERATED ALWAYS AS ('n') STORED", "\"note\" is computed"),
     ] {
@@ -52,6 +53,18 @@ async fn what_makes_other_statements_of_ours_is_refused_with_what_to_do() {
         assert!(kind == ErrorKind::Schema && error.contains(said), "{create}: {kind:?} {error}");
         assert_eq!(world.ask("SELECT count(*) FROM orders").await, "0", "{create}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_called_like_a_table_of_the_servers_own_is_refused() {
+    let world = World::new(MemorySource::of([orders()])).await;
+    let sink = Postgres::connect(&world.database.url()).await.unwrap();
+    for name in ["pg_class", "pg_shdepend"] {
+        let refused = sink.prepare(&StreamSpec::new(name).key(["oid"]).text("relname")).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Config, "{refused}");
+        assert!(refused.to_string().contains("rename the stream") && refused.to_string().contains(name), "{refused}");
+    }
+    sink.prepare(&StreamSpec::new("pg_mine").key(["oid"]).text("relname")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
