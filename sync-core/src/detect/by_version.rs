@@ -8,7 +8,8 @@ use crate::model::{Change, Op, Origin, StreamSpec, canonical};
 /// A row differs when its version differs, in either direction; which of the two stays is the affair of the policy.
 ///
 /// A row *without* version is compared by content: two rows that both lack one need not be equal. A source that corrects a
-/// row and keeps its version is not noticed; [`ByHash`](super::ByHash) notices.
+/// row and keeps its version is not noticed by an incremental run; [`ByHash`](super::ByHash) notices. Full runs, backfills and
+/// reconciles notice as well: they compare what rows hold.
 ///
 /// The fields it reports are those the source named.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,5 +53,9 @@ impl ChangeDetector for ByVersion {
 
     fn guard(&self) -> Option<Difference> {
         (!self.own.is_set()).then_some(Difference::Version)
+    }
+
+    fn compares_versions(&self) -> bool {
+        true
     }
 }

@@ -87,6 +87,12 @@ pub trait ChangeDetector: Debug + Send + Sync {
     fn guard(&self) -> Option<Difference> {
         None
     }
+
+    /// Whether it takes rows of one version for the same, whatever else they hold. Runs that are there to repair (all but incremental
+    /// ones) look at what rows hold all the same.
+    fn compares_versions(&self) -> bool {
+        self.guard() == Some(Difference::Version)
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -101,6 +107,10 @@ impl<D: ChangeDetector + ?Sized> ChangeDetector for Arc<D> {
 
     fn guard(&self) -> Option<Difference> {
         D::guard(self)
+    }
+
+    fn compares_versions(&self) -> bool {
+        D::compares_versions(self)
     }
 }
 

@@ -11,7 +11,7 @@ use super::report::ScopeReport;
 use super::scope_run::{Books, Ending, Home, ScopeRun};
 use super::targets::Known;
 use super::waiting::{Errand, STATE_STORE, watched, with_retries};
-use super::{Inner, lease_keeper};
+use super::{Inner, hollow, lease_keeper};
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Feed, Scope};
@@ -50,6 +50,9 @@ pub(super) async fn run_scope(
     if status == RunStatus::Completed && !books.ledger.balances() {
         status = RunStatus::Failed;
         error = Some(Error::internal(format!("the ledger does not balance: {:?}", books.ledger)).with("scope", &scope));
+    }
+    if status != RunStatus::Completed && !books.altered.added.is_empty() {
+        books.hollow.get_or_insert(hollow::CUT_SHORT);
     }
     let report = ScopeReport {
         status,

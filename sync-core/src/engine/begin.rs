@@ -24,8 +24,7 @@ impl ScopeRun<'_> {
             Some(reader) => reader,
             None => self.start(empty).await?,
         };
-        // A reading of everything brings every row again, with all its columns.
-        self.books.hollow = self.unfilled.is_none() && !self.books.altered.added.is_empty();
+        self.books.hollow = self.why_hollow();
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run

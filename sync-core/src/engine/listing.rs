@@ -97,7 +97,7 @@ impl ScopeRun<'_> {
                     // A policy that only the engine can ask is asked when rows come, not about what a listing holds:
                     // rows that exist stay as they are.
                     guard: self.pipeline.guard(stream).unwrap_or(Guard::Never),
-                    difference: self.pipeline.difference().unwrap_or_default(),
+                    difference: self.difference(),
                     mode: self.write_mode(stream),
                     keys_only: stage.keys_only,
                     skip: Vec::<Key>::new(),

@@ -12,6 +12,7 @@ mod claim;
 mod discard;
 mod flags;
 mod guarantee;
+mod hollow;
 mod lateness;
 mod lease_keeper;
 mod listing;

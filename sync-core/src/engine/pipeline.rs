@@ -141,6 +141,11 @@ impl Pipeline {
         self.detector.as_ref().map_or(Some(Difference::Content), |detector| detector.guard())
     }
 
+    /// Whether rows of one version count as the same, where nothing is to be repaired.
+    pub(super) fn compares_versions(&self) -> bool {
+        self.detector.as_ref().is_some_and(|detector| detector.compares_versions())
+    }
+
     pub(super) fn keeps(&self, stream: &StreamSpec, change: &Change<'_>) -> bool {
         self.filter.as_ref().is_none_or(|keep| keep(stream, change))
     }
@@ -189,9 +194,7 @@ impl Pipeline {
                 "{policy:?} decides by version, and the stream declares none: add `.version(\"updated_at\")` or choose another policy"
             ));
         }
-        if self.detector.as_ref().is_some_and(|detector| detector.guard() == Some(Difference::Version))
-            && stream.version_column().is_none()
-        {
+        if self.compares_versions() && stream.version_column().is_none() {
             return wrong("the detector compares versions, and the stream declares none: add `.version(\"updated_at\")` or choose another detector".to_owned());
         }
         match stream.writes() {

@@ -54,8 +54,8 @@ pub struct ScopeReport {
     pub missed: u64,
     /// What was changed in targets that were there, each column as `stream.column`.
     pub altered: Altered,
-    /// Whether rows that came before have no value in the columns that were added, since this run did not read everything.
-    pub hollow: bool,
+    /// Why rows that came before have no value in the columns that were added, where that is so.
+    pub hollow: Option<&'static str>,
     /// Why rows that a listing does not name were left as they are, where they were to be dealt with.
     pub unproven: Option<&'static str>,
     /// Columns that no row had a value for, where this scope was read from its beginning to its end. See

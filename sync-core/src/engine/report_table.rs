@@ -97,11 +97,8 @@ impl Report {
         if !added.is_empty() {
             let (columns, is) = (added.join(", "), is(added));
             write!(f, "\n{name}: {columns} {is} not in the target and {is} added")?;
-            if scope.hollow {
-                write!(
-                    f,
-                    ": rows that came before have no value there until a full run (`RunOptions::full`) brings them again"
-                )?;
+            if let Some(why) = scope.hollow {
+                write!(f, "; rows that came before have no value there, since {why}")?;
             }
         }
         if !widened.is_empty() {
@@ -287,7 +284,7 @@ mod tests {
             lateness: Duration::ZERO,
             missed: 0,
             altered: Altered::default(),
-            hollow: false,
+            hollow: None,
             unproven: None,
             unfilled: Vec::new(),
             first_rejected: None,

@@ -213,6 +213,7 @@ impl ScopeRun<'_> {
         if let Some(detector) = &self.pipeline.detector {
             let known = detector.fingerprint(stream, &Change::upsert(existing));
             return match detector.detect(stream, incoming, Some(&known)) {
+                Verdict::Unchanged if self.repairs() && incoming.row() != existing => None,
                 Verdict::Unchanged => Some(Outcome::Unchanged),
                 Verdict::Echo => Some(Outcome::Echo),
                 _ => None,

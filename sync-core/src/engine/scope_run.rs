@@ -18,6 +18,7 @@ use super::read_ahead::Fetched;
 use super::targets::Known;
 use super::unfilled::{Unfilled, Watch};
 use super::unit::Gathered;
+use crate::detect::Difference;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::model::{Boundary, Disposition, Feed, Outcome, RowScope, Scope, Tally, Timestamp};
@@ -98,8 +99,8 @@ pub(super) struct Books {
     pub(super) recent: u64,
     pub(super) missed: u64,
     pub(super) altered: Altered,
-    /// Whether rows that came before have no value in columns that were added.
-    pub(super) hollow: bool,
+    /// Why rows that came before have no value in columns that were added.
+    pub(super) hollow: Option<&'static str>,
     /// Why what a listing does not name was left alone.
     pub(super) unproven: Option<&'static str>,
     pub(super) unfilled: Vec<Unfilled>,
@@ -337,13 +338,24 @@ impl<'a> ScopeRun<'a> {
                 None => Step::Write(Write {
                     mode: self.write_mode(&stream),
                     guard: self.pipeline.guard(&stream).unwrap_or_default(),
-                    difference: self.pipeline.difference().unwrap_or_default(),
+                    difference: self.difference(),
                     expect: Vec::new(),
                     stream,
                     changes,
                 }),
             })
             .collect()
+    }
+
+    /// How rows are compared where the sink does it.
+    pub(super) fn difference(&self) -> Difference {
+        if self.repairs() { Difference::Content } else { self.pipeline.difference().unwrap_or_default() }
+    }
+
+    /// Whether rows are compared by what they hold though the detector only looks at versions: whoever asks for more than what
+    /// has changed does not want to rely on them.
+    pub(super) fn repairs(&self) -> bool {
+        self.options.mode != Mode::Incremental && self.pipeline.compares_versions()
     }
 
     pub(super) fn write_mode(&self, stream: &crate::StreamSpec) -> WriteMode {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use sync_core::conflict::ExistingWins;
+use sync_core::detect::ByVersion;
 use sync_core::memory::{Feeding, FirstLoad, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
 use sync_core::sink::Altered;
@@ -26,6 +28,10 @@ fn row(id: i64, version: i64, note: &str) -> Vec<Value> {
 }
 
 async fn world(source: MemorySource, rows: i64) -> World {
+    world_of(source, rows, |pipeline| pipeline).await
+}
+
+async fn world_of(source: MemorySource, rows: i64, declare: impl FnOnce(Pipeline) -> Pipeline) -> World {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shop.db");
     for id in 1..=rows {
@@ -33,7 +39,8 @@ async fn world(source: MemorySource, rows: i64) -> World {
     }
     let sink = Sqlite::open(&file).await.unwrap();
     let store = MemoryStore::new(Arc::new(SystemClock::new()));
-    let engine = Engine::builder(store).pipeline(Pipeline::new("shop", source.clone(), sink)).build().unwrap();
+    let pipeline = declare(Pipeline::new("shop", source.clone(), sink));
+    let engine = Engine::builder(store).pipeline(pipeline).build().unwrap();
     World { source, engine, plain: Connection::open(&file).unwrap(), _folder: folder }
 }
 
@@ -76,8 +83,12 @@ async fn a_run_says_that_a_column_was_not_there_and_a_full_one_fills_it_again() 
     world.source.upsert("orders", row(41, 1, "first"));
     let report = world.run(RunOptions::incremental()).await;
     assert_eq!(report.scopes[0].altered.added, ["orders.note"], "{report}");
-    assert!(report.scopes[0].hollow, "{report}");
-    assert!(report.to_string().contains("orders.note was not in the target and was added: rows that came"), "{report}");
+    let told = report.to_string();
+    assert!(
+        told.contains("orders.note was not in the target and was added; rows that came before have no value"),
+        "{told}"
+    );
+    assert!(told.contains("since not everything was read; a full run"), "{told}");
     let report = world.run(RunOptions::full()).await;
     assert_eq!(report.scopes[0].altered, Altered::default(), "{report}");
     world.assert_in_step();
@@ -90,10 +101,53 @@ async fn a_full_run_that_adds_a_column_says_so_and_leaves_no_row_without_its_val
     world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
     let report = world.run(RunOptions::full()).await;
     assert_eq!(report.scopes[0].altered.added, ["orders.note"], "{report}");
-    assert!(!report.scopes[0].hollow, "{report}");
+    assert_eq!(report.scopes[0].hollow, None, "{report}");
     let told = report.to_string();
     assert!(told.contains("orders.note was not in the target and was added") && !told.contains("no value"), "{told}");
     world.assert_in_step();
+}
+
+/// What the run says of rows without a value in the column that it adds, and how many there are.
+async fn hollow_after(world: &World, options: RunOptions) -> (Option<&'static str>, i64) {
+    world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
+    let report = world.run(options).await;
+    let sql = "SELECT count(*) FROM orders WHERE note IS NULL";
+    (report.scopes[0].hollow, world.plain.query_row(sql, [], |found| found.get(0)).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_and_a_reconcile_fill_a_column_of_rows_whose_version_stands() {
+    let detectors: [fn(Pipeline) -> Pipeline; 2] = [
+        |pipeline| pipeline.detector(ByVersion::new()),
+        // The engine asks this one, row by row.
+        |pipeline| pipeline.detector(ByVersion::new().own_origin("us")),
+    ];
+    for declare in detectors {
+        let world = world_of(MemorySource::of([orders()]).listing(Listing::Rows), 40, declare).await;
+        world.run(RunOptions::incremental()).await;
+        assert_eq!(hollow_after(&world, RunOptions::full()).await, (None, 0));
+        assert_eq!(hollow_after(&world, RunOptions::reconcile()).await, (None, 0));
+        world.assert_in_step();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_leaves_rows_without_a_value_in_a_new_column_says_why() {
+    let whole = || MemorySource::of([orders()]).feeding(Feeding::Whole);
+    let by_version = world_of(whole(), 40, |pipeline| pipeline.detector(ByVersion::new())).await;
+    by_version.run(RunOptions::incremental()).await;
+    let (why, hollow) = hollow_after(&by_version, RunOptions::incremental()).await;
+    assert!(why.is_some_and(|why| why.contains("same version was not looked at")) && hollow == 40, "{why:?} {hollow}");
+    let kept = world_of(whole(), 40, |pipeline| pipeline.policy(ExistingWins)).await;
+    kept.run(RunOptions::incremental()).await;
+    let (why, hollow) = hollow_after(&kept, RunOptions::full()).await;
+    assert!(why.is_some_and(|why| why.contains("left alone")) && hollow == 40, "{why:?} {hollow}");
+    let content = world(whole(), 40).await;
+    content.run(RunOptions::incremental()).await;
+    let (why, hollow) = hollow_after(&content, RunOptions::full().new_only()).await;
+    assert!(why.is_some_and(|why| why.contains("left alone")) && hollow == 40, "{why:?} {hollow}");
+    // What comes whole each time is filled by any run.
+    assert_eq!(hollow_after(&content, RunOptions::incremental()).await, (None, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,36 @@
+//! Why rows have no value in a column that was added to their target.
+
+use super::options::Mode;
+use super::scope_run::ScopeRun;
+use crate::model::Disposition;
+use crate::sink::Guard;
+
+const LEFT_ALONE: &str = "rows that are there are left alone";
+const NOT_ALL: &str = "not everything was read; a full run (`RunOptions::full`) brings them again";
+const SAME_VERSION: &str = "a row of the same version was not looked at; a full run (`RunOptions::full`) looks at all";
+pub(super) const CUT_SHORT: &str = "the run did not come to its end; a full run (`RunOptions::full`) brings them again";
+
+impl ScopeRun<'_> {
+    /// Why rows that came before will have no value in the columns that were added, if that is so even where this run comes to
+    /// its end.
+    pub(super) fn why_hollow(&self) -> Option<&'static str> {
+        if self.books.altered.added.is_empty() {
+            return None;
+        }
+        let stands = |stream: &&_| !self.pipeline.sink.altered(stream).added.is_empty();
+        let left_alone = |stream: &crate::StreamSpec| {
+            matches!(stream.writes(), Disposition::Append | Disposition::InsertOnly)
+                || self.pipeline.guard(stream) == Some(Guard::Never)
+        };
+        let mut grown = self.feed.streams().iter().map(AsRef::as_ref).filter(stands);
+        if self.options.new_only || grown.any(left_alone) {
+            Some(LEFT_ALONE)
+        } else if self.unfilled.is_none() {
+            Some(NOT_ALL)
+        } else if self.options.mode == Mode::Incremental && self.pipeline.compares_versions() {
+            Some(SAME_VERSION)
+        } else {
+            None
+        }
+    }
+}
