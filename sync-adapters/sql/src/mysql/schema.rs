@@ -17,7 +17,7 @@ use crate::ident::list;
 use crate::tables::Shape;
 
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
-/// columns are like then, and what was changed in a table that was there.
+/// columns are like then. What it will change in a table that is there is noted first.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
@@ -25,25 +25,27 @@ pub(crate) async fn prepare(
     session: &mut MySqlConnection,
     stream: &StreamSpec,
     server: Server,
-) -> Result<(Shape, Altered)> {
+    note: impl FnOnce(Altered),
+) -> Result<Shape> {
     writable(session).await?;
     let target = Target { stream, server };
     if let Need::Nothing(shape) = target.needs(session).await? {
-        return Ok((shape, Altered::default()));
+        return Ok(shape);
     }
     // Changes of tables go one after the other: two that add one column at once would fail.
     lock(session).await?;
     let done = match target.needs(session).await {
-        Ok(Need::Nothing(_)) => Ok(Altered::default()),
-        Ok(Need::Create) => target.create(session, "").await.map(|()| Altered::default()),
+        Ok(Need::Nothing(_)) => Ok(()),
+        Ok(Need::Create) => target.create(session, "").await,
         Ok(Need::Alter { changes, altered }) => {
-            target.alter(session, &name(stream.name())?, &changes).await.map(|()| altered)
+            note(altered);
+            target.alter(session, &name(stream.name())?, &changes).await
         }
         Err(error) => Err(error),
     };
     run(session, "DO RELEASE_LOCK(CONCAT('sync.', MD5(DATABASE())))".to_owned(), "the lock is lost").await?;
-    let altered = done?;
-    Ok((table::shape(session, stream).await?, altered))
+    done?;
+    table::shape(session, stream).await
 }
 
 async fn lock(connection: &mut MySqlConnection) -> Result<()> {

@@ -75,10 +75,11 @@ impl Sink for MySql {
         // First how the table is written down, then what its columns are: who changes it in between is noticed by the unit.
         let show = table::show(stream.name())?;
         let definition = ask(&mut session, show).await.ok();
-        let (shape, altered) = schema::prepare(&mut session, stream, self.server()).await.map_err(named)?;
+        let note = |altered| self.alterations.begin(stream, altered);
+        let shape = schema::prepare(&mut session, stream, self.server(), note).await.map_err(named)?;
         self.definitions.note(stream.name(), definition.and_then(|shown| table::definition(shown.first()?)));
         self.shapes.note(stream, shape);
-        self.alterations.note(stream, altered);
+        self.alterations.end(stream);
         session.release();
         Ok(())
     }

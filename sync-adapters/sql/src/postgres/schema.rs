@@ -43,19 +43,23 @@ enum Need {
     Alter { changes: Vec<(String, String)>, altered: Altered },
 }
 
-/// Creates the table, or adds and widens the columns that need it. Says what it changed in a table that was there.
+/// Creates the table, or adds and widens the columns that need it. What it will change in a table that is there is noted first.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Altered> {
+pub(crate) async fn prepare(
+    connection: &mut PgConnection,
+    stream: &StreamSpec,
+    note: impl FnOnce(Altered),
+) -> Result<()> {
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
         Need::Create => {
             alone(connection).await?;
-            create(connection, stream).await?;
-            Ok(Altered::default())
+            create(connection, stream).await
         }
         Need::Alter { changes, altered } => {
+            note(altered);
             for (column, change) in changes {
                 alone(connection).await?;
                 let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
@@ -63,7 +67,7 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
                     .await
                     .map_err(|error| error.with("column", column).with("change", alter))?;
             }
-            Ok(altered)
+            Ok(())
         }
     }
 }

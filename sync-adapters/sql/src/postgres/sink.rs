@@ -44,7 +44,7 @@ impl Sink for Postgres {
             for step in unit.steps {
                 match step {
                     Step::Write(Write { stream, .. }) | Step::Publish(Publish { stream, .. }) => {
-                        schema::prepare(&mut transaction, stream).await?;
+                        schema::prepare(&mut transaction, stream, drop).await?;
                     }
                     _ => {}
                 }
@@ -103,16 +103,17 @@ impl Sink for Postgres {
         let mut session = self.sessions.session().await?;
         let named = |error: Error| error.with("database", &self.name);
         // Mostly there is nothing to change, and nothing to commit.
-        let (shape, altered) = match schema::standing(&mut session, stream).await.map_err(named)? {
+        let shape = match schema::standing(&mut session, stream).await.map_err(named)? {
             Some(shape) => {
                 session.keep();
-                (shape, Altered::default())
+                shape
             }
             None => {
                 let mut transaction = begin(&mut session).await?;
                 let prepared = async {
-                    let altered = schema::prepare(&mut transaction, stream).await.map_err(named)?;
-                    Ok((schema::shape(&mut transaction, stream).await?, altered))
+                    let note = |altered| self.alterations.begin(stream, altered);
+                    schema::prepare(&mut transaction, stream, note).await.map_err(named)?;
+                    schema::shape(&mut transaction, stream).await
                 };
                 let prepared = prepared.await;
                 let prepared = ended(transaction, prepared).await;
@@ -120,7 +121,7 @@ impl Sink for Postgres {
             }
         };
         self.shapes.note(stream, shape);
-        self.alterations.note(stream, altered);
+        self.alterations.end(stream);
         // Each run looks at first: where nothing has changed, nothing is written and taken back either.
         self.fresh.note(stream.name(), false);
         self.apart.note(stream.name(), false);

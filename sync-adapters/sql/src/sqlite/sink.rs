@@ -56,7 +56,9 @@ impl Sink for Sqlite {
         let prepare = move |connection: &mut Connection| {
             in_transaction(connection, |connection| schema::prepare(connection, &table))
         };
-        self.alterations.note(stream, self.worker.call(prepare).await?);
+        let altered = self.worker.call(prepare).await?;
+        self.alterations.begin(stream, altered);
+        self.alterations.end(stream);
         Ok(())
     }
 

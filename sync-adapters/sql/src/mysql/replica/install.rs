@@ -208,7 +208,7 @@ async fn grow(connection: &mut MySqlConnection, shared: &Shared, layout: &Layout
     for statement in triggers::drop_triggers(layout) {
         run(connection, statement).await?;
     }
-    prepare(connection, layout.table.spec(), shared.server).await?;
+    prepare(connection, layout.table.spec(), shared.server, drop).await?;
     run(connection, WAIT.to_owned()).await?;
     let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS
                WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND IS_NULLABLE = 'YES'";
