@@ -1,5 +1,10 @@
 //! What a listing may remove, and what a backfill reads: nothing that is there is ever taken for gone.
 
+use sync_core::memory::MemorySink;
+use sync_core::retry::RetryPolicy;
+use sync_core::sink::SinkCapabilities;
+use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
+
 use super::bench::*;
 
 /// P19. A record of a complete listing that cannot be read is *there*: its row must not be taken for deleted.
@@ -317,4 +322,39 @@ async fn every_call_of_a_reconcile_failing_once_deletes_nothing_wrong() {
         wrong.len(),
         wrong.iter().take(40).map(|text| text.chars().take(300).collect::<String>()).collect::<Vec<_>>().join("\n")
     );
+}
+
+/// P19. Where rows and position are not one transaction, a listing may be published although its position says that it is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_goes_on_after_it_was_published_removes_none_of_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("there.db");
+    let rows = "CREATE TABLE orders (id INTEGER PRIMARY KEY, n INTEGER);
+        INSERT INTO orders VALUES (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1)";
+    Connection::open(&file).unwrap().execute_batch(rows).unwrap();
+    let stream = StreamSpec::new("orders").key(["id"]).int("n").disposition(Disposition::ReplaceWindow);
+    let mut capabilities = SinkCapabilities::all();
+    capabilities.atomic_checkpoint = false;
+    let (target, store) = (MemorySink::with_capabilities(capabilities), MemoryStore::new(Arc::new(SystemClock::new())));
+    let run = async |plan: &FaultPlan| {
+        let source = SqliteSource::open(&file).await.unwrap().table(stream.clone()).page(3);
+        let pipeline = Pipeline::new("shop", source, Faulty::new(target.clone(), plan));
+        // Each page is a unit, and nothing is tried again.
+        let (quick, engine) =
+            (RetryPolicy::new().attempts(1), Engine::builder(store.clone()).owner("one").unit_rows(1));
+        let engine = engine.retry(quick).pipeline(pipeline).build().unwrap();
+        engine.run_with("shop", RunOptions::backfill("window", RowScope::All)).await.unwrap()
+    };
+    let mut cut = 0;
+    for unit in 1..=12 {
+        let report = run(&FaultPlan::new(1).on(Call::Apply, At::Nth(unit), Fault::CrashAfter)).await;
+        cut += u32::from(report.status != RunStatus::Completed);
+        let report = run(&FaultPlan::new(1)).await;
+        assert_eq!(
+            (report.status, target.rows("orders").len()),
+            (RunStatus::Completed, 8),
+            "after unit {unit}: {report}"
+        );
+    }
+    assert!(cut >= 5, "{cut} runs were cut");
 }

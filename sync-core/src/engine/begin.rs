@@ -15,6 +15,7 @@ impl ScopeRun<'_> {
     /// Makes the targets ready and begins to read: both at once, where it is known beforehand what to read.
     pub(super) async fn begin(&mut self) -> Result<ReadAhead> {
         self.check_targets().await?;
+        self.discard_stage_in_doubt().await?;
         let early = match self.empty_beforehand() {
             Some(empty) => Some(self.start(empty).await?),
             None => None,

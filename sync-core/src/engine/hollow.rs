@@ -23,11 +23,13 @@ impl ScopeRun<'_> {
                 || self.pipeline.guard(stream) == Some(Guard::Never)
         };
         let mut grown = self.feed.streams().iter().map(AsRef::as_ref).filter(stands);
+        let incremental = self.options.mode == Mode::Incremental;
         if self.options.new_only || grown.any(left_alone) {
             Some(LEFT_ALONE)
-        } else if self.unfilled.is_none() {
+        } else if self.unfilled.is_none() || (incremental && self.known.parts > 1) {
+            // Another partition may go on from where it was.
             Some(NOT_ALL)
-        } else if self.options.mode == Mode::Incremental && self.pipeline.compares_versions() {
+        } else if incremental && self.pipeline.compares_versions() {
             Some(SAME_VERSION)
         } else {
             None

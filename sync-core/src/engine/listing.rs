@@ -156,8 +156,15 @@ impl ScopeRun<'_> {
         let scope = blake3::hash(self.scope.id().as_bytes());
         let stage = StageName::new(format!("{}_{}", &scope.to_hex()[..8], self.run));
         self.spared = Spared::default();
+        let before = self.checkpoint.cursor.clone();
         self.checkpoint.stage =
-            Some(OpenStage { stage, rows, staged: 0, first_load, keys_only, spared: Spared::default() });
+            Some(OpenStage { stage, rows, staged: 0, before, first_load, keys_only, spared: Spared::default() });
+    }
+
+    /// Forgets what is staged where that may be published already though its position says that it is open: rows and position are not
+    /// one transaction. Gone on with, it would hold the last pages alone, and the rows of the others would be taken for gone.
+    pub(super) async fn discard_stage_in_doubt(&mut self) -> Result<()> {
+        if self.home == Home::Store { self.discard_stage().await } else { Ok(()) }
     }
 
     /// Forgets what is staged.
@@ -166,7 +173,7 @@ impl ScopeRun<'_> {
         let discard =
             |stream: &Arc<StreamSpec>| Step::Discard { stage: stage.stage.clone(), stream: Arc::clone(stream) };
         let steps = self.feed.streams().iter().map(discard).collect();
-        let next = Checkpoint { cursor: None, stage: None, ..self.checkpoint.clone() };
+        let next = Checkpoint { cursor: stage.before.clone(), stage: None, ..self.checkpoint.clone() };
         self.rehearsed.clear();
         self.spared = Spared::default();
         self.carried = 0;

@@ -39,6 +39,9 @@ pub struct OpenStage {
     pub rows: RowScope,
     /// Rows staged so far.
     pub staged: u64,
+    /// Where reading stood when it was opened: from there, a listing that is forgotten comes again.
+    #[serde(default)]
+    pub before: Option<Cursor>,
     /// Whether the stage only sorts a first load: then it holds part of the stream, and nothing is inferred from what
     /// it does not name.
     pub first_load: bool,

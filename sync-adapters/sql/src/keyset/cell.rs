@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use sync_core::model::{Decimal, Field, Reject, Timestamp};
 use sync_core::{Error, Key, Result, StreamSpec, Value, ValueRef};
 
-use super::position::{by_time, version};
+use super::position::{by_time, stands_in_order, version};
 use super::walk::{Ask, MOST_BYTES, Page};
 
 /// What a column of a row holds.
@@ -99,6 +99,7 @@ pub(crate) fn settles_by_clock<T>(ask: &Ask<T>, cells: &[Cell<'_>], now: Timesta
     let index = ask.stream.version_index().unwrap_or_default();
     match cells[index].value(field, parse) {
         Err(_) => false,
+        Ok(value) if !stands_in_order(&value) => false,
         Ok(_) if !by_time(&ask.stream) => true,
         Ok(ValueRef::Timestamp(at)) => at <= now,
         Ok(ValueRef::Date(day)) => Timestamp::from(chrono::NaiveDateTime::from(day).and_utc()) <= now,

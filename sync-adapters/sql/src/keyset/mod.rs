@@ -20,6 +20,8 @@ pub(crate) use cell::{Cell, Gathering, decimal, no_such_value, settles_by_clock}
 pub(crate) use position::by_time;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use position::order;
+#[cfg(feature = "sqlite")]
+pub(crate) use position::stands_in_order;
 pub(crate) use position::{Place, version};
 pub(crate) use settings::{Settings, told_by_host};
 #[cfg(feature = "sqlite")]

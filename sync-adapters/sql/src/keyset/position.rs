@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sync_core::model::{Disposition, Field, Kind};
-use sync_core::{Cursor, Result, StreamSpec, Value};
+use sync_core::{Cursor, Result, StreamSpec, Value, ValueRef};
 
 /// The version of the cursor's format.
 const FORMAT: u32 = 2;
@@ -49,6 +49,16 @@ pub(crate) fn version(stream: &StreamSpec) -> Option<&Field> {
 /// Whether the version of a stream is a time.
 pub(crate) fn by_time(stream: &StreamSpec) -> bool {
     version(stream).is_some_and(|version| matches!(version.kind(), Kind::Timestamp | Kind::Date))
+}
+
+/// Whether rows with a later version come behind this one. None do behind infinity, or NaN where that is the greatest, and one that is
+/// empty stands at either end.
+pub(crate) fn stands_in_order(version: &ValueRef<'_>) -> bool {
+    match version {
+        ValueRef::Null => false,
+        ValueRef::Float(number) => number.is_finite(),
+        _ => true,
+    }
 }
 
 /// Whether rows of this stream may come again without harm. A row that is appended would be there twice.

@@ -19,7 +19,7 @@ use super::scope::condition;
 use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
 use crate::ident::quoted;
-use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, version};
+use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, stands_in_order, version};
 
 /// What the pages of one read need to know.
 #[derive(Clone)]
@@ -125,8 +125,9 @@ fn settles(ask: &Ask, row: &rusqlite::Row<'_>, place: &[Value]) -> bool {
         return true;
     }
     let (Some(version), Some(index)) = (version(&ask.stream), ask.stream.version_index()) else { return true };
-    let as_declared = row.get_ref(index).is_ok_and(|cell| value_of(cell, version).is_ok());
-    as_declared && (!by_time(&ask.stream) || place.first().and_then(time_of).is_some_and(|at| at <= ask.table.now))
+    let value = row.get_ref(index).ok().and_then(|cell| value_of(cell, version).ok());
+    let in_order = value.is_some_and(|value| stands_in_order(&value.as_ref()));
+    in_order && (!by_time(&ask.stream) || place.first().and_then(time_of).is_some_and(|at| at <= ask.table.now))
 }
 
 /// Refuses a stream that the table cannot be read as.

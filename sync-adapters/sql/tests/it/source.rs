@@ -62,6 +62,19 @@ async fn every_value_travels_from_database_to_database_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_infinite_hides_no_later_change() {
+    let stream = StreamSpec::new("orders").key(["id"]).float("version").version("version");
+    let world = World::new("CREATE TABLE orders (id INTEGER PRIMARY KEY, version REAL);", &[stream]).await;
+    world.there.execute_batch("INSERT INTO orders VALUES (1, 1.5), (2, 9e999)").unwrap();
+    // SQLite as a target takes no infinity.
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!((report.ledger().count(Outcome::Created), report.ledger().count(Outcome::Rejected)), (1, 1), "{report}");
+    world.there.execute_batch("INSERT INTO orders VALUES (3, 2.5)").unwrap();
+    let report = world.run(RunOptions::incremental()).await;
+    assert_eq!(report.ledger().count(Outcome::Created), 1, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_not_as_declared_is_rejected_alone() {
     let world = World::new(ORDERS, &[orders()]).await;
     world.there.execute_batch("INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, x'ff'), (3, 3, 'c')").unwrap();

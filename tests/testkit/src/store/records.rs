@@ -41,6 +41,7 @@ fn full_checkpoint() -> Checkpoint {
             stage: StageName::new("stage_1"),
             rows,
             staged: 12,
+            before: Some(cursor(1)),
             first_load: true,
             keys_only: false,
             spared: Spared::default(),
