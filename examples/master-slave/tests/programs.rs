@@ -175,8 +175,10 @@ fn it_is_switched_off_reset_and_told_where_the_master_is() {
     assert!(status().contains("never run"));
     let off = place.slave("north", &["run"]).env("SYNC_ENABLED", "false").output().unwrap();
     assert!(said(off).contains("switched off") && status().contains("never run"));
-    let odd = place.slave("north", &["run"]).env("SYNC_ENABLED", "nope").output().unwrap();
-    assert!(!odd.status.success() && String::from_utf8(odd.stderr).unwrap().contains("set SYNC_ENABLED"));
+    for variable in ["SYNC_ENABLED", "SYNC_INTERVAL"] {
+        let odd = place.slave("north", &["run"]).env(variable, "nope").output().unwrap();
+        assert!(!odd.status.success() && String::from_utf8(odd.stderr).unwrap().contains(&format!("set {variable}")));
+    }
     // What is said on the command line is stronger than the environment.
     let elsewhere = place.run("north", "http://localhost:1", &["--master-url", &serving.url]);
     assert!(said(elsewhere).contains("received 1"));

@@ -44,6 +44,11 @@
 //!
 //! The engine does all this. Deadlocks and the like are undone by the database and made again in here, a few times.
 //!
+//! # What an account needs
+//!
+//! It makes the store's tables and owns them: on PostgreSQL `USAGE` and `CREATE` on the schema, on MySQL and MariaDB `SELECT`,
+//! `INSERT`, `UPDATE`, `DELETE`, `CREATE`, `ALTER` and `INDEX` on the database.
+//!
 //! # What a server must be
 //!
 //! What is committed must be durable. On PostgreSQL the store sees to that for its own sessions. On MySQL it is for

@@ -71,5 +71,5 @@ fn steps_after(done: Option<(i64,)>) -> Result<Vec<(i64, (&'static str, &'static
 }
 
 fn failed(cause: sqlx::Error) -> Error {
-    from_sql("the state store's tables cannot be brought up to date", cause)
+    from_sql("the state store's tables cannot be made or brought up to date", cause)
 }

@@ -51,7 +51,7 @@ enum Command {
         enabled: bool,
 
         /// How many minutes after a success the next run is due
-        #[arg(long, env = "SYNC_INTERVAL", value_name = "MINUTES", default_value_t = 5)]
+        #[arg(long, env = "SYNC_INTERVAL", value_name = "MINUTES", default_value_t = 5, value_parser = minutes)]
         interval: u32,
     },
     /// Say what sync_status.json says
@@ -85,6 +85,11 @@ fn switch(text: &str) -> std::result::Result<bool, String> {
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err("set SYNC_ENABLED (or --enabled) to true or false".to_owned()),
     }
+}
+
+/// Reads how many minutes, and says where they are set if they are none.
+fn minutes(text: &str) -> std::result::Result<u32, String> {
+    text.trim().parse().map_err(|_| "set SYNC_INTERVAL (or --interval) to a number of minutes".to_owned())
 }
 
 #[tokio::main]

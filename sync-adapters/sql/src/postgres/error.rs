@@ -29,6 +29,20 @@ pub(crate) fn failed(what: &'static str, cause: sqlx::Error) -> Error {
     }
 }
 
+/// The error of a session that only reads: its account needs fewer rights.
+pub(crate) fn unread(what: &'static str, cause: sqlx::Error) -> Error {
+    let missing = cause.as_database_error().filter(|error| error.code().as_deref() == Some("42501"));
+    let remedy = missing.map(|error| if error.message().contains("for schema") { READ_SCHEMA } else { READ_TABLE });
+    let error = failed(what, cause);
+    match remedy {
+        Some(remedy) => error.with_remedy(remedy),
+        None => error,
+    }
+}
+
+const READ_SCHEMA: &str = "GRANT USAGE ON the schema that the message names TO the account";
+const READ_TABLE: &str = "GRANT SELECT ON the table that the message names TO the account";
+
 /// What helps, where the kind of the error does not say it. What a right is missing for stands in the message alone.
 fn remedy(state: &str, message: &str) -> Option<&'static str> {
     match state {

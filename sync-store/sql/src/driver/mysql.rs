@@ -84,7 +84,9 @@ pub(crate) fn meaning(number: u16) -> Meaning {
         | 1047 => Meaning::UNAVAILABLE,
         1021 | 1114 => Meaning::fatal(ErrorKind::Full),
         1045 | 1698 | 1251 => Meaning::fatal(ErrorKind::Unauthorized),
-        1044 | 1142 | 1143 | 1227 | 1370 => Meaning::fatal(ErrorKind::Forbidden),
+        1044 | 1142 | 1143 | 1227 | 1370 => Meaning::fatal(ErrorKind::Forbidden).with_remedy(
+            "the account makes the state store's tables: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX on the database to the account",
+        ),
         // No such database, none chosen; replication by statements, which does not go with row locks.
         1049 | 1046 | 1665 => Meaning::fatal(ErrorKind::Config),
         1146 | 1054 => Meaning::fatal(ErrorKind::Schema),

@@ -49,7 +49,9 @@ pub(crate) fn meaning(state: &str) -> Meaning {
         // after a failover may be the wrong one for a while.
         "57014" | "53300" | "53200" | "25006" | "25P03" => Meaning::UNAVAILABLE,
         "53100" => Meaning::fatal(ErrorKind::Full),
-        "42501" => Meaning::fatal(ErrorKind::Forbidden),
+        "42501" => Meaning::fatal(ErrorKind::Forbidden).with_remedy(
+            "the account makes the state store's tables and owns them: GRANT USAGE, CREATE ON the schema TO the account",
+        ),
         "3D000" => Meaning::fatal(ErrorKind::Config),
         // An account sees no schema that it has no right to.
         "3F000" => Meaning::fatal(ErrorKind::Config).with_remedy(

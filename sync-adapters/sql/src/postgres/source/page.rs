@@ -14,7 +14,7 @@ use super::scope::Condition;
 use super::table::Table;
 use crate::ident::quoted;
 use crate::keyset::{self, Cell, Gathering, Page, settles_by_clock, version};
-use crate::postgres::error::failed;
+use crate::postgres::error::{failed, unread};
 
 /// What the pages of one read need to know.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(super) async fn read(pool: &PgPool, ask: &Ask) -> Result<Page> {
     for value in values {
         select = select.bind(value);
     }
-    let unread = |cause| failed("the table cannot be read", cause).with("table", stream.name());
+    let unread = |cause| unread("the table cannot be read", cause).with("table", stream.name());
     let mut found = select.fetch(pool);
     let mut page = Gathering::of(stream, parse::value);
     let order: Vec<usize> = ask.order.iter().filter_map(|name| stream.schema().index(name)).collect();

@@ -8,7 +8,7 @@ use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
 use crate::ident::quoted;
 use crate::keyset::{MOST_EMPTY, estimate, never_found, version};
-use crate::postgres::error::failed;
+use crate::postgres::error::unread;
 use crate::postgres::query::name;
 
 /// So many rows are counted.
@@ -48,7 +48,7 @@ impl Table {
     /// How many rows it holds: counted where they are few, and otherwise as the server's statistics say, `pg_class.reltuples`,
     /// which is -1 where it has none.
     pub(super) async fn estimate(&self, pool: &PgPool) -> Result<Option<Estimate>> {
-        let failed = |cause| failed("the rows cannot be counted", cause).with("table", &self.sql);
+        let failed = |cause| unread("the rows cannot be counted", cause).with("table", &self.sql);
         let known: Option<i64> = sqlx::query_scalar(
             "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p', 'm')",
         )
@@ -71,7 +71,7 @@ impl Table {
     /// # Errors
     /// `Schema` when there is none.
     pub(super) async fn find(pool: &PgPool, table: &str) -> Result<Self> {
-        let unread = |cause| failed("the table cannot be looked at", cause).with("table", table);
+        let unread = |cause| unread("the table cannot be looked at", cause).with("table", table);
         let alone = name(table).ok();
         let in_schema = match table.split_once('.') {
             Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
@@ -169,7 +169,7 @@ impl Table {
                 .persistent(false)
                 .fetch_one(pool)
                 .await
-                .map_err(|cause| failed("the table cannot be read", cause).with("table", stream.name()))?;
+                .map_err(|cause| unread("the table cannot be read", cause).with("table", stream.name()))?;
             if without > 0 {
                 return Err(never_found(stream, name, without));
             }

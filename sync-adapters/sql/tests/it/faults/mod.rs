@@ -16,8 +16,8 @@ use sync_core::memory::{MemorySource, MemoryStore};
 use sync_core::model::Outcome;
 use sync_core::retry::RetryPolicy;
 use sync_core::state::{LetterQuery, RunStatus};
-use sync_core::{Engine, Pipeline, Report, RunOptions, Sink, StreamSpec, SystemClock, Value};
-use sync_sql::{MySql, Postgres};
+use sync_core::{Engine, Pipeline, Report, RunOptions, Sink, Source, StreamSpec, SystemClock, Value};
+use sync_sql::{MySql, Postgres, PostgresSource};
 use sync_test_servers::Database;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,6 +53,23 @@ async fn an_account_without_rights_is_told_which_it_needs() {
     world.database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_read_a_table_is_told_to_get_no_more_than_that() {
+    let database = Server::Postgres.database().await;
+    let role = format!("deaf_{}", &database.name()[..20]);
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text)"
+    );
+    database.client(&create).await.unwrap();
+    let url = format!("postgres://{role}:x@{}:{}/{}", database.host(), database.port(), database.name());
+    let source = PostgresSource::connect(&url).await.unwrap().table(orders());
+    let error = source.check().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Forbidden && error.to_string().contains("orders"), "{error:?}");
+    assert_eq!(error.remedy(), "GRANT SELECT ON the table that the message names TO the account");
+    drop(source);
+    database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
 /// An account that may not use a schema does not see it: the server says that there is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_sees_no_schema_is_told_which_right_it_lacks() {
