@@ -5,7 +5,7 @@ use super::pipeline::FirstLoad;
 use super::read_ahead::ReadAhead;
 use super::scope_run::{Home, ScopeRun};
 use super::unfilled::Watch;
-use super::waiting::{watched, with_retries};
+use super::waiting::with_retries;
 use crate::event::Event;
 use crate::model::{Disposition, RowScope};
 use crate::source::{CursorKind, ReadRequest, Reading, RowOrder};
@@ -155,8 +155,12 @@ impl ScopeRun<'_> {
     async fn look_at_the_changes(&mut self) -> Result<()> {
         let live = self.scope.live();
         let standing = match self.home {
-            Home::Sink => watched(self.inner, self.at_sink("position"), self.pipeline.sink.checkpoint(&live)).await?,
-            Home::Store => watched(self.inner, self.at_store("position"), self.inner.store.checkpoint(&live)).await?,
+            Home::Sink => {
+                with_retries(self.inner, self.at_sink("position"), || self.pipeline.sink.checkpoint(&live)).await?
+            }
+            Home::Store => {
+                with_retries(self.inner, self.at_store("position"), || self.inner.store.checkpoint(&live)).await?
+            }
         };
         let Some(standing) = standing else { return Ok(()) };
         self.frontier_before = standing.frontier.map(|frontier| frontier.at);

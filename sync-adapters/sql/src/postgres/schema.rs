@@ -52,16 +52,17 @@ pub(crate) async fn prepare(
     stream: &StreamSpec,
     note: impl FnOnce(Altered),
 ) -> Result<()> {
+    if standing(connection, stream).await?.is_some() {
+        return Ok(());
+    }
+    alone(connection).await?;
+    // Whoever was here before may have changed it.
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
-        Need::Create => {
-            alone(connection).await?;
-            create(connection, stream).await
-        }
+        Need::Create => create(connection, stream).await,
         Need::Alter { changes, altered } => {
             note(altered);
             for (column, change) in changes {
-                alone(connection).await?;
                 let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
                 run(connection, alter.clone(), "the table cannot be changed")
                     .await
