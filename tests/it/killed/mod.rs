@@ -8,6 +8,7 @@
 
 mod process;
 mod proxy;
+mod racing;
 mod replies;
 mod server;
 mod target;

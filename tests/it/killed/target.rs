@@ -113,6 +113,13 @@ impl Target {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Runs a statement, where there is something to run it on.
+    pub(super) async fn tell(&self, sql: &str) {
+        if let Some(database) = self.database() {
+            let _ = database.client(sql).await;
+        }
+    }
+
     /// How many units have become durable.
     pub(super) async fn units(&self) -> u64 {
         self.ask("SELECT seq FROM _sync_checkpoint").await.first().map_or(0, |units| units.parse().unwrap())

@@ -4,6 +4,8 @@
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod addresses;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
+mod altered;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod chinook;
 mod conformance;
 mod copy;
@@ -34,6 +36,8 @@ mod postgres;
 mod postgres_replica;
 #[cfg(feature = "postgres")]
 mod postgres_source;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod published;
 mod ranges;
 mod reconciled;
 mod refusals;

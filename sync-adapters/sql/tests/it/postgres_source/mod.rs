@@ -1,5 +1,6 @@
 //! PostgreSQL as a source, on a real server: what other databases do not have.
 
+mod attacked;
 mod discovery;
 mod late;
 mod proof;
