@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::scope_run::ScopeRun;
-use super::waiting::watched;
+use super::waiting::with_retries;
 use crate::Result;
 use crate::model::{Absent, Key, Op, RowScope};
 use crate::sink::Step;
@@ -45,7 +45,8 @@ impl ScopeRun<'_> {
             LetterQuery { pipeline: Some(self.pipeline.name.clone()), limit: 500, ..LetterQuery::default() };
         let (mut obsolete, mut looked) = (Vec::new(), 0);
         while looked < MOST {
-            let page = watched(self.inner, self.at_store("letters"), self.inner.store.dead_letters(&query)).await?;
+            let reading = || self.inner.store.dead_letters(&query);
+            let page = with_retries(self.inner, self.at_store("letters"), reading).await?;
             let Some(last) = page.last() else { break };
             query.after = Some(last.id.clone());
             looked += page.len();
@@ -58,7 +59,8 @@ impl ScopeRun<'_> {
                 if keys.is_empty() {
                     continue;
                 }
-                let stored = watched(self.inner, self.at_sink("target"), sink.stored(stream, &keys)).await?;
+                let looking = || sink.stored(stream, &keys);
+                let stored = with_retries(self.inner, self.at_sink("target"), looking).await?;
                 obsolete.extend(ids.into_iter().zip(stored).filter(|(_, row)| row.is_none()).map(|(id, _)| id.clone()));
             }
         }
@@ -90,8 +92,8 @@ impl ScopeRun<'_> {
             };
             let mut known = LettersByKey::new();
             while known.len() < MOST {
-                let reading = self.inner.store.dead_letters(&query);
-                let page = watched(self.inner, self.at_store("letters"), reading).await?;
+                let reading = || self.inner.store.dead_letters(&query);
+                let page = with_retries(self.inner, self.at_store("letters"), reading).await?;
                 page.iter().for_each(|letter| note(&mut known, letter));
                 let Some(last) = page.last() else { break };
                 query.after = Some(last.id.clone());

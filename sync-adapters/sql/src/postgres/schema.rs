@@ -43,20 +43,25 @@ enum Need {
     Alter { changes: Vec<(String, String)>, altered: Altered },
 }
 
-/// Creates the table, or adds and widens the columns that need it. What it will change in a table that is there is noted first.
+/// Creates the table, or adds and widens the columns that need it.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(
+pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+    match standing(connection, stream).await? {
+        Some(_) => Ok(()),
+        None => change(connection, stream, drop).await,
+    }
+}
+
+/// The same of a table that was found to lack something. What is changed in one that was there is noted first.
+pub(crate) async fn change(
     connection: &mut PgConnection,
     stream: &StreamSpec,
     note: impl FnOnce(Altered),
 ) -> Result<()> {
-    if standing(connection, stream).await?.is_some() {
-        return Ok(());
-    }
     alone(connection).await?;
-    // Whoever was here before may have changed it.
+    // Whoever was alone before may have changed it.
     let columns = columns(connection, stream).await?;
     match needs(connection, stream, &columns).await? {
         Need::Create => create(connection, stream).await,

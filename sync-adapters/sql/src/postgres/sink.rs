@@ -44,7 +44,7 @@ impl Sink for Postgres {
             for step in unit.steps {
                 match step {
                     Step::Write(Write { stream, .. }) | Step::Publish(Publish { stream, .. }) => {
-                        schema::prepare(&mut transaction, stream, drop).await?;
+                        schema::prepare(&mut transaction, stream).await?;
                     }
                     _ => {}
                 }
@@ -112,7 +112,7 @@ impl Sink for Postgres {
                 let mut transaction = begin(&mut session).await?;
                 let prepared = async {
                     let note = |altered| self.alterations.begin(stream, altered);
-                    schema::prepare(&mut transaction, stream, note).await.map_err(named)?;
+                    schema::change(&mut transaction, stream, note).await.map_err(named)?;
                     schema::shape(&mut transaction, stream).await
                 };
                 let prepared = prepared.await;

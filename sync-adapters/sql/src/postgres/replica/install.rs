@@ -138,7 +138,7 @@ async fn make(connection: &mut PgConnection, shared: &Shared, layout: &Layout, t
     if took_part {
         still_there(connection, shared, layout).await?;
     }
-    prepare(connection, layout.table.spec(), drop).await?;
+    prepare(connection, layout.table.spec()).await?;
     let host = host(connection, layout).await?;
     // Nobody writes from here to the end: what is compared below is all there is.
     run(connection, format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", host.name), UNINSTALLED).await?;
