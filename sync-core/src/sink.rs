@@ -84,7 +84,7 @@ pub trait Sink: Debug + Send + Sync {
         Ok(())
     }
 
-    /// What the last [`prepare`](Self::prepare) changed in a target that was there: the run says so.
+    /// What the last [`prepare`](Self::prepare) changed in a target that was there. The run says so when it ends, and no other does.
     fn altered(&self, stream: &StreamSpec) -> Altered {
         let _ = stream;
         Altered::default()

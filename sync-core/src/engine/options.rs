@@ -67,8 +67,8 @@ impl RunOptions {
         Self::default()
     }
 
-    /// Everything, from the beginning. Rows that went away at the source since the last run are not found by it: let a
-    /// reconcile follow.
+    /// Everything, from the beginning, compared by what rows hold also where a detector looks at versions. Rows that went away at
+    /// the source since the last run are not found by it: let a reconcile follow.
     pub fn full() -> Self {
         Self { mode: Mode::Full, ..Self::default() }
     }

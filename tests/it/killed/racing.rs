@@ -1,4 +1,4 @@
-//! Two engines run the same pipeline at once, with the state on the server, which dies meanwhile; sometimes the state forgets.
+//! Three engines run the same pipeline at once, with the state on the server, which dies meanwhile; sometimes the state forgets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -112,16 +112,6 @@ async fn rows_that_a_run_leaves_without_a_value_are_told_whatever_it_brings_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not kept yet: nothing remembers a column that was added by a process that died before it could tell"]
-async fn a_column_is_told_though_the_process_died_when_it_was_added() {
-    let world = World::of(log()).await;
-    let plan = FaultPlan::new(1).on(Call::Prepare, At::Nth(1), Fault::CrashAfter);
-    world.run(RunOptions::incremental(), as_it_is, &plan).await;
-    let report = world.run(RunOptions::incremental(), as_it_is, &no_faults()).await;
-    world.check("died", &report);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_begins_anew_does_not_speak_for_the_rows_of_the_others() {
     let world = World::of(MemorySource::of([orders()]).feeding(Feeding::Log).partitioned(2)).await;
     let forgotten = world.plain.execute("DELETE FROM _sync_checkpoint WHERE scope LIKE '%part0%'", []);
