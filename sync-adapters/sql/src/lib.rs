@@ -1,6 +1,30 @@
 //! Sources and sinks for SQL databases: SQLite (feature `sqlite`, on by default), PostgreSQL (feature `postgres`), and MySQL
 //! and MariaDB (feature `mysql`).
 //!
+//! # From one database into another
+//!
+//! Any of the sources goes with any of the sinks. A table is described by hand (`StreamSpec::new`), or as it is found:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "postgres", feature = "mysql"))]
+//! # async fn copy(store: impl sync_core::StateStore + 'static) -> sync_core::Result<()> {
+//! use sync_core::{Engine, Pipeline};
+//! use sync_sql::{MySql, PostgresSource};
+//!
+//! let shop = PostgresSource::connect("postgres://reader:secret@db.example/shop").await?;
+//! let orders = shop.discover("orders").await?.version("updated_at");
+//! let shop = shop.table(orders).stamped_by_server();
+//! let copy = MySql::connect("mysql://sync:secret@db.example/copy").await?;
+//! let engine = Engine::builder(store).pipeline(Pipeline::new("copy", shop, copy)).build()?;
+//! println!("{}", engine.run("copy").await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The target is called like the stream, a dot included: `sales.orders` of a PostgreSQL source lands in a table with that whole
+//! name. Where it is to be called `orders`, let the account of the source have `sales` on its search path, and name the table
+//! without it. A column that a source drops stays in the target, with the values it had.
+//!
 //! # Following tables
 //!
 //! `SqliteSource`, `PostgresSource` and `MySqlSource` follow tables they do not own: pages are read by (version, key), never by
