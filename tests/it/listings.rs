@@ -358,3 +358,25 @@ async fn a_listing_that_goes_on_after_it_was_published_removes_none_of_its_rows(
     }
     assert!(cut >= 5, "{cut} runs were cut");
 }
+
+/// A server that dies between two calls costs a run nothing but the time until it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_listing_is_compared_with_is_asked_for_again_where_the_answer_fails() {
+    let (stream, folder) = (orders(), tempfile::tempdir().unwrap());
+    for asked in 1..=4 {
+        let store = MemoryStore::new(Arc::new(SystemClock::new()));
+        let source = MemorySource::of([stream.clone()]).listing(Listing::Rows);
+        source.upsert("orders", row(1, 1, "first"));
+        let run = async |plan: &FaultPlan, options: RunOptions| {
+            let sink = Faulty::new(Sqlite::open(folder.path().join(format!("{asked}.db"))).await.unwrap(), plan);
+            let pipeline = Pipeline::new("shop", source.clone(), sink);
+            let quick = RetryPolicy::new().base(Duration::from_millis(1)).attempts(3);
+            let engine = Engine::builder(store.clone()).owner("one").retry(quick).pipeline(pipeline).build().unwrap();
+            engine.run_with("shop", options).await.unwrap()
+        };
+        run(&FaultPlan::new(1), RunOptions::incremental()).await.completed().unwrap();
+        let plan = FaultPlan::new(1).on(Call::State, At::Nth(asked), Fault::Fail);
+        let report = run(&plan, RunOptions::reconcile()).await;
+        assert_eq!(report.status, RunStatus::Completed, "answer {asked}: {report}");
+    }
+}

@@ -17,12 +17,12 @@ impl ScopeRun<'_> {
         if self.books.altered.added.is_empty() {
             return None;
         }
-        let stands = |stream: &&_| !self.pipeline.sink.altered(stream).added.is_empty();
+        let gained = |stream: &&_| !self.pipeline.sink.altered(stream).added.is_empty();
         let left_alone = |stream: &crate::StreamSpec| {
             matches!(stream.writes(), Disposition::Append | Disposition::InsertOnly)
                 || self.pipeline.guard(stream) == Some(Guard::Never)
         };
-        let mut grown = self.feed.streams().iter().map(AsRef::as_ref).filter(stands);
+        let mut grown = self.feed.streams().iter().map(AsRef::as_ref).filter(gained);
         let incremental = self.options.mode == Mode::Incremental;
         if self.options.new_only || grown.any(left_alone) {
             Some(LEFT_ALONE)
