@@ -365,7 +365,7 @@ async fn what_a_listing_is_compared_with_is_asked_for_again_where_the_answer_fai
     let (stream, folder) = (orders(), tempfile::tempdir().unwrap());
     for asked in 1..=4 {
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
-        let source = MemorySource::of([stream.clone()]).listing(Listing::Rows);
+        let source = MemorySource::of([Arc::clone(&stream)]).listing(Listing::Rows);
         source.upsert("orders", row(1, 1, "first"));
         let run = async |plan: &FaultPlan, options: RunOptions| {
             let sink = Faulty::new(Sqlite::open(folder.path().join(format!("{asked}.db"))).await.unwrap(), plan);
