@@ -71,6 +71,21 @@ async fn a_dropped_database_is_gone_from_its_server() {
     assert_eq!(stays.client(&count).await.unwrap(), "0");
 }
 
+/// PostgreSQL drops no database before a copy into another one goes on, and this one goes on by a thread that drops one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_dropped_database_holds_up_no_task_that_its_server_waits_for() {
+    let (left, stays) = (sync_test_servers::postgres().await.unwrap(), sync_test_servers::postgres().await.unwrap());
+    let mut connection = PgConnection::connect(&stays.url()).await.unwrap();
+    sqlx::query("create table orders (id int)").execute(&mut connection).await.unwrap();
+    let mut copy = connection.copy_in_raw("copy orders from stdin").await.unwrap();
+    tokio::spawn(async move { drop(left) });
+    for id in 0..20 {
+        copy.send(format!("{id}\n").as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(copy.finish().await.unwrap(), 20);
+}
+
 #[tokio::test]
 async fn mariadb_refuses_a_value_that_does_not_fit() {
     let database = sync_test_servers::mariadb().await.unwrap();
