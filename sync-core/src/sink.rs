@@ -84,6 +84,13 @@ pub trait Sink: Debug + Send + Sync {
         Ok(())
     }
 
+    /// What [`prepare`](Self::prepare) would change in a target that is there; nothing, where there is none. A dry run says so,
+    /// and changes nothing. Refuses what `prepare` would refuse.
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let _ = stream;
+        Ok(Altered::default())
+    }
+
     /// What the last [`prepare`](Self::prepare) changed in a target that was there. The run says so when it ends, and no other does.
     fn altered(&self, stream: &StreamSpec) -> Altered {
         let _ = stream;
@@ -142,6 +149,10 @@ impl<T: Sink + ?Sized> Sink for Arc<T> {
 
     async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
         (**self).prepare(stream).await
+    }
+
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        (**self).lacking(stream).await
     }
 
     fn altered(&self, stream: &StreamSpec) -> Altered {

@@ -99,6 +99,10 @@ impl Sink for Careless {
         self.inner.prepare(stream).await
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        self.inner.lacking(stream).await
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.inner.altered(stream)
     }

@@ -99,6 +99,10 @@ impl Sink for Told {
         self.sink.prepare(stream).await
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        self.sink.lacking(stream).await
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.sink.altered(stream)
     }

@@ -187,6 +187,9 @@ pub(crate) fn to_json(report: &Report, changed: &[String]) -> String {
         report.scopes.iter().map(|scope| (scope.scope.feed.clone(), counts(&scope.ledger).into())).collect();
     let errors: Vec<String> =
         report.scopes.iter().filter_map(|scope| Some(scope.error.as_ref()?.to_string())).collect();
+    let first_rejected: Vec<&String> = report.scopes.iter().filter_map(|scope| scope.first_rejected.as_ref()).collect();
+    let added: Vec<&String> = report.scopes.iter().flat_map(|scope| &scope.altered.added).collect();
+    let widened: Vec<&String> = report.scopes.iter().flat_map(|scope| &scope.altered.widened).collect();
     object.insert("status".into(), report.status.name().into());
     object.insert("dry_run".into(), report.dry_run.into());
     object.insert("streams".into(), streams.into());
@@ -194,6 +197,9 @@ pub(crate) fn to_json(report: &Report, changed: &[String]) -> String {
     object.insert("seconds".into(), json!(report.elapsed.as_secs_f64()));
     object.insert("rows_per_second".into(), report.rows_per_second().into());
     object.insert("errors".into(), errors.into());
+    object.insert("first_rejected".into(), json!(first_rejected));
+    object.insert("added_columns".into(), json!(added));
+    object.insert("widened_columns".into(), json!(widened));
     object.insert("changed_columns".into(), changed.into());
     Value::from(object).to_string()
 }

@@ -20,6 +20,10 @@ struct Alteration {
 impl Alterations {
     /// Notes a change that is about to be made.
     pub(crate) fn begin(&self, stream: &StreamSpec, altered: Altered) {
+        if altered != Altered::default() {
+            let Altered { added, widened } = &altered;
+            tracing::info!(table = stream.name(), ?added, ?widened, "sync: columns of the target are changed");
+        }
         let mut all = self.all();
         let under_way = &mut all.entry(stream.name().to_owned()).or_default().under_way;
         for (known, columns) in [(&mut under_way.added, altered.added), (&mut under_way.widened, altered.widened)] {

@@ -1,5 +1,7 @@
 //! How a run of a scope begins: the target is made ready, and the source is read from where the last run stopped.
 
+use std::sync::Arc;
+
 use super::options::Mode;
 use super::pipeline::FirstLoad;
 use super::read_ahead::ReadAhead;
@@ -7,7 +9,8 @@ use super::scope_run::{Home, ScopeRun};
 use super::unfilled::Watch;
 use super::waiting::with_retries;
 use crate::event::Event;
-use crate::model::{Disposition, RowScope};
+use crate::model::{Disposition, RowScope, StreamSpec};
+use crate::sink::Altered;
 use crate::source::{CursorKind, ReadRequest, Reading, RowOrder};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,12 +23,12 @@ impl ScopeRun<'_> {
             Some(empty) => Some(self.start(empty).await?),
             None => None,
         };
-        let empty = self.prepare_targets().await?;
+        let (empty, grown) = self.prepare_targets().await?;
         let reader = match early {
             Some(reader) => reader,
             None => self.start(empty).await?,
         };
-        self.books.hollow = self.why_hollow();
+        self.books.hollow = self.why_hollow(&grown);
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run
@@ -50,21 +53,32 @@ impl ScopeRun<'_> {
         }
     }
 
-    /// Makes the targets ready, and says whether they hold nothing.
-    async fn prepare_targets(&mut self) -> Result<bool> {
-        let mut empty = self.checkpoint.cursor.is_none();
-        if self.options.dry_run {
-            return Ok(empty);
-        }
+    /// Makes the targets ready, and says whether they hold nothing, and to which a column was added.
+    async fn prepare_targets(&mut self) -> Result<(bool, Vec<Arc<StreamSpec>>)> {
+        let (mut empty, mut grown) = (self.checkpoint.cursor.is_none(), Vec::new());
         for stream in self.feed.streams() {
-            let prepared =
-                with_retries(self.inner, self.at_sink("target"), || self.pipeline.sink.prepare(stream)).await;
-            prepared.map_err(|error| error.with("stream", stream.name()))?;
-            self.books.altered.extend(stream, self.pipeline.sink.altered(stream));
+            let altered = self.prepare_target(stream).await.map_err(|error| error.with("stream", stream.name()))?;
+            if !altered.added.is_empty() {
+                grown.push(Arc::clone(stream));
+            }
+            self.books.altered.extend(stream, altered);
+            if self.options.dry_run {
+                continue;
+            }
             let counting = || self.pipeline.sink.count(stream, &RowScope::All);
             empty = empty && with_retries(self.inner, self.at_sink("target"), counting).await? == Some(0);
         }
-        Ok(empty)
+        Ok((empty, grown))
+    }
+
+    /// What was changed in the target, or would be.
+    async fn prepare_target(&self, stream: &StreamSpec) -> Result<Altered> {
+        let sink = &self.pipeline.sink;
+        if self.options.dry_run {
+            return with_retries(self.inner, self.at_sink("target"), || sink.lacking(stream)).await;
+        }
+        with_retries(self.inner, self.at_sink("target"), || sink.prepare(stream)).await?;
+        Ok(sink.altered(stream))
     }
 
     /// Begins to read.

@@ -1,8 +1,10 @@
 //! Why rows have no value in a column that was added to their target.
 
+use std::sync::Arc;
+
 use super::options::Mode;
 use super::scope_run::ScopeRun;
-use crate::model::Disposition;
+use crate::model::{Disposition, StreamSpec};
 use crate::sink::Guard;
 
 const LEFT_ALONE: &str = "rows that are there are left alone";
@@ -11,20 +13,18 @@ const SAME_VERSION: &str = "a row of the same version was not looked at; a full 
 pub(super) const CUT_SHORT: &str = "the run did not come to its end; a full run (`RunOptions::full`) brings them again";
 
 impl ScopeRun<'_> {
-    /// Why rows that came before will have no value in the columns that were added, if that is so even where this run comes to
-    /// its end.
-    pub(super) fn why_hollow(&self) -> Option<&'static str> {
-        if self.books.altered.added.is_empty() {
+    /// Why rows that came before will have no value in the columns that were added to the targets of these streams, if that is
+    /// so even where this run comes to its end.
+    pub(super) fn why_hollow(&self, grown: &[Arc<StreamSpec>]) -> Option<&'static str> {
+        if grown.is_empty() {
             return None;
         }
-        let gained = |stream: &&_| !self.pipeline.sink.altered(stream).added.is_empty();
-        let left_alone = |stream: &crate::StreamSpec| {
+        let left_alone = |stream: &Arc<StreamSpec>| {
             matches!(stream.writes(), Disposition::Append | Disposition::InsertOnly)
                 || self.pipeline.guard(stream) == Some(Guard::Never)
         };
-        let mut grown = self.feed.streams().iter().map(AsRef::as_ref).filter(gained);
         let incremental = self.options.mode == Mode::Incremental;
-        if self.options.new_only || grown.any(left_alone) {
+        if self.options.new_only || grown.iter().any(left_alone) {
             Some(LEFT_ALONE)
         } else if self.unfilled.is_none() || (incremental && self.known.parts > 1) {
             // Another partition may go on from where it was.

@@ -93,17 +93,23 @@ impl Report {
             write!(f, "\n{name}: {deletes} withheld; if that is right, run again with `RunOptions::confirm_deletes`")?;
         }
         let Altered { added, widened } = &scope.altered;
-        let is = |columns: &[String]| if columns.len() == 1 { "was" } else { "were" };
+        let verbs = |columns: &[String]| match (self.dry_run, columns.len()) {
+            (true, 1) => ("is", "would be"),
+            (true, _) => ("are", "would be"),
+            (false, 1) => ("was", "was"),
+            (false, _) => ("were", "were"),
+        };
         if !added.is_empty() {
-            let (columns, is) = (added.join(", "), is(added));
-            write!(f, "\n{name}: {columns} {is} not in the target and {is} added")?;
+            let (columns, (is, was)) = (added.join(", "), verbs(added));
+            write!(f, "\n{name}: {columns} {is} not in the target and {was} added")?;
             if let Some(why) = scope.hollow {
-                write!(f, "; rows that came before have no value there, since {why}")?;
+                let have = if self.dry_run { "would have" } else { "have" };
+                write!(f, "; rows that came before {have} no value there, since {why}")?;
             }
         }
         if !widened.is_empty() {
-            let (columns, is) = (widened.join(", "), is(widened));
-            write!(f, "\n{name}: {columns} {is} too narrow in the target and {is} widened")?;
+            let (columns, (is, was)) = (widened.join(", "), verbs(widened));
+            write!(f, "\n{name}: {columns} {is} too narrow in the target and {was} widened")?;
         }
         if let Some(why) = scope.unproven {
             write!(

@@ -48,6 +48,18 @@ pub(crate) async fn prepare(
     table::shape(session, stream).await
 }
 
+/// What would be changed in a table that is there.
+///
+/// # Errors
+/// As those of [`prepare`].
+pub(crate) async fn lacking(session: &mut MySqlConnection, stream: &StreamSpec, server: Server) -> Result<Altered> {
+    writable(session).await?;
+    Ok(match (Target { stream, server }).needs(session).await? {
+        Need::Alter { altered, .. } => altered,
+        Need::Create | Need::Nothing(_) => Altered::default(),
+    })
+}
+
 async fn lock(connection: &mut MySqlConnection) -> Result<()> {
     let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('sync.', MD5(DATABASE())), 60)")
         .fetch_one(connection)

@@ -84,6 +84,14 @@ impl Sink for MySql {
         Ok(())
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let mut session = self.session().await?;
+        let named = |error: Error| error.with("database", &self.name);
+        let lacking = schema::lacking(&mut session, stream, self.server()).await.map_err(named)?;
+        session.release();
+        Ok(lacking)
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.alterations.of(stream)
     }

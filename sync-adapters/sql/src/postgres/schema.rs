@@ -90,6 +90,18 @@ pub(crate) async fn standing(connection: &mut PgConnection, stream: &StreamSpec)
     }
 }
 
+/// What would be changed in a table that is there.
+///
+/// # Errors
+/// As those of [`prepare`].
+pub(crate) async fn lacking(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Altered> {
+    let columns = columns(connection, stream).await?;
+    match needs(connection, stream, &columns).await? {
+        Need::Alter { altered, .. } => Ok(altered),
+        Need::Create => Ok(Altered::default()),
+    }
+}
+
 async fn needs(connection: &mut PgConnection, stream: &StreamSpec, columns: &[Column]) -> Result<Need> {
     if stream.name().starts_with("_sync_") {
         return Err(Error::config(

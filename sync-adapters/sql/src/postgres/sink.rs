@@ -128,6 +128,14 @@ impl Sink for Postgres {
         Ok(())
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let mut session = self.sessions.session().await?;
+        let lacking =
+            schema::lacking(&mut session, stream).await.map_err(|error| error.with("database", &self.name))?;
+        session.keep();
+        Ok(lacking)
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.alterations.of(stream)
     }

@@ -34,10 +34,41 @@ impl Column {
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
 pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Altered> {
-    let columns = columns(connection, stream.name())?;
-    if columns.is_empty() {
+    let Some(missing) = missing(connection, stream)? else {
         create(connection, stream)?;
         return Ok(Altered::default());
+    };
+    for field in &missing {
+        let add = format!(
+            "ALTER TABLE {} ADD COLUMN {} {}",
+            quoted(stream.name())?,
+            quoted(field.name())?,
+            declared_type(field.kind())
+        );
+        connection
+            .execute_batch(&add)
+            .map_err(|cause| failed("a column cannot be added", cause).with("column", field.name()))?;
+    }
+    Ok(added(missing))
+}
+
+/// What would be changed in a table that is there.
+///
+/// # Errors
+/// As those of [`prepare`].
+pub(crate) fn lacking(connection: &Connection, stream: &StreamSpec) -> Result<Altered> {
+    Ok(added(missing(connection, stream)?.unwrap_or_default()))
+}
+
+fn added(fields: Vec<Field>) -> Altered {
+    Altered { added: fields.iter().map(|field| field.name().to_owned()).collect(), ..Altered::default() }
+}
+
+/// The fields that the table has no column for, where there is one.
+fn missing(connection: &Connection, stream: &StreamSpec) -> Result<Option<Vec<Field>>> {
+    let columns = columns(connection, stream.name())?;
+    if columns.is_empty() {
+        return Ok(None);
     }
     check_writable(connection, stream)?;
     check_key(connection, stream, &columns)?;
@@ -47,25 +78,14 @@ pub(crate) fn prepare(connection: &Connection, stream: &StreamSpec) -> Result<Al
         let what = "which the stream does not declare, so no row could be added: declare it in the stream, or give it a default in the table";
         return Err(differs(stream, format!("the target table requires column {:?}, {what}", column.name)));
     }
-    let mut altered = Altered::default();
+    let mut missing = Vec::new();
     for field in wanted {
         match columns.iter().find(|column| column.name.eq_ignore_ascii_case(field.name())) {
             Some(column) => check_column(stream, &field, column)?,
-            None => {
-                let add = format!(
-                    "ALTER TABLE {} ADD COLUMN {} {}",
-                    quoted(stream.name())?,
-                    quoted(field.name())?,
-                    declared_type(field.kind())
-                );
-                connection
-                    .execute_batch(&add)
-                    .map_err(|cause| failed("a column cannot be added", cause).with("column", field.name()))?;
-                altered.added.push(field.name().to_owned());
-            }
+            None => missing.push(field),
         }
     }
-    Ok(altered)
+    Ok(Some(missing))
 }
 
 /// The stream's columns, and the one that marks missing rows.

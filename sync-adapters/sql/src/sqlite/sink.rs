@@ -62,6 +62,12 @@ impl Sink for Sqlite {
         Ok(())
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        self.names.check(stream)?;
+        let table = stream.clone();
+        self.worker.call(move |connection| schema::lacking(connection, &table)).await
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.alterations.of(stream)
     }

@@ -107,6 +107,24 @@ async fn a_full_run_that_adds_a_column_says_so_and_leaves_no_row_without_its_val
     world.assert_in_step();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_which_column_it_would_add_and_leaves_the_table_as_it_is() {
+    let world = world(MemorySource::of([orders()]).feeding(Feeding::Log), 40).await;
+    world.run(RunOptions::incremental()).await;
+    world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();
+    let told = world.run(RunOptions::incremental().dry_run()).await.to_string();
+    let said = "orders.note is not in the target and would be added; rows that came before would have no value there";
+    assert!(told.contains(said), "{told}");
+    let table: String =
+        world.plain.query_row("SELECT sql FROM sqlite_schema WHERE name = 'orders'", [], |row| row.get(0)).unwrap();
+    assert!(!table.contains("note"), "{table}");
+    let told = world.run(RunOptions::full().dry_run()).await.to_string();
+    assert!(
+        told.contains("orders.note is not in the target and would be added") && !told.contains("no value"),
+        "{told}"
+    );
+}
+
 /// What the run says of rows without a value in the column that it adds, and how many there are.
 async fn hollow_after(world: &World, options: RunOptions) -> (Option<&'static str>, i64) {
     world.plain.execute_batch("ALTER TABLE orders DROP COLUMN note").unwrap();

@@ -36,6 +36,10 @@ impl<S: Sink> Sink for Faulty<S> {
         self.through(Call::Prepare, self.inner.prepare(stream)).await
     }
 
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        self.through(Call::LookUp, self.inner.lacking(stream)).await
+    }
+
     fn altered(&self, stream: &StreamSpec) -> Altered {
         self.inner.altered(stream)
     }
