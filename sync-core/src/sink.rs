@@ -78,10 +78,13 @@ pub trait Sink: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Creates or evolves the target of a stream. A change that would lose data is refused with the exact difference.
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    /// Creates or evolves the target of a stream, and says what it changed in one that was there. A change that would lose data is
+    /// refused with the exact difference.
+    ///
+    /// A call whose answer was lost is tried again: the one that comes through says what was changed by both.
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         let _ = stream;
-        Ok(())
+        Ok(Altered::default())
     }
 
     /// What [`prepare`](Self::prepare) would change in a target that is there; nothing, where there is none. A dry run says so,
@@ -89,12 +92,6 @@ pub trait Sink: Debug + Send + Sync {
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         let _ = stream;
         Ok(Altered::default())
-    }
-
-    /// What the last [`prepare`](Self::prepare) changed in a target that was there. The run says so when it ends, and no other does.
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        let _ = stream;
-        Altered::default()
     }
 
     /// Whether the target of a stream is there. Asked before [`prepare`](Self::prepare) would make a new one: where a
@@ -147,16 +144,12 @@ impl<T: Sink + ?Sized> Sink for Arc<T> {
         (**self).checkpoint(scope).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         (**self).prepare(stream).await
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         (**self).lacking(stream).await
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        (**self).altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

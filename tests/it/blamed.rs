@@ -1,7 +1,7 @@
 //! Only the rows that are at fault are blamed: an innocent one is neither buried nor lost with them.
 
 use sync_core::ErrorKind;
-use sync_core::sink::{Intent, SinkCapabilities, Step, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, Intent, SinkCapabilities, Step, StoredRow, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken};
 use sync_core::{Error, Scope, Sink};
 use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
@@ -69,7 +69,7 @@ impl Sink for Odd {
     async fn checkpoint(&self, scope: &Scope) -> Result<Option<Checkpoint>> {
         self.inner.checkpoint(scope).await
     }
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.inner.prepare(stream).await
     }
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -95,16 +95,12 @@ impl Sink for Careless {
         self.inner.checkpoint(scope).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.inner.prepare(stream).await
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         self.inner.lacking(stream).await
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.inner.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -95,16 +95,12 @@ impl Sink for Told {
         self.sink.checkpoint(scope).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.sink.prepare(stream).await
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         self.sink.lacking(stream).await
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.sink.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -75,10 +75,10 @@ impl ScopeRun<'_> {
     async fn prepare_target(&self, stream: &StreamSpec) -> Result<Altered> {
         let sink = &self.pipeline.sink;
         if self.options.dry_run {
-            return with_retries(self.inner, self.at_sink("target"), || sink.lacking(stream)).await;
+            with_retries(self.inner, self.at_sink("target"), || sink.lacking(stream)).await
+        } else {
+            with_retries(self.inner, self.at_sink("target"), || sink.prepare(stream)).await
         }
-        with_retries(self.inner, self.at_sink("target"), || sink.prepare(stream)).await?;
-        Ok(sink.altered(stream))
     }
 
     /// Begins to read.

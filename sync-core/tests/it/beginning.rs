@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sync_core::engine::Pipeline;
 use sync_core::memory::{MemorySink, MemorySource, MemoryStore};
 use sync_core::model::{RowScope, Scope};
-use sync_core::sink::{SinkCapabilities, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, WriteReport, WriteUnit};
 use sync_core::source::SourceCapabilities;
 use sync_core::state::{Checkpoint, FencingToken, RunStatus};
 use sync_core::{
@@ -76,7 +76,7 @@ impl Sink for Patient {
         self.sink.exists(stream).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         let asked = || self.shop.asked.load(Ordering::SeqCst);
         let begun = tokio::time::Instant::now();
         while asked() <= self.ready.load(Ordering::SeqCst) {

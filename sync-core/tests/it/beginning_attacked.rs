@@ -9,7 +9,7 @@ use sync_core::engine::{FirstLoad as Load, Pipeline, RunOptions};
 use sync_core::memory::{Feeding, FirstLoad, MemorySink, MemorySource, MemoryStore};
 use sync_core::model::{Feed, RowScope, Scope};
 use sync_core::retry::RetryPolicy;
-use sync_core::sink::{SinkCapabilities, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken, RunStatus};
 use sync_core::{Engine, Error, Key, Result, Sink, StreamSpec, SystemClock};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Sink for Rough {
         }
         self.sink.exists(stream).await
     }
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         let draw = self.luck.lock().unwrap().as_mut().map(|luck| luck.below(12));
         match draw {
             Some(0) => return Err(Error::unavailable("not yet")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::model::Outcome;
 use sync_core::retry::RetryPolicy;
-use sync_core::sink::{SinkCapabilities, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, SinkCapabilities, WriteReport, WriteUnit};
 use sync_core::state::{Checkpoint, FencingToken, RunStatus};
 use sync_core::{Engine, Pipeline, Result, Scope, Sink, StreamSpec};
 use sync_store_sql::SqlStore;
@@ -134,7 +134,7 @@ impl Sink for Careless {
         self.0.open(scope, token).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.0.prepare(stream).await
     }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::model::Outcome;
-use sync_core::sink::{Decided, Intent, Sink, SinkCapabilities, StepReport, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{
+    Altered, Decided, Intent, Sink, SinkCapabilities, StepReport, StoredRow, WriteReport, WriteUnit,
+};
 use sync_core::two_way::{Became, Found, Lookup, Master, Tables};
 use sync_core::{Clock, Error, ErrorKind, Key, Result, StreamSpec};
 
@@ -161,8 +163,8 @@ impl Sink for MasterSink {
     }
 
     /// The tables are the master's to make: says what a stream has that its table does not.
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
-        self.target(stream).map(drop)
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
+        self.target(stream).map(|_| Altered::default())
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

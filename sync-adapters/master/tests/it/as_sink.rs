@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use sync_core::engine::{Engine, Pipeline, RunOptions};
 use sync_core::memory::{MemoryReplica, MemorySink, MemorySource, MemoryStore};
 use sync_core::model::Outcome;
-use sync_core::sink::{Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
+use sync_core::sink::{Altered, Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use sync_core::state::LetterQuery;
 use sync_core::two_way::{Access, Found, Hub, Lookup, Master, Page, Pull, Push, Pushed, Replica as _, Table, Tables};
 use sync_core::{Error, ErrorKind, Key, Result, StreamSpec, Value};
@@ -32,7 +32,7 @@ impl Sink for Alone {
         self.0.apply(unit).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.0.prepare(stream).await
     }
 

@@ -69,7 +69,7 @@ impl Sink for MySql {
         Ok(checkpoint)
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         let mut session = self.session().await?;
         let named = |error: Error| error.with("database", &self.name);
         // First how the table is written down, then what its columns are: who changes it in between is noticed by the unit.
@@ -79,9 +79,8 @@ impl Sink for MySql {
         let shape = schema::prepare(&mut session, stream, self.server(), note).await.map_err(named)?;
         self.definitions.note(stream.name(), definition.and_then(|shown| table::definition(shown.first()?)));
         self.shapes.note(stream, shape);
-        self.alterations.end(stream);
         session.release();
-        Ok(())
+        Ok(self.alterations.end(stream))
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
@@ -90,10 +89,6 @@ impl Sink for MySql {
         let lacking = schema::lacking(&mut session, stream, self.server()).await.map_err(named)?;
         session.release();
         Ok(lacking)
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

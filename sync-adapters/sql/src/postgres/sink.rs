@@ -99,7 +99,7 @@ impl Sink for Postgres {
         Ok(checkpoint)
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         let mut session = self.sessions.session().await?;
         let named = |error: Error| error.with("database", &self.name);
         // Mostly there is nothing to change, and nothing to commit.
@@ -121,11 +121,10 @@ impl Sink for Postgres {
             }
         };
         self.shapes.note(stream, shape);
-        self.alterations.end(stream);
         // Each run looks at first: where nothing has changed, nothing is written and taken back either.
         self.fresh.note(stream.name(), false);
         self.apart.note(stream.name(), false);
-        Ok(())
+        Ok(self.alterations.end(stream))
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
@@ -134,10 +133,6 @@ impl Sink for Postgres {
             schema::lacking(&mut session, stream).await.map_err(|error| error.with("database", &self.name))?;
         session.keep();
         Ok(lacking)
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

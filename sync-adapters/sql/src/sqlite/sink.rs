@@ -50,7 +50,7 @@ impl Sink for Sqlite {
             .await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.names.check(stream)?;
         let table = stream.clone();
         let prepare = move |connection: &mut Connection| {
@@ -58,18 +58,13 @@ impl Sink for Sqlite {
         };
         let altered = self.worker.call(prepare).await?;
         self.alterations.begin(stream, altered);
-        self.alterations.end(stream);
-        Ok(())
+        Ok(self.alterations.end(stream))
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         self.names.check(stream)?;
         let table = stream.clone();
         self.worker.call(move |connection| schema::lacking(connection, &table)).await
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.alterations.of(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

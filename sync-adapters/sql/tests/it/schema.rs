@@ -9,7 +9,7 @@ async fn prepare(create: &str, stream: &StreamSpec) -> Result<(), String> {
     let file = folder.path().join("shop.db");
     Connection::open(&file).unwrap().execute_batch(create).unwrap();
     let sink = Sqlite::open(&file).await.unwrap();
-    sink.prepare(stream).await.map_err(|error| {
+    sink.prepare(stream).await.map(drop).map_err(|error| {
         assert_eq!(error.kind(), ErrorKind::Schema, "{error}");
         error.to_string()
     })

@@ -16,7 +16,7 @@ use super::lock;
 use super::row_scope::Covered;
 use super::store::check_advance;
 use crate::model::{Key, RowScope, Scope, StreamSpec, Value};
-use crate::sink::{Intent, Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
+use crate::sink::{Altered, Intent, Sink, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use crate::state::{Checkpoint, FencingToken, StageName};
 use crate::{Clock, Error, Result, SystemClock};
 
@@ -195,19 +195,24 @@ impl Sink for MemorySink {
         Ok(lock(&self.data).claims.get(scope).and_then(|claim| claim.checkpoint.clone()))
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         stream.check()?;
         let mut data = lock(&self.data);
         let data = &mut *data;
         let Some(table) = data.tables.get_mut(stream.name()) else {
             data.tables.insert(stream.name().to_owned(), Table::new(stream));
-            return Ok(());
+            return Ok(Altered::default());
         };
-        let order = table.evolution(stream)?;
+        let (order, altered) = (table.evolution(stream)?, table.lacking(stream)?);
         table.evolve(stream, &order);
         let stages = data.stages.iter_mut().filter(|((_, name), _)| name == stream.name());
         stages.for_each(|(_, stage)| stage.evolve(&order));
-        Ok(())
+        Ok(altered)
+    }
+
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let data = lock(&self.data);
+        data.tables.get(stream.name()).map_or(Ok(Altered::default()), |table| table.lacking(stream))
     }
 
     async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {

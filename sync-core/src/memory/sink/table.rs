@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::row_scope::Covered;
 use crate::model::{Field, FieldSet, Key, Op, StreamSpec, Timestamp, Value};
+use crate::sink::Altered;
 use crate::{Error, ErrorKind, Result};
 
 /// The rows everyone sees.
@@ -91,6 +92,17 @@ impl Table {
             return refused(format!("column {:?} is new and may not be empty, but there are rows", field.name()));
         }
         Ok(new.schema().fields().iter().map(|field| old.schema().index(field.name())).collect())
+    }
+
+    /// What [`evolve`](Self::evolve) would change.
+    ///
+    /// # Errors
+    /// As those of [`evolution`](Self::evolution).
+    pub(super) fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let order = self.evolution(stream)?;
+        let fields = stream.schema().fields().iter().zip(&order);
+        let added = fields.filter(|(_, before)| before.is_none()).map(|(field, _)| field.name().to_owned()).collect();
+        Ok(Altered { added, ..Altered::default() })
     }
 
     pub(super) fn evolve(&mut self, stream: &StreamSpec, order: &ColumnOrder) {

@@ -32,16 +32,12 @@ impl<S: Sink> Sink for Faulty<S> {
         self.through(Call::State, self.inner.checkpoint(scope)).await
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         self.through(Call::Prepare, self.inner.prepare(stream)).await
     }
 
     async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
         self.through(Call::LookUp, self.inner.lacking(stream)).await
-    }
-
-    fn altered(&self, stream: &StreamSpec) -> Altered {
-        self.inner.altered(stream)
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

@@ -158,6 +158,7 @@ const CHECKS: &[Check<dyn Sink>] = checks![dyn Sink;
     target::a_rehearsal_leaves_no_trace => "find out what would happen, by the same path, and leave no trace",
     target::a_target_is_there_once_it_is_prepared => "whether the target of a stream is there",
     target::preparing_again_is_harmless => "creates or evolves the target of a stream",
+    target::what_is_changed_is_foreseen_and_told => "says what it changed in one that was there",
     target::a_new_column_keeps_the_rows => "creates or evolves the target of a stream",
     target::preparing_loses_no_data => "a change that would lose data is refused with the exact difference",
     target::stored_rows_come_in_the_order_of_the_keys => "the rows stored under these keys, in the order of the keys",

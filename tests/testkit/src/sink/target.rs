@@ -2,7 +2,7 @@
 
 use sync_core::model::Outcome::{Created, Unchanged, Updated};
 use sync_core::model::RowScope;
-use sync_core::sink::{Intent, Step};
+use sync_core::sink::{Altered, Intent, Step};
 use sync_core::{ErrorKind, Sink, StreamSpec, Value};
 
 use super::{Bench, outcomes};
@@ -49,6 +49,17 @@ pub(super) async fn a_new_column_keeps_the_rows(sink: &dyn Sink) -> Finding {
     same("outcome of an old row with the new column filled", bench.write(&[row("filled".into())]).await?, [Updated])?;
     needs(sink.capabilities().read_back, "`stored`")?;
     same("the row", bench.stored(&ids([1])).await?, [Some(row("filled".into()))])
+}
+
+pub(super) async fn what_is_changed_is_foreseen_and_told(sink: &dyn Sink) -> Finding {
+    Bench::filled(sink).await?;
+    let wider = wider_orders();
+    let foreseen = sink.lacking(&wider).await?;
+    same("what is lacking, asked again", sink.lacking(&wider).await?, foreseen.clone())?;
+    same("what is changed", sink.prepare(&wider).await?, foreseen.clone())?;
+    same("what is lacking then", sink.lacking(&wider).await?, Altered::default())?;
+    same("what is changed then", sink.prepare(&wider).await?, Altered::default())?;
+    needs(foreseen != Altered::default(), "a sink that says what it changes")
 }
 
 pub(super) async fn preparing_loses_no_data(sink: &dyn Sink) -> Finding {

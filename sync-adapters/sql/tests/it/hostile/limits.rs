@@ -121,7 +121,7 @@ async fn tables_whose_names_differ_by_case_alone_are_two_or_refused() {
         target.sink.prepare(&upper).await.unwrap();
         target.write(&upper, &[vec![1_i64.into(), "upper".into()]]).await.unwrap();
         match target.sink.prepare(&lower).await {
-            Ok(()) => {
+            Ok(_) => {
                 target.sink.prepare(&lower).await.unwrap();
                 let outcomes = target.write(&lower, &[vec![1_i64.into(), "lower".into()]]).await.unwrap();
                 assert_eq!(outcomes, [Outcome::Created], "{:?}", target.place);
@@ -152,7 +152,7 @@ async fn a_key_of_json_is_compared_as_text_or_refused_with_the_column() {
     for target in Target::all().await {
         let stream = StreamSpec::new("documents").key(["id"]).json("id").text("note");
         match target.sink.prepare(&stream).await {
-            Ok(()) => {
+            Ok(_) => {
                 let row = [vec![Value::Json("{\"a\" :1}".into()), "x".into()]];
                 assert_eq!(target.write(&stream, &row).await.unwrap(), [Outcome::Created]);
                 assert_eq!(target.write(&stream, &row).await.unwrap(), [Outcome::Unchanged]);

@@ -47,7 +47,7 @@ async fn prove(target: &Target, stream: &StreamSpec, rows: &[Vec<Value>]) {
         target.write(&decoy, &decoy_row).await.unwrap();
     }
     match target.sink.prepare(stream).await {
-        Ok(()) => prove_rows(target, stream, rows).await,
+        Ok(_) => prove_rows(target, stream, rows).await,
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::Config | ErrorKind::Schema), "{:?}: {error}", target.place);
             assert!(names_one_of(&error, stream), "{:?}: {error}", target.place);

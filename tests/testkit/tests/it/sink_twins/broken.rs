@@ -9,8 +9,8 @@ use sync_core::detect::Difference;
 use sync_core::memory::MemorySink;
 use sync_core::model::{Absent, Change, Changes, Mark, Op, Outcome, RowScope, Rows, Tally};
 use sync_core::sink::{
-    Guard, Intent, MostDeletes, SinkCapabilities, Stage, Step, StepReport, StoredRow, Write, WriteMode, WriteReport,
-    WriteUnit,
+    Altered, Guard, Intent, MostDeletes, SinkCapabilities, Stage, Step, StepReport, StoredRow, Write, WriteMode,
+    WriteReport, WriteUnit,
 };
 use sync_core::state::{Advance, Checkpoint, FencingToken};
 use sync_core::{Error, Key, Result, Scope, Sink, StreamSpec, Value};
@@ -63,6 +63,8 @@ pub(super) enum Bug {
     RehearsesInEarnest,
     SeesNoTarget,
     PreparesAnew,
+    TellsOfNoChange,
+    ForeseesInEarnest,
     SortsWhatItStored,
     CountsEverything,
 }
@@ -358,11 +360,17 @@ impl Sink for Broken {
         self.inner().checkpoint(&scope).await.map(|found| self.invented(found))
     }
 
-    async fn prepare(&self, stream: &StreamSpec) -> Result<()> {
+    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
         if self.has(Bug::PreparesAnew) {
             *self.inner.lock().unwrap() = MemorySink::new();
         }
-        self.inner().prepare(stream).await
+        let altered = self.inner().prepare(stream).await?;
+        Ok(if self.has(Bug::TellsOfNoChange) { Altered::default() } else { altered })
+    }
+
+    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
+        let sink = self.inner();
+        if self.has(Bug::ForeseesInEarnest) { sink.prepare(stream).await } else { sink.lacking(stream).await }
     }
 
     async fn exists(&self, stream: &StreamSpec) -> Result<bool> {

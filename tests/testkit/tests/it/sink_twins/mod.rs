@@ -66,6 +66,8 @@ const TWINS: &[(Bug, &[&str])] = &[
     (Bug::DiscardsNothing, &["discarded_rows_are_forgotten"]),
     (Bug::RehearsesInEarnest, &["a_rehearsal_leaves_no_trace"]),
     (Bug::SeesNoTarget, &["a_target_is_there_once_it_is_prepared"]),
+    (Bug::TellsOfNoChange, &["what_is_changed_is_foreseen_and_told"]),
+    (Bug::ForeseesInEarnest, &["what_is_changed_is_foreseen_and_told"]),
     (Bug::PreparesAnew, &["preparing_again_is_harmless", "a_new_column_keeps_the_rows", "preparing_loses_no_data"]),
     (Bug::SortsWhatItStored, &["stored_rows_come_in_the_order_of_the_keys"]),
     (Bug::CountsEverything, &["rows_are_counted_in_their_scope"]),
