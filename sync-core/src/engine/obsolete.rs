@@ -5,20 +5,32 @@ use std::collections::HashMap;
 use super::scope_run::ScopeRun;
 use super::waiting::with_retries;
 use crate::Result;
-use crate::model::{Absent, Key, Op, RowScope};
-use crate::sink::Step;
-use crate::state::{DeadLetter, Entry, LetterId, LetterKind, LetterQuery};
+use crate::model::{Absent, Feed, Key, Op, RowScope, Value, ValueRef};
+use crate::sink::{Guard, Step};
+use crate::state::{DeadLetter, Entry, LetterBody, LetterId, LetterKind, LetterQuery};
+
+/// A stream and a key of it.
+type Place = (String, Key);
 
 /// Open letters, by stream and key.
-pub(super) type LettersByKey = HashMap<(String, Key), Vec<LetterId>>;
+pub(super) type LettersByKey = HashMap<Place, Vec<Open>>;
+
+/// An open letter.
+#[derive(Debug)]
+pub(super) struct Open {
+    id: LetterId,
+    /// Of its row, where it has one and the row could be read.
+    version: Option<Value>,
+}
 
 /// How many letters are remembered. Those beyond stay open, and a reconcile removes what their replay brings back.
 const MOST: usize = 10_000;
 
 impl ScopeRun<'_> {
     /// The letters that these steps make obsolete: letters of earlier units, of keys that are deleted now. A letter of the
-    /// same unit stays, since it may be of a row that came after the delete.
-    pub(super) async fn letters_of_deleted(&mut self, steps: &[Step]) -> Result<Vec<LetterId>> {
+    /// same unit stays, since it may be of a row that came after the delete, and so does one of a version that is later than the
+    /// delete, where versions decide: a delete may come twice.
+    pub(super) async fn letters_of_deleted(&mut self, steps: &[Step]) -> Result<Vec<(Place, LetterId)>> {
         let mut obsolete = Vec::new();
         for step in steps {
             let Step::Write(write) = step else { continue };
@@ -26,9 +38,15 @@ impl ScopeRun<'_> {
                 continue;
             }
             let columns = write.stream.key_indices();
+            // As the sink decides about a row that is stored.
+            let decides = !matches!(self.pipeline.guard(&write.stream), Some(Guard::Always | Guard::Never));
             for change in write.changes.iter().filter(|change| change.op() == Op::Delete) {
                 let place = (write.stream.name().to_owned(), change.key(&columns));
-                obsolete.extend(self.letters().await?.remove(&place).unwrap_or_default());
+                let Some(open) = self.letters().await?.get_mut(&place) else { continue };
+                let deleted = write.stream.version_of(change.row()).unwrap_or(ValueRef::Null);
+                let is_later = |version: &Value| decides && version.as_ref().total_cmp(deleted).is_gt();
+                let passed = open.extract_if(.., |letter| !letter.version.as_ref().is_some_and(is_later));
+                obsolete.extend(passed.map(|letter| (place.clone(), letter.id)));
             }
         }
         Ok(obsolete)
@@ -70,8 +88,16 @@ impl ScopeRun<'_> {
     /// Notes letters that were buried, for deletes that come later.
     pub(super) fn note_letters(&mut self, letters: &[DeadLetter]) {
         if let Some(known) = &mut self.letters {
-            letters.iter().for_each(|letter| note(known, letter));
+            letters.iter().for_each(|letter| note(known, &self.feed, letter));
         }
+    }
+
+    /// Of the letters that were obsolete before a unit, those that it has not written anew: a row that is made again as it was and
+    /// refused as it was has the same letter.
+    pub(super) fn not_buried_again(&self, obsolete: Vec<(Place, LetterId)>) -> Vec<LetterId> {
+        let open = |place: &Place| self.letters.as_ref().and_then(|letters| letters.get(place));
+        let again = |place: &Place, id: &LetterId| open(place).is_some_and(|open| open.iter().any(|it| it.id == *id));
+        obsolete.into_iter().filter(|(place, id)| !again(place, id)).map(|(_, id)| id).collect()
     }
 
     /// Closes letters whose rows were deleted. A crash before it leaves them open, and a reconcile repairs what they do.
@@ -94,7 +120,7 @@ impl ScopeRun<'_> {
             while known.len() < MOST {
                 let reading = || self.inner.store.dead_letters(&query);
                 let page = with_retries(self.inner, self.at_store("letters"), reading).await?;
-                page.iter().for_each(|letter| note(&mut known, letter));
+                page.iter().for_each(|letter| note(&mut known, &self.feed, letter));
                 let Some(last) = page.last() else { break };
                 query.after = Some(last.id.clone());
             }
@@ -104,8 +130,13 @@ impl ScopeRun<'_> {
     }
 }
 
-fn note(known: &mut LettersByKey, letter: &DeadLetter) {
-    if let Some(key) = &letter.key {
-        known.entry((letter.stream.clone(), key.clone())).or_default().push(letter.id.clone());
-    }
+fn note(known: &mut LettersByKey, feed: &Feed, letter: &DeadLetter) {
+    let Some(key) = &letter.key else { return };
+    let column = feed.stream(&letter.stream).and_then(|stream| stream.version_column());
+    let version = match &letter.body {
+        LetterBody::Row { values, .. } => values.iter().find(|(name, _)| Some(name.as_str()) == column),
+        LetterBody::Record(_) => None,
+    };
+    let open = Open { id: letter.id.clone(), version: version.map(|(_, version)| version.clone()) };
+    known.entry((letter.stream.clone(), key.clone())).or_default().push(open);
 }

@@ -36,8 +36,7 @@ impl ScopeRun<'_> {
         next: Checkpoint,
         letters: Vec<DeadLetter>,
     ) -> Result<Settled> {
-        let mut obsolete = self.letters_of_deleted(&steps).await?;
-        obsolete.retain(|old| letters.iter().all(|new| new.id != *old));
+        let obsolete = self.letters_of_deleted(&steps).await?;
         self.note_rejected(&letters);
         let rejected = letters.len();
         if rejected > 0 {
@@ -56,7 +55,7 @@ impl ScopeRun<'_> {
             settled.tally += self.settle_part(part, &stay, rejected > 0).await?;
         }
         settled.tally += self.settle_part(last, &next, rejected > 0).await?;
-        self.close(obsolete).await?;
+        self.close(self.not_buried_again(obsolete)).await?;
         Ok(settled)
     }
 

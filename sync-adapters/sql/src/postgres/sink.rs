@@ -109,7 +109,7 @@ impl Sink for Postgres {
                 shape
             }
             None => {
-                let mut transaction = begin(&mut session).await?;
+                let mut transaction = begin_in_turn(&mut session).await?;
                 let prepared = async {
                     let note = |altered| self.alterations.begin(stream, altered);
                     schema::change(&mut transaction, stream, note).await.map_err(named)?;
@@ -408,8 +408,17 @@ impl Postgres {
 /// Begins a transaction in which the server says nothing but errors. While rows are copied nobody reads: a trigger that says much
 /// (`RAISE NOTICE`) and the rows that go there would wait for each other.
 async fn begin(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>> {
-    let quietly = "BEGIN; SET LOCAL client_min_messages = error";
-    session.begin_with(quietly).await.map_err(|cause| failed("there is no connection to the database", cause))
+    begin_with(session, "BEGIN; SET LOCAL client_min_messages = error").await
+}
+
+/// Begins a transaction in which each statement sees what was committed before it, whatever the server begins by itself: one that
+/// waited for its turn must see what was done meanwhile.
+async fn begin_in_turn(session: &mut Session) -> Result<Transaction<'_, sqlx::Postgres>> {
+    begin_with(session, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL client_min_messages = error").await
+}
+
+async fn begin_with<'s>(session: &'s mut Session, how: &'static str) -> Result<Transaction<'s, sqlx::Postgres>> {
+    session.begin_with(how).await.map_err(|cause| failed("there is no connection to the database", cause))
 }
 
 /// Makes final what was done, or takes it back; the inner error says that neither is known to have happened.

@@ -15,7 +15,7 @@ use sync_core::{Engine, ErrorKind, Feed, Pipeline, Report, RunOptions, StreamSpe
 use sync_sql::Sqlite;
 use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
 
-use crate::faults::{BOTH, Server};
+use crate::faults::Server;
 
 fn orders() -> StreamSpec {
     StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note")
@@ -148,8 +148,13 @@ async fn rows_without_a_value_are_told_though_the_next_stream_of_the_feed_is_ref
 async fn two_runs_that_add_a_column_at_once_both_go_on_and_one_tells_of_it() {
     let before = StreamSpec::new("prices").key(["id"]).int("n");
     let after = before.clone().text("note");
-    for server in BOTH {
+    let servers = [(Server::MariaDb, ""), (Server::Postgres, "read committed"), (Server::Postgres, "serializable")];
+    for (server, isolation) in servers {
         let database = server.database().await;
+        if server == Server::Postgres {
+            let set = format!("SET default_transaction_isolation = '{isolation}'");
+            database.client(&format!("ALTER DATABASE {} {set}", database.name())).await.unwrap();
+        }
         let (one, two) =
             (server.connect(&database.url()).await.unwrap(), server.connect(&database.url()).await.unwrap());
         one.prepare(&before).await.unwrap();
@@ -169,6 +174,6 @@ async fn two_runs_that_add_a_column_at_once_both_go_on_and_one_tells_of_it() {
         };
         let ((first, second), ()) = tokio::join!(both, release);
         let told = [first.unwrap().added, second.unwrap().added].concat();
-        assert_eq!(told, ["note"], "{server:?}");
+        assert_eq!(told, ["note"], "{server:?} {isolation}");
     }
 }
