@@ -187,7 +187,11 @@ pub(crate) fn to_json(report: &Report, changed: &[String]) -> String {
         report.scopes.iter().map(|scope| (scope.scope.feed.clone(), counts(&scope.ledger).into())).collect();
     let errors: Vec<String> =
         report.scopes.iter().filter_map(|scope| Some(scope.error.as_ref()?.to_string())).collect();
-    let first_rejected: Vec<&String> = report.scopes.iter().filter_map(|scope| scope.first_rejected.as_ref()).collect();
+    let first_rejected: Map<String, Value> = report
+        .scopes
+        .iter()
+        .filter_map(|scope| Some((scope.scope.feed.clone(), scope.first_rejected.as_deref()?.into())))
+        .collect();
     let added: Vec<&String> = report.scopes.iter().flat_map(|scope| &scope.altered.added).collect();
     let widened: Vec<&String> = report.scopes.iter().flat_map(|scope| &scope.altered.widened).collect();
     object.insert("status".into(), report.status.name().into());

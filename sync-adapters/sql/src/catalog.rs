@@ -1,4 +1,7 @@
-//! What a database says about its tables: how they refer to each other.
+//! What a database says about its tables: which there are, and how they refer to each other.
+
+/// What to do where a table that is to be read is not there.
+pub(crate) const NAME_ONE: &str = "name a table that is there and that the account may read";
 
 /// A foreign key: rows of one table name rows of another.
 ///

@@ -60,7 +60,8 @@
 //!
 //! A table that is there already may declare other types where they lose nothing; one that is narrower is widened, and what
 //! would lose something is refused when a run begins, with the difference. A value that a column cannot hold exactly is
-//! refused with its row, and never bent. (SQLite enforces no declared digits and cannot change them: `DECIMAL_TEXT(2,1)` takes
+//! refused with its row, and never bent. A column that must not be empty in the table (`NOT NULL`) stays so, whatever the stream says:
+//! a row without a value there waits among the dead letters until the column takes it. (SQLite enforces no declared digits and cannot change them: `DECIMAL_TEXT(2,1)` takes
 //! longer decimals as well and stays declared as it was; `SqliteSource::discover` goes by the rows.)
 //!
 //! A sink keeps its positions in the table `_sync_checkpoint`, and rows that nobody may see yet in tables called

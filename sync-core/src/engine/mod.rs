@@ -163,7 +163,8 @@ impl Engine {
     /// Whether the source and the sink of a pipeline can be reached and let us work. Changes nothing.
     ///
     /// It looks at no single table: neither at the account's rights there, nor whether the table and the records are as they are
-    /// declared. A run with [`dry_run`](crate::engine::RunOptions::dry_run) does, and writes nothing either.
+    /// declared. A run with [`dry_run`](crate::engine::RunOptions::dry_run) does, and writes nothing either. That the account may not
+    /// make or alter a table which a run would make or alter is told by that run alone.
     ///
     /// # Errors
     /// What is wrong with the first of the two that fails.

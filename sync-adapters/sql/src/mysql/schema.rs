@@ -130,15 +130,15 @@ impl Target<'_> {
         let quoted_table = name(stream.name())?;
         let wanted = self.wanted()?;
         let Some(table) = table::look(connection, stream.name()).await? else { return Ok(Need::Create) };
-        if table.engine.as_deref() != Some("InnoDB") {
-            return Err(self.differs(format!(
-                "the target table is {}, and only InnoDB takes rows and position back together: ALTER TABLE {} ENGINE=InnoDB",
-                table
-                    .engine
-                    .as_deref()
-                    .map_or_else(|| "no plain table".to_owned(), |engine| format!("kept by {engine}")),
-                backticked(stream.name()),
-            )));
+        match table.engine.as_deref() {
+            Some("InnoDB") => {}
+            Some(engine) => {
+                return Err(self.differs(format!(
+                    "the target table is kept by {engine}, and only InnoDB takes rows and position back together: ALTER TABLE {} ENGINE=InnoDB",
+                    backticked(stream.name()),
+                )));
+            }
+            None => return Err(self.differs("the target is a view, which keeps no rows of its own".to_owned())),
         }
         self.check_key(connection, &table).await?;
         let undeclared = |column: &&Column| {
@@ -158,6 +158,7 @@ impl Target<'_> {
                     altered.added.push(field.name().to_owned());
                 }
                 Some(column) => {
+                    self.check_letters(connection, field, column).await?;
                     if let Some(wider) = self.wider(field, column, &table)? {
                         let rest = column.rest_of_definition(connection, stream.name(), &quoted_table).await?;
                         changes.push(format!("MODIFY COLUMN {} {wider}{rest}", name(field.name())?));
@@ -227,15 +228,34 @@ impl Target<'_> {
                 continue;
             }
             return Err(self.differs(format!(
-                "key column {:?} of the target table has the collation {collation}, which takes different keys for the same (as \"abc\", \"ABC\" and \"abc \" may be): ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4 COLLATE {} NOT NULL",
+                "key column {:?} of the target table has the collation {collation}, which takes different keys for the same (as \"abc\", \"ABC\" and \"abc \" may be): {}",
                 column.name,
-                backticked(self.stream.name()),
-                backticked(&column.name),
-                column.written,
-                self.server.exact
+                self.respelled(connection, column, &format!("CHARACTER SET utf8mb4 COLLATE {}", self.server.exact)).await?
             )));
         }
         Ok(())
+    }
+
+    /// Refuses a column for texts that holds not every letter.
+    async fn check_letters(&self, connection: &mut MySqlConnection, field: &Field, column: &Column) -> Result<()> {
+        let is_text = matches!(field.kind(), Kind::Text | Kind::Json) && column.collation.is_some();
+        if !is_text || column.charset.as_deref() == Some("utf8mb4") {
+            return Ok(());
+        }
+        Err(self.differs(format!(
+            "column {:?} of the target table holds not every letter, since its character set is {}: {}",
+            column.name,
+            column.charset.as_deref().unwrap_or("unknown"),
+            self.respelled(connection, column, "CHARACTER SET utf8mb4").await?
+        )))
+    }
+
+    /// The change that gives a column these letters, and leaves all else as it is.
+    async fn respelled(&self, connection: &mut MySqlConnection, column: &Column, letters: &str) -> Result<String> {
+        let rest = column.rest_of_definition(connection, self.stream.name(), &name(self.stream.name())?).await?;
+        let (table, written) = (backticked(self.stream.name()), &column.written);
+        let rest = without_letters(&rest);
+        Ok(format!("ALTER TABLE {table} MODIFY COLUMN {} {written} {letters}{rest}", backticked(&column.name)))
     }
 
     /// The type the column must get so that it holds every value of the field; nothing, where it does.
@@ -262,30 +282,18 @@ impl Target<'_> {
         // What is in an index must stay as short as it is. A text that is longer is refused there, not cut.
         let indexed = || table.indexes.iter().any(|index| index.columns.contains(&column.name));
         match field.kind() {
-            Kind::Text | Kind::Json => {
-                if column.collation.is_some() && column.charset.as_deref() != Some("utf8mb4") {
-                    return Err(self.differs(format!(
-                        "column {:?} of the target table holds not every letter, since its character set is {}: ALTER TABLE {} MODIFY COLUMN {} {} CHARACTER SET utf8mb4",
-                        column.name,
-                        column.charset.as_deref().unwrap_or("unknown"),
-                        backticked(self.stream.name()),
-                        backticked(&column.name),
-                        column.written,
-                    )));
-                }
-                match declared {
-                    _ if key && is(&["varchar(", "varbinary("]) => Ok(None),
-                    "longtext" if !key => Ok(None),
-                    _ if !key && is(&["varchar(", "tinytext", "text", "mediumtext"]) => {
-                        if indexed() {
-                            Ok(None)
-                        } else {
-                            to()
-                        }
+            Kind::Text | Kind::Json => match declared {
+                _ if key && is(&["varchar(", "varbinary("]) => Ok(None),
+                "longtext" if !key => Ok(None),
+                _ if !key && is(&["varchar(", "tinytext", "text", "mediumtext"]) => {
+                    if indexed() {
+                        Ok(None)
+                    } else {
+                        to()
                     }
-                    _ => refused(),
                 }
-            }
+                _ => refused(),
+            },
             Kind::Bytes => match declared {
                 _ if key && is(&["varbinary("]) => Ok(None),
                 "longblob" if !key => Ok(None),
@@ -326,6 +334,14 @@ impl Target<'_> {
 fn digits(declared: &str) -> Option<(u8, u8)> {
     let (precision, scale) = declared.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
     Some((precision.parse().ok()?, scale.parse().ok()?))
+}
+
+/// What stands behind the letters in a column's definition.
+fn without_letters(rest: &str) -> &str {
+    [" CHARACTER SET ", " COLLATE "].into_iter().fold(rest, |rest, word| match rest.strip_prefix(word) {
+        Some(named) => named.find(' ').map_or("", |end| &named[end..]),
+        None => rest,
+    })
 }
 
 /// A name as it is quoted in a session of default settings, for statements that a person runs.

@@ -6,7 +6,7 @@ use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
 use super::error::failed;
 use super::schema::{Column, columns};
-use crate::catalog::ForeignKey;
+use crate::catalog::{ForeignKey, NAME_ONE};
 use crate::ident::quoted;
 
 /// The stream that a table makes.
@@ -14,7 +14,7 @@ pub(crate) fn stream(connection: &Connection, table: &str) -> Result<StreamSpec>
     let columns: Vec<Column> = columns(connection, table)?.into_iter().filter(|column| !column.computed).collect();
     let wrong = |what: String| Error::new(ErrorKind::Schema, what).with("table", table);
     if columns.is_empty() {
-        return Err(wrong("there is no such table".to_owned()));
+        return Err(wrong("there is no such table".to_owned()).with_remedy(NAME_ONE));
     }
     let mut key: Vec<&Column> = columns.iter().filter(|column| column.key_place > 0).collect();
     key.sort_by_key(|column| column.key_place);

@@ -18,6 +18,7 @@ use super::schema::{Column, columns};
 use super::scope::condition;
 use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
+use crate::catalog::NAME_ONE;
 use crate::ident::quoted;
 use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, stands_in_order, version};
 
@@ -132,10 +133,11 @@ fn settles(ask: &Ask, row: &rusqlite::Row<'_>, place: &[Value]) -> bool {
 
 /// Refuses a stream that the table cannot be read as.
 pub(super) fn check(connection: &Connection, stream: &StreamSpec) -> Result<Vec<Column>> {
-    let refused = |what: String| Err(Error::new(ErrorKind::Schema, what).with("table", stream.name()));
+    let wrong = |what: String| Error::new(ErrorKind::Schema, what).with("table", stream.name());
+    let refused = |what: String| Err(wrong(what));
     let columns = columns(connection, stream.name())?;
     if columns.is_empty() {
-        return refused("there is no such table".to_owned());
+        return Err(wrong("there is no such table".to_owned()).with_remedy(NAME_ONE));
     }
     let there = |name: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     match names(stream).find(|name| !there(name)) {

@@ -9,6 +9,7 @@ use sync_core::source::Estimate;
 use sync_core::{Error, ErrorKind, Result, StreamSpec, Value};
 
 use super::column::{Column, Form};
+use crate::catalog::NAME_ONE;
 use crate::ident::quoted;
 use crate::keyset::{MOST_EMPTY, estimate, never_found, version};
 use crate::mysql::connection::Server;
@@ -113,7 +114,8 @@ impl Table {
         let Some(found) = found else {
             return Err(wrong(
                 "there is no such table, or this account may not read it: name one of another database as `database.table`",
-            ));
+            )
+            .with_remedy(NAME_ONE));
         };
         let text = |at: usize| found.try_get_unchecked::<String, _>(at).map_err(failed);
         if !matches!(text(2)?.as_str(), "BASE TABLE" | "VIEW" | "SYSTEM VERSIONED" | "SYSTEM VIEW") {

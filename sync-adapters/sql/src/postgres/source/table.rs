@@ -6,6 +6,7 @@ use sync_core::model::Kind;
 use sync_core::source::Estimate;
 use sync_core::{Error, ErrorKind, Result, StreamSpec};
 
+use crate::catalog::NAME_ONE;
 use crate::ident::quoted;
 use crate::keyset::{MOST_EMPTY, estimate, never_found, version};
 use crate::postgres::error::unread;
@@ -101,7 +102,8 @@ impl Table {
         let Some(found) = found else {
             return Err(wrong(
                 "there is no such table, or it is on no search path of this account: name it with its schema, `schema.table`",
-            ));
+            )
+            .with_remedy(NAME_ONE));
         };
         let text = |at: usize| found.try_get::<String, _>(at).map_err(unread);
         if !matches!(text(3)?.as_str(), "r" | "p" | "v" | "m" | "f") {

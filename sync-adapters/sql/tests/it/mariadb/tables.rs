@@ -69,11 +69,23 @@ async fn a_key_whose_collation_merges_keys_is_refused_until_the_remedy_is_run() 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_engines_and_lengths_that_would_lose_something_are_refused() {
     let stream = || StreamSpec::new("orders").key(["id"]).text("note");
-    let (latin, database) =
-        refused("CREATE TABLE orders (id bigint PRIMARY KEY, note text CHARACTER SET latin1)", stream()).await;
-    assert!(latin.to_string().contains("latin1"), "{latin}");
-    database.client(&statement(&latin)).await.unwrap();
-    MySql::connect(&database.url()).await.unwrap().prepare(&stream()).await.unwrap();
+    for note in [
+        "text CHARACTER SET latin1",
+        "varchar(9) CHARACTER SET latin1 COLLATE latin1_bin NOT NULL DEFAULT 'it''s' COMMENT 'a note', KEY (note)",
+    ] {
+        let (latin, database) =
+            refused(&format!("CREATE TABLE orders (id bigint PRIMARY KEY, note {note})"), stream()).await;
+        assert!(latin.to_string().contains("latin1"), "{latin}");
+        let rest = "SELECT is_nullable, column_default, column_comment FROM information_schema.columns WHERE table_schema = DATABASE() AND column_name = 'note'";
+        let before = database.client(rest).await.unwrap();
+        database.client(&statement(&latin)).await.unwrap();
+        assert_eq!(database.client(rest).await.unwrap(), before, "{latin}");
+        MySql::connect(&database.url()).await.unwrap().prepare(&stream()).await.unwrap();
+    }
+    let view =
+        "CREATE TABLE real_orders (id bigint PRIMARY KEY, note text); CREATE VIEW orders AS SELECT * FROM real_orders";
+    let (view, _database) = refused(view, stream()).await;
+    assert!(view.to_string().contains("is a view"), "{view}");
     let (engine, database) = refused(
         "CREATE TABLE orders (id bigint PRIMARY KEY, note longtext CHARACTER SET utf8mb4) ENGINE=MyISAM",
         stream(),
