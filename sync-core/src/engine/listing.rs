@@ -164,7 +164,12 @@ impl ScopeRun<'_> {
     /// Forgets what is staged where that may be published already though its position says that it is open: rows and position are not
     /// one transaction. Gone on with, it would hold the last pages alone, and the rows of the others would be taken for gone.
     pub(super) async fn discard_stage_in_doubt(&mut self) -> Result<()> {
-        if self.home == Home::Store { self.discard_stage().await } else { Ok(()) }
+        if self.home != Home::Store || self.checkpoint.stage.is_none() {
+            return Ok(());
+        }
+        // What was staged comes again: no row of it is late.
+        self.frontier_before = None;
+        self.discard_stage().await
     }
 
     /// Forgets what is staged.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::scope_run::ScopeRun;
 use super::waiting::with_retries;
 use crate::Result;
-use crate::model::{Absent, Feed, Key, Op, RowScope, Value, ValueRef};
+use crate::model::{Absent, Feed, Key, Op, RowScope, Value};
 use crate::sink::{Guard, Step};
 use crate::state::{DeadLetter, Entry, LetterBody, LetterId, LetterKind, LetterQuery};
 
@@ -43,8 +43,10 @@ impl ScopeRun<'_> {
             for change in write.changes.iter().filter(|change| change.op() == Op::Delete) {
                 let place = (write.stream.name().to_owned(), change.key(&columns));
                 let Some(open) = self.letters().await?.get_mut(&place) else { continue };
-                let deleted = write.stream.version_of(change.row()).unwrap_or(ValueRef::Null);
-                let is_later = |version: &Value| decides && version.as_ref().total_cmp(deleted).is_gt();
+                let deleted = write.stream.version_of(change.row());
+                let is_later = |version: &Value| {
+                    decides && deleted.is_some_and(|deleted| version.as_ref().total_cmp(deleted).is_gt())
+                };
                 let passed = open.extract_if(.., |letter| !letter.version.as_ref().is_some_and(is_later));
                 obsolete.extend(passed.map(|letter| (place.clone(), letter.id)));
             }

@@ -6,6 +6,8 @@ mod addresses;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod altered;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
+mod attacked;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod chinook;
 mod conformance;
 mod copy;
