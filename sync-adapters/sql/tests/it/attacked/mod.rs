@@ -1,4 +1,7 @@
 //! Tables, letters and listings under attack: at once, from several sides, and while things break.
 
+mod changed;
+mod dry;
 mod letters;
+mod sources;
 mod swept;
