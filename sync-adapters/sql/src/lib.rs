@@ -84,7 +84,14 @@
 //! are in an index; there, a text that is too long is refused with its row.
 //!
 //! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
-//! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables.
+//! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables: of a table that would be
+//! changed, on a copy, which has neither its foreign keys nor its triggers.
+//!
+//! # Changes of tables
+//!
+//! A column that is missing or too narrow is added or widened when a run begins, one process at a time. A change waits for whoever
+//! reads or writes the table, five seconds at most, since everybody who comes behind it waits as well; then it is tried again, as
+//! the engine's retries allow. On PostgreSQL a dry run makes the same change in a transaction that is taken back.
 //!
 //! # What an account needs
 //!

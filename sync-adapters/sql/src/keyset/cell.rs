@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use sync_core::model::{Decimal, Field, Reject, Timestamp};
 use sync_core::{Error, Key, Result, StreamSpec, Value, ValueRef};
 
-use super::position::{by_time, stands_in_order, version};
+use super::bounds::never_found;
+use super::position::{by_time, no_place, stands_in_order, version};
 use super::walk::{Ask, MOST_BYTES, Page};
 
 /// What a column of a row holds.
@@ -53,6 +54,8 @@ pub(crate) fn decimal(text: &str) -> Option<ValueRef<'_>> {
 /// A page that fills up, row by row.
 pub(crate) struct Gathering {
     stream: Arc<StreamSpec>,
+    order: Vec<String>,
+    by_version: bool,
     page: Page,
     parse: Parse,
     read: usize,
@@ -62,11 +65,25 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
-    pub(crate) fn of(stream: &Arc<StreamSpec>, parse: Parse) -> Self {
-        Self { stream: Arc::clone(stream), page: Page::of(stream), parse, read: 0, rejected: 0, last: None }
+    pub(crate) fn of<T>(ask: &Ask<T>, parse: Parse) -> Self {
+        Self {
+            stream: Arc::clone(&ask.stream),
+            order: ask.order.clone(),
+            by_version: ask.by_version,
+            page: Page::of(&ask.stream),
+            parse,
+            read: 0,
+            rejected: 0,
+            last: None,
+        }
     }
 
     /// Takes a row that stands at this place. Says whether the page is full of bytes.
+    ///
+    /// A row that came after empty versions were looked for may have one: that is no place to go on from.
+    ///
+    /// # Errors
+    /// `Schema` where its key is empty.
     pub(crate) fn take(&mut self, cells: &[Cell<'_>], place: Vec<Value>, settles: bool) -> Result<bool> {
         self.read += 1;
         let fields = self.stream.schema().fields();
@@ -78,18 +95,34 @@ impl Gathering {
                 self.page.rejects.push(reject);
             }
         }
-        if settles {
-            self.page.settled = Some(place.clone());
+        match place.iter().position(Value::is_null) {
+            Some(0) if self.by_version => {}
+            Some(at) => return Err(never_found(&self.stream, &self.order[at], 1)),
+            None => {
+                if settles {
+                    self.page.settled = Some(place.clone());
+                }
+                self.last = Some(place);
+            }
         }
-        self.last = Some(place);
-        Ok(self.page.rows.size() + self.rejected >= MOST_BYTES)
+        Ok(self.last.is_some() && self.is_full())
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.rows.size() + self.rejected >= MOST_BYTES
     }
 
     /// The page, which more rows follow when it is full of bytes or has as many rows as were asked for.
-    pub(crate) fn end(mut self, limit: usize) -> Page {
-        let full = self.page.rows.size() + self.rejected >= MOST_BYTES;
-        self.page.next = self.last.filter(|_| full || self.read == limit);
-        self.page
+    ///
+    /// # Errors
+    /// `Schema` where more follow and nothing tells behind what.
+    pub(crate) fn end(mut self, limit: usize) -> Result<Page> {
+        if self.read > 0 && self.read == limit && self.last.is_none() {
+            return Err(no_place(&self.stream));
+        }
+        let more = self.is_full() || self.read == limit;
+        self.page.next = self.last.filter(|_| more);
+        Ok(self.page)
     }
 }
 

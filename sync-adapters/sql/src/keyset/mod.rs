@@ -20,9 +20,9 @@ pub(crate) use cell::{Cell, Gathering, decimal, no_such_value, settles_by_clock}
 pub(crate) use position::by_time;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use position::order;
-#[cfg(feature = "sqlite")]
-pub(crate) use position::stands_in_order;
 pub(crate) use position::{Place, version};
+#[cfg(feature = "sqlite")]
+pub(crate) use position::{no_place, stands_in_order};
 pub(crate) use settings::{Settings, told_by_host};
 #[cfg(feature = "sqlite")]
 pub(crate) use walk::MOST_BYTES;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sync_core::model::{Disposition, Field, Kind};
-use sync_core::{Cursor, Result, StreamSpec, Value, ValueRef};
+use sync_core::{Cursor, Error, ErrorKind, Result, StreamSpec, Value, ValueRef};
 
 /// The version of the cursor's format.
 const FORMAT: u32 = 2;
@@ -59,6 +59,11 @@ pub(crate) fn stands_in_order(version: &ValueRef<'_>) -> bool {
         ValueRef::Float(number) => number.is_finite(),
         _ => true,
     }
+}
+
+/// The error of a page without a row that the next one could begin behind.
+pub(crate) fn no_place(stream: &StreamSpec) -> Error {
+    Error::new(ErrorKind::Schema, "no row of a whole page has a key and a version").with("table", stream.name())
 }
 
 /// Whether rows of this stream may come again without harm. A row that is appended would be there twice.

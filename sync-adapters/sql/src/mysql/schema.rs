@@ -16,6 +16,12 @@ use crate::differs::differs;
 use crate::ident::list;
 use crate::tables::Shape;
 
+/// For how long a change of a table waits for whoever reads or writes it. Those who come behind it wait as long.
+pub(crate) const WAIT: &str = "SET SESSION lock_wait_timeout = 5";
+
+/// What sessions wait for otherwise.
+pub(crate) const PATIENCE: &str = "SET SESSION lock_wait_timeout = 60";
+
 /// Creates the table, or adds and widens the columns that need it. Each such statement commits by itself. Says what the
 /// columns are like then. What it will change in a table that is there is noted first.
 ///
@@ -192,9 +198,12 @@ impl Target<'_> {
     }
 
     pub(crate) async fn alter(&self, connection: &mut MySqlConnection, table: &str, changes: &[String]) -> Result<()> {
-        run(connection, format!("ALTER TABLE {table} {}", changes.join(", ")), "the table cannot be changed")
+        let what = "the table cannot be changed";
+        run(connection, WAIT.to_owned(), what).await?;
+        run(connection, format!("ALTER TABLE {table} {}", changes.join(", ")), what)
             .await
-            .map_err(|error| error.with("table", self.stream.name()).with("change", changes.join(", ")))
+            .map_err(|error| error.with("table", self.stream.name()).with("change", changes.join(", ")))?;
+        run(connection, PATIENCE.to_owned(), what).await
     }
 
     /// Refuses a table whose key is another one, or takes different keys for the same.

@@ -76,7 +76,12 @@ impl Sink for MySql {
         let show = table::show(stream.name())?;
         let definition = ask(&mut session, show).await.ok();
         let note = |altered| self.alterations.begin(stream, altered);
-        let shape = schema::prepare(&mut session, stream, self.server(), note).await.map_err(named)?;
+        let prepared = schema::prepare(&mut session, stream, self.server(), note).await;
+        if prepared.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable) {
+            // What was refused was not done.
+            self.alterations.end(stream);
+        }
+        let shape = prepared.map_err(named)?;
         self.definitions.note(stream.name(), definition.and_then(|shown| table::definition(shown.first()?)));
         self.shapes.note(stream, shape);
         session.release();

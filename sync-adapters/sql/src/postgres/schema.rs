@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use sync_core::model::{Absent, Field, Kind, StreamSpec};
 use sync_core::sink::Altered;
-use sync_core::{Error, Result};
+use sync_core::{Error, ErrorKind, Result, Retry};
 
 use super::column::declared_type;
 use super::error::failed;
@@ -54,7 +54,10 @@ pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) 
     }
 }
 
-/// The same of a table that was found to lack something. What is changed in one that was there is noted first.
+/// For how long a change of a table waits for whoever reads or writes it. Those who come behind it wait as long.
+pub(crate) const WAIT: &str = "SET LOCAL lock_timeout = '5s'";
+
+/// The same of a table that was found to lack something. What is changed in one that was there is noted, for when it is committed.
 pub(crate) async fn change(
     connection: &mut PgConnection,
     stream: &StreamSpec,
@@ -66,13 +69,14 @@ pub(crate) async fn change(
     match needs(connection, stream, &columns).await? {
         Need::Create => create(connection, stream).await,
         Need::Alter { changes, altered } => {
-            note(altered);
+            run(connection, WAIT.to_owned(), "the table cannot be changed").await?;
             for (column, change) in changes {
                 let alter = format!("ALTER TABLE {} {change}", name(stream.name())?);
-                run(connection, alter.clone(), "the table cannot be changed")
+                make(connection, alter.clone(), "the table cannot be changed")
                     .await
                     .map_err(|error| error.with("column", column).with("change", alter))?;
             }
+            note(altered);
             Ok(())
         }
     }
@@ -174,6 +178,25 @@ pub(crate) async fn run(connection: &mut PgConnection, sql: String, what: &'stat
     sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop).map_err(|cause| failed(what, cause))
 }
 
+/// Makes a table or a column.
+async fn make(connection: &mut PgConnection, sql: String, what: &'static str) -> Result<()> {
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop).map_err(|cause| {
+        let state = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        match state.as_deref() {
+            // A table (which has a type of its name) or a column that somebody made while this waited for it.
+            Some("23505" | "42P07" | "42701") => {
+                let by = "somebody else made the same change at the same moment";
+                Error::new(ErrorKind::Conflict, by).with_retry(Retry::Backoff).with("change", what)
+            }
+            Some("55P03") => failed(what, cause).with_remedy(HELD),
+            _ => failed(what, cause),
+        }
+    })
+}
+
+const HELD: &str =
+    "end the transaction that holds the table (`pg_stat_activity` has it, \"idle in transaction\"), or run again later";
+
 fn is_key(stream: &StreamSpec, field: &Field) -> bool {
     stream.key_columns().iter().any(|key| key == field.name())
 }
@@ -199,7 +222,7 @@ async fn create(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()
         parts.push(format!("PRIMARY KEY ({})", list(stream.key_columns().iter().map(String::as_str))?));
     }
     let create = format!("CREATE TABLE IF NOT EXISTS {} ({})", name(stream.name())?, parts.join(", "));
-    run(connection, create, "the table cannot be created").await.map_err(|error| error.with("table", stream.name()))
+    make(connection, create, "the table cannot be created").await.map_err(|error| error.with("table", stream.name()))
 }
 
 async fn columns(connection: &mut PgConnection, stream: &StreamSpec) -> Result<Vec<Column>> {

@@ -21,7 +21,7 @@ use super::write::{Undo, Writing, copy_unseen, look};
 use super::{Postgres, checkpoint, deferred, publish, schema, stage};
 use crate::classified::{Incoming, Look};
 use crate::refused::Refused;
-use crate::tables::{is_conflict, written};
+use crate::tables::{Shape, is_conflict, written};
 
 #[async_trait]
 impl Sink for Postgres {
@@ -109,15 +109,12 @@ impl Sink for Postgres {
                 shape
             }
             None => {
-                let mut transaction = begin_in_turn(&mut session).await?;
-                let prepared = async {
-                    let note = |altered| self.alterations.begin(stream, altered);
-                    schema::change(&mut transaction, stream, note).await.map_err(named)?;
-                    schema::shape(&mut transaction, stream).await
-                };
-                let prepared = prepared.await;
-                let prepared = ended(transaction, prepared).await;
-                kept(session, prepared)?
+                let mut changed = self.change(&mut session, stream).await;
+                if matches!(&changed, Ok(Err(error)) if error.kind() == ErrorKind::Conflict) {
+                    // Then it is there.
+                    changed = self.change(&mut session, stream).await;
+                }
+                kept(session, changed).map_err(named)?
             }
         };
         self.shapes.note(stream, shape);
@@ -199,6 +196,17 @@ impl Sink for Postgres {
 }
 
 impl Postgres {
+    /// Makes the table, or what it lacks, and says what its columns are then.
+    async fn change(&self, session: &mut Session, stream: &StreamSpec) -> Ended<Shape> {
+        let mut transaction = begin_in_turn(session).await?;
+        let changed = async {
+            schema::change(&mut transaction, stream, |altered| self.alterations.begin(stream, altered)).await?;
+            schema::shape(&mut transaction, stream).await
+        };
+        let changed = changed.await;
+        ended(transaction, changed).await
+    }
+
     /// `unseen`: whether rows that are likely to be new are copied without a look.
     async fn write_unit(
         &self,

@@ -20,7 +20,7 @@ use super::value::{declared_type, value_of};
 use super::write::{read_row, unprepared};
 use crate::catalog::NAME_ONE;
 use crate::ident::quoted;
-use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, stands_in_order, version};
+use crate::keyset::{self, MOST_BYTES, Page, by_time, estimate, no_place, stands_in_order, version};
 
 /// What the pages of one read need to know.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ pub(super) fn read(connection: &Connection, ask: &Ask) -> Result<Page> {
     }
     if read == ask.limit && last.is_none() {
         // Nothing tells where the next page begins.
-        return Err(Error::new(ErrorKind::Schema, "no row of a whole page has a key").with("table", stream.name()));
+        return Err(no_place(stream));
     }
     page.next = last.filter(|_| read == ask.limit);
     Ok(page)

@@ -15,15 +15,9 @@ use crate::mysql::batch::{ask, literal};
 use crate::mysql::checkpoint::NO_SUCH_TABLE;
 use crate::mysql::error::{self, failed, told};
 use crate::mysql::query::name;
-use crate::mysql::schema::{prepare, writable};
+use crate::mysql::schema::{PATIENCE, WAIT, prepare, writable};
 use crate::mysql::table::{self, definition, show};
 use crate::replica::Connects;
-
-/// For how long an installation waits for writers of a table to end. Those who come behind it wait as long.
-const WAIT: &str = "SET SESSION lock_wait_timeout = 5";
-
-/// What sessions wait for otherwise.
-const PATIENCE: &str = "SET SESSION lock_wait_timeout = 60";
 
 /// Looks whether every declared table is captured, as far as the schema tells.
 pub(super) async fn is_whole(connection: &mut MySqlConnection, shared: &Shared) -> Result<bool> {

@@ -46,7 +46,7 @@ pub(super) async fn read(pool: &Pool, ask: &Ask) -> Result<Page> {
     let failed = |cause| unread("the table cannot be read", cause).with("table", stream.name());
     let mut session = pool.session().await?;
     let mut found = select.fetch(&mut *session);
-    let mut page = Gathering::of(stream, parse::value);
+    let mut page = Gathering::of(ask, parse::value);
     let fields = stream.schema().fields();
     let forms: Vec<&Form> = fields
         .iter()
@@ -70,7 +70,7 @@ pub(super) async fn read(pool: &Pool, ask: &Ask) -> Result<Page> {
     if !full {
         session.release();
     }
-    Ok(page.end(ask.limit))
+    page.end(ask.limit)
 }
 
 /// Where the answer has what tells the place of a row. A place of its own stands behind the columns of the stream.

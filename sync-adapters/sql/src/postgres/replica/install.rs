@@ -12,11 +12,8 @@ use crate::ident::quoted;
 use crate::postgres::error::failed;
 use crate::postgres::query::name;
 use crate::postgres::relation::hides_rows;
-use crate::postgres::schema::{alone, prepare, run};
+use crate::postgres::schema::{WAIT, alone, prepare, run};
 use crate::replica::literal;
-
-/// For how long an installation waits for writers of a table to end. Those who come behind it wait as long.
-const WAIT: &str = "SET LOCAL lock_timeout = '5s'";
 
 /// What each table is like: its columns, its parts and its files, our triggers and functions, each with the transaction that
 /// changed it last. The names stand in the text: with parameters it would be planned anew each time, which takes longer than the rest.

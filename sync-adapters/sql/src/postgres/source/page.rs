@@ -41,7 +41,7 @@ pub(super) async fn read(pool: &PgPool, ask: &Ask) -> Result<Page> {
     }
     let unread = |cause| unread("the table cannot be read", cause).with("table", stream.name());
     let mut found = select.fetch(pool);
-    let mut page = Gathering::of(stream, parse::value);
+    let mut page = Gathering::of(ask, parse::value);
     let order: Vec<usize> = ask.order.iter().filter_map(|name| stream.schema().index(name)).collect();
     while let Some(row) = found.try_next().await.map_err(unread)? {
         let cells = cells(&row, stream)?;
@@ -50,7 +50,7 @@ pub(super) async fn read(pool: &PgPool, ask: &Ask) -> Result<Page> {
             break;
         }
     }
-    Ok(page.end(ask.limit))
+    page.end(ask.limit)
 }
 
 /// The statement, and the values bound in it.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
-use sync_core::{Sink, StreamSpec};
+use sync_core::memory::{MemorySource, MemoryStore};
+use sync_core::{Engine, Pipeline, Sink, StreamSpec, SystemClock};
 use sync_testkit::Random;
 
-use super::dry::There;
+use super::dry::{There, quick, told};
 use crate::faults::{BOTH, Server};
 
 pub(super) fn at(width: usize) -> StreamSpec {
@@ -142,4 +143,28 @@ async fn a_change_that_a_limit_of_the_account_ends_is_made_and_told_by_the_run_t
         let report = engine.run("shop").await.unwrap();
         assert!(report.scopes[0].altered.added.is_empty(), "{server:?} {setting}: {report}");
     }
+}
+
+/// What an earlier run was not allowed to do, it has not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_somebody_else_adds_after_a_refusal_is_not_told_as_our_own() {
+    let database = Server::Postgres.database().await;
+    let role = format!("poor_{}", &database.name()[..20]);
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE TABLE orders (id bigint PRIMARY KEY, n bigint); GRANT CREATE ON SCHEMA public TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON orders TO {role}"
+    );
+    database.client(&create).await.unwrap();
+    let url = format!("postgres://{role}:x@{}:{}/{}", database.host(), database.port(), database.name());
+    let sink = Server::Postgres.connect(&url).await.unwrap();
+    let source = MemorySource::of([StreamSpec::new("orders").key(["id"]).int("n").text("note")]);
+    source.upsert("orders", vec![1.into(), 1.into(), "x".into()]);
+    let store = MemoryStore::new(Arc::new(SystemClock::new()));
+    let engine = Engine::builder(store).retry(quick()).pipeline(Pipeline::new("shop", source, sink)).build().unwrap();
+    let report = engine.run("shop").await.unwrap();
+    assert!(report.scopes[0].error.is_some() && told(&report).is_empty(), "{report}");
+    database.client("ALTER TABLE orders ADD COLUMN note text").await.unwrap();
+    let report = engine.run("shop").await.unwrap();
+    drop(engine);
+    database.client(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    assert_eq!(told(&report), Vec::<String>::new(), "{report}");
 }

@@ -174,7 +174,6 @@ async fn a_dry_run_changes_nothing_in_the_catalog_and_tells_what_the_next_run_do
             }
             let report = run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, false).await;
             let report_told = told(&report);
-            println!("{}: {report_told:?}", there.name());
             report.completed().unwrap();
             assert!(
                 said.iter().all(|said| *said == report_told),
@@ -190,15 +189,15 @@ async fn a_dry_run_changes_nothing_in_the_catalog_and_tells_what_the_next_run_do
 async fn a_dry_run_says_of_rows_without_a_value_what_the_real_run_says() {
     let stream = || StreamSpec::new("orders").key(["id"]).int("n").version("n").text("note").text("late");
     let mut wrong = Vec::new();
-    let all: [(&str, fn() -> RunOptions); 5] = [
-        ("incremental", RunOptions::incremental),
-        ("full", RunOptions::full),
-        ("new", || RunOptions::full().new_only()),
-        ("reconcile", RunOptions::reconcile),
-        ("forced", || RunOptions::incremental().force()),
+    let all = [
+        ("incremental", RunOptions::incremental()),
+        ("full", RunOptions::full()),
+        ("new", RunOptions::full().new_only()),
+        ("reconcile", RunOptions::reconcile()),
+        ("forced", RunOptions::incremental().force()),
     ];
     for partitions in [1, 3] {
-        for (what, options) in all {
+        for (what, options) in &all {
             for followed in [false, true] {
                 let there = There::File(tempfile::tempdir().unwrap());
                 there.tell("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT); INSERT INTO orders VALUES (1, 1, 'a')", "", "").await;
@@ -225,9 +224,9 @@ async fn a_dry_run_says_of_rows_without_a_value_what_the_real_run_says() {
                     )
                 };
                 let before = there.catalog().await;
-                let dry = run(there.sink().await, &source, &store, options().dry_run(), &none, false).await;
+                let dry = run(there.sink().await, &source, &store, options.clone().dry_run(), &none, false).await;
                 assert_eq!(before, there.catalog().await);
-                let real = run(there.sink().await, &source, &store, options(), &none, false).await;
+                let real = run(there.sink().await, &source, &store, options.clone(), &none, false).await;
                 if (said(&dry).0, said(&dry).1) != (said(&real).0, said(&real).1) {
                     wrong.push(format!(
                         "{what} {partitions} partitions, followed {followed}: dry {:?}, real {:?}",

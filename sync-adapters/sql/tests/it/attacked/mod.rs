@@ -5,3 +5,5 @@ mod dry;
 mod letters;
 mod sources;
 mod swept;
+mod waits;
+mod walked;
