@@ -144,7 +144,9 @@ impl Target<'_> {
                     backticked(stream.name()),
                 )));
             }
-            None => return Err(self.differs("the target is a view, which keeps no rows of its own".to_owned())),
+            None => {
+                return Err(self.differs("the target is no plain table: a view keeps no rows of its own".to_owned()));
+            }
         }
         self.check_key(connection, &table).await?;
         let undeclared = |column: &&Column| {
