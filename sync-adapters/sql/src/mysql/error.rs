@@ -90,8 +90,10 @@ fn by_number(number: u16, state: &str, message: &str) -> (ErrorKind, Retry) {
         }
         1048 | 1062 | 1169 | 1216 | 1217 | 1264 | 1265 | 1292 | 1300 | 1366 | 1367 | 1406 | 1411 | 1451 | 1452
         | 1525 | 1586 | 1644 | 1690 | 3140 | 3819 | 4025 => (ErrorKind::Data, Retry::Never),
+        // A trigger whose `SELECT … INTO` finds more rows than one.
+        1172 => (ErrorKind::Data, Retry::Never),
         _ => match state.get(..2) {
-            Some("22" | "23") => (ErrorKind::Data, Retry::Never),
+            Some("21" | "22" | "23") => (ErrorKind::Data, Retry::Never),
             Some("08") => (ErrorKind::Unavailable, Retry::Backoff),
             Some("28") => (ErrorKind::Unauthorized, Retry::Never),
             _ if state == "40001" => (ErrorKind::Unavailable, Retry::Backoff),

@@ -102,6 +102,8 @@ pub(crate) fn by_state(state: &str) -> (ErrorKind, Retry) {
         "42501" => (ErrorKind::Forbidden, Retry::Never),
         // No such database; more columns than a table takes; a name of the server's own (`xmin`).
         "3D000" | "3F000" | "57P04" | "54011" | "42701" | "42939" => (ErrorKind::Config, Retry::Never),
+        // What hangs on a column, or is made of it, keeps it as it is; what is called a table is none.
+        "2BP01" | "42P16" | "42809" => (ErrorKind::Schema, Retry::Never),
         "42703" | "42P01" | "42P07" | "42P10" | "42710" | "42804" | "42704" | "42883" | "42846" | "0A000" => {
             (ErrorKind::Schema, Retry::Never)
         }

@@ -26,7 +26,10 @@ pub(crate) fn failed(what: &'static str, cause: rusqlite::Error) -> Error {
         ) => (ErrorKind::Forbidden, Retry::Never),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => (ErrorKind::Config, Retry::Never),
         Some(ErrorCode::SchemaChanged) => (ErrorKind::Schema, Retry::Backoff),
-        _ if said.contains("no such table") || said.contains("no such column") || said.contains("has no column") => {
+        _ if ["no such table", "no such column", "has no column", "unknown datatype"]
+            .iter()
+            .any(|it| said.contains(it)) =>
+        {
             (ErrorKind::Schema, Retry::Never)
         }
         _ => (ErrorKind::Internal, Retry::Never),

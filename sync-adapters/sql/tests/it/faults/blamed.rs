@@ -144,6 +144,24 @@ async fn rows_behind_one_that_was_refused_for_a_moment_are_written() {
     }
 }
 
+/// What a trigger finds twice is wrong with the row that it looks for (SQLSTATE 21000 and 42000).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_for_which_a_trigger_finds_too_many_others_is_a_letter_and_the_others_are_written() {
+    for look in [
+        "SET @found = (SELECT code FROM codes WHERE id = NEW.id)",
+        "SELECT code INTO @found FROM codes WHERE id = NEW.id",
+    ] {
+        let table = format!(
+            "CREATE TABLE codes (id bigint, code bigint); INSERT INTO codes VALUES (1, 1), (7, 1), (7, 2);
+             CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4);
+             CREATE TRIGGER look BEFORE INSERT ON orders FOR EACH ROW {look}"
+        );
+        let (world, report) = into(Server::MariaDb, &table, (1..=16).map(|id| row(id, 1, "x"))).await;
+        let letters: Vec<String> = world.letters().await.into_iter().map(|(key, _)| key).collect();
+        assert_eq!((count(&report, Outcome::Created), letters), (15, vec!["7".to_owned()]), "{look}: {report}");
+    }
+}
+
 /// With a policy that the engine decides, rows are looked up by their keys first; one of them is no key for PostgreSQL.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_cannot_be_looked_up_is_blamed_where_it_stands() {

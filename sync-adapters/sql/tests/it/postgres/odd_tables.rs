@@ -56,6 +56,23 @@ async fn what_makes_other_statements_of_ours_is_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_something_else_keeps_as_it_is_is_a_matter_of_the_schema() {
+    for create in [
+        "CREATE TABLE orders (id bigint, version int, note text, PRIMARY KEY (id, version)) PARTITION BY RANGE (version)",
+        "CREATE TABLE parent (version int); CREATE TABLE orders (id bigint PRIMARY KEY, note text) INHERITS (parent)",
+        "CREATE TABLE orders (id bigint PRIMARY KEY, version int, note text); CREATE VIEW seen AS SELECT version FROM orders",
+    ] {
+        let database = sync_test_servers::postgres().await.unwrap();
+        database.client(create).await.unwrap();
+        let sink = Postgres::connect(&database.url()).await.unwrap();
+        let key: &[&str] = if create.contains("PARTITION") { &["id", "version"] } else { &["id"] };
+        let stream = StreamSpec::new("orders").key(key.iter().copied()).int("id").int("version").text("note");
+        let error = sink.prepare(&stream).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Schema, "{create}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_called_like_a_table_of_the_servers_own_is_refused() {
     let world = World::new(MemorySource::of([orders()])).await;
     let sink = Postgres::connect(&world.database.url()).await.unwrap();
