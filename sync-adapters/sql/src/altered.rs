@@ -11,7 +11,7 @@ use sync_core::sink::Altered;
 pub(crate) struct Alterations(Arc<Mutex<HashMap<String, Altered>>>);
 
 impl Alterations {
-    /// Notes a change that is about to be made.
+    /// Notes a change that is about to be made, or to be committed.
     pub(crate) fn begin(&self, stream: &StreamSpec, altered: Altered) {
         if altered == Altered::default() {
             return;

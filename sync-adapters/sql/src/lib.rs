@@ -85,7 +85,8 @@
 //!
 //! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
 //! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables: of a table that would be
-//! changed, on a copy, which has neither its foreign keys nor its triggers.
+//! changed, on a copy, which has neither its foreign keys nor its triggers. One that goes on from a listing which an earlier run
+//! left open gives the stage of that listing the index and the columns that the next run needs: no row of it is touched.
 //!
 //! # Changes of tables
 //!

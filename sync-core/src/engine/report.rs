@@ -53,7 +53,7 @@ pub struct ScopeReport {
     /// came later than the source had said, or were changed at the target. For versions that are times.
     pub missed: u64,
     /// What was changed in targets that were there, or would be by more than a dry run, each column as `stream.column`. Only the
-    /// run that changes it says so: of one that is killed before it ends, the log alone does.
+    /// run that changes it says so: of one that is killed before it ends, at most the log does.
     pub altered: Altered,
     /// Why rows that came before have no value in the columns that were added, where that is so.
     pub hollow: Option<&'static str>,
