@@ -85,14 +85,14 @@
 //!
 //! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
 //! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables: of a table that would be
-//! changed, on a copy, which has neither its foreign keys nor its triggers. One that goes on from a listing which an earlier run
-//! left open gives the stage of that listing the index and the columns that the next run needs: no row of it is touched.
+//! changed, on a copy, which has neither its foreign keys nor its triggers; of rows that an earlier run has staged, on a copy too.
 //!
 //! # Changes of tables
 //!
 //! A column that is missing or too narrow is added or widened when a run begins, one process at a time. A change waits for whoever
 //! reads or writes the table, five seconds at most, since everybody who comes behind it waits as well; then it is tried again, as
-//! the engine's retries allow. On PostgreSQL a dry run makes the same change in a transaction that is taken back.
+//! the engine's retries allow. On PostgreSQL a dry run makes the same change in a transaction that is taken back; whoever wants such a
+//! table waits while a unit is rehearsed.
 //!
 //! # What an account needs
 //!

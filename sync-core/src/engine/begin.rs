@@ -97,7 +97,7 @@ impl ScopeRun<'_> {
             Mode::Full | Mode::Reconcile => true,
             Mode::Incremental | Mode::Backfill { .. } => false,
         };
-        if self.options.mode == Mode::Reconcile && !self.options.dry_run {
+        if self.options.mode == Mode::Reconcile {
             self.look_at_the_changes().await?;
         }
         if afresh && self.checkpoint.stage.is_some() {

@@ -2,14 +2,13 @@
 //!
 //! Making a table commits in MySQL, unless it is a temporary one. So a rehearsal makes temporary tables: where a table is
 //! missing, one of its name; where it would have to be changed, a changed copy that hides it, which takes as long and as
-//! much room as the change itself would. They end with their connection.
+//! much room as the change itself would; and a copy of a stage that is there. They end with their connection.
 
 use sync_core::sink::{Step, WriteReport};
 use sync_core::{Result, StreamSpec};
 
 use super::batch::run;
 use super::pool::Session;
-use super::query::name;
 use super::schema::{Need, Target};
 use super::sink::take_steps;
 use super::{MySql, stage, table};
@@ -51,15 +50,23 @@ async fn hide(sink: &MySql, session: &mut Session, stream: &StreamSpec) -> Resul
         Need::Nothing(_) => Ok(false),
         Need::Create => target.create(session, "TEMPORARY").await.map(|()| true),
         Need::Alter { changes, .. } => {
-            let (what, table) = ("the table cannot be rehearsed", name(stream.name())?);
             let there = table::look(session, stream.name()).await?.map(|table| table.columns).unwrap_or_default();
             let plain = there.iter().filter(|column| !column.computed).map(|column| column.name.as_str());
-            let columns = list(plain)?;
-            run(session, format!("CREATE TEMPORARY TABLE {COPY} LIKE {table}"), what).await?;
-            target.alter(session, COPY, &changes).await?;
-            run(session, format!("INSERT INTO {COPY} ({columns}) SELECT {columns} FROM {table}"), what).await?;
-            run(session, format!("ALTER TABLE {COPY} RENAME TO {}", quoted(stream.name())?), what).await?;
+            let (table, columns) = (quoted(stream.name())?, list(plain)?);
+            let shadowed = shadow(session, &table, &columns, &changes).await;
+            shadowed.map_err(|error| error.with("table", stream.name()).with("change", changes.join(", ")))?;
             Ok(true)
         }
     }
+}
+
+/// Puts a temporary copy of a table, changed like this, before it: from now on this connection sees the copy alone.
+pub(crate) async fn shadow(session: &mut Session, table: &str, columns: &str, changes: &[String]) -> Result<()> {
+    let what = "no copy of the table can be made to rehearse with";
+    run(session, format!("CREATE TEMPORARY TABLE {COPY} LIKE {table}"), what).await?;
+    if !changes.is_empty() {
+        run(session, format!("ALTER TABLE {COPY} {}", changes.join(", ")), "the table cannot be changed").await?;
+    }
+    run(session, format!("INSERT INTO {COPY} ({columns}) SELECT {columns} FROM {table}"), what).await?;
+    run(session, format!("ALTER TABLE {COPY} RENAME TO {table}"), what).await
 }

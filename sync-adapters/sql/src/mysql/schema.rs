@@ -45,7 +45,7 @@ pub(crate) async fn prepare(
         Ok(Need::Create) => target.create(session, "").await,
         Ok(Need::Alter { changes, altered }) => {
             note(altered);
-            target.alter(session, &name(stream.name())?, &changes).await
+            target.alter(session, &changes).await
         }
         Err(error) => Err(error),
     };
@@ -199,8 +199,8 @@ impl Target<'_> {
             .map_err(|error| error.with("table", self.stream.name()))
     }
 
-    pub(crate) async fn alter(&self, connection: &mut MySqlConnection, table: &str, changes: &[String]) -> Result<()> {
-        let what = "the table cannot be changed";
+    async fn alter(&self, connection: &mut MySqlConnection, changes: &[String]) -> Result<()> {
+        let (what, table) = ("the table cannot be changed", name(self.stream.name())?);
         run(connection, WAIT.to_owned(), what).await?;
         run(connection, format!("ALTER TABLE {table} {}", changes.join(", ")), what)
             .await

@@ -20,8 +20,9 @@ use super::connection::Server;
 use super::error::{failed, number};
 use super::pool::Session;
 use super::query::Plan;
+use super::rehearsal::shadow;
 use crate::classified::changed_meanwhile;
-use crate::ident::quoted;
+use crate::ident::{list, quoted};
 use crate::refused::Refused;
 use crate::staged::{column, columns, id, key, named, plain_column};
 
@@ -65,7 +66,8 @@ impl Places {
     }
 }
 
-/// Makes and changes the tables that the steps need. `temporary` says that nobody else may see what is made.
+/// Makes and changes the tables that the steps need, and says whether any was made. `temporary` says that nobody else may
+/// see what is made or changed: what is there already is copied first.
 pub(crate) async fn make(
     session: &mut Session,
     server: Server,
@@ -88,7 +90,16 @@ pub(crate) async fn make(
         let id = id(stage, stream);
         let place = match known.iter().position(|(known, _)| *known == id) {
             Some(at) => known.swap_remove(at).1,
-            None => entry(session, &id, "").await?.map(|name| Place { name, is_new: false }),
+            None => {
+                let place = entry(session, &id, "").await?.map(|name| Place { name, is_new: false });
+                if let Some(place) = place.as_ref().filter(|_| temporary && !matches!(step, Step::Discard { .. })) {
+                    made = true;
+                    let columns = column_names(session, &place.name).await?;
+                    let columns = list(columns.iter().map(String::as_str))?;
+                    shadow(session, &place.table()?, &columns, &[]).await?;
+                }
+                place
+            }
         };
         let next = match (step, place.clone()) {
             (Step::Stage(_), None) => {
