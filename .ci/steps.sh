@@ -39,7 +39,8 @@ cargo_tool() {
     return
   fi
   echo "$name is not installed: building $name $version into $tools (a minute or two)"
-  CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$tools" --version "$version" "$name"
+  # What two tools have in common is built once.
+  CARGO_TARGET_DIR=$tools/build CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$tools" --version "$version" "$name"
 }
 
 # as_root COMMAND...: runs a command as root, through sudo if need be.

@@ -49,12 +49,14 @@ pub enum Event {
         /// Requests made for it.
         requests: u64,
     },
-    /// A unit is durable.
+    /// A unit is durable, or was rehearsed.
     Applied {
         /// The run.
         run: RunId,
         /// The scope.
         scope: Scope,
+        /// Whether the unit was only rehearsed, and nothing of it was kept.
+        dry_run: bool,
         /// The checkpoint's sequence.
         seq: u64,
         /// What became of its rows.

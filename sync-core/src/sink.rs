@@ -390,7 +390,8 @@ impl StepReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SinkCapabilities {
-    /// Rows and checkpoint in one transaction, fenced by token and sequence. Without it, a target that is restored from an older
+    /// Rows and checkpoint in one transaction, fenced by token and sequence. Such a sink is given rows without a key as well
+    /// ([`WriteMode::Append`]), and none of them twice. Without it, a target that is restored from an older
     /// copy lacks what came since, and no run of changes notices: run it full then.
     pub atomic_checkpoint: bool,
     /// Writing the same changes again does no harm (writes by key).

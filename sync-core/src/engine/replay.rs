@@ -17,7 +17,7 @@ use crate::model::{
     Changes, Cursor, Disposition, Field, FieldSet, Key, Lane, Mark, Op, Outcome, Rows, Scope, StreamSpec, Value,
     ValueRef,
 };
-use crate::sink::{Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
+use crate::sink::{Altered, Expect, Guard, Intent, Step, Write, WriteMode, WriteUnit};
 use crate::state::{Advance, Checkpoint, DeadLetter, Entry, Lease, LetterBody, LetterKind, LetterQuery};
 use crate::{Error, ErrorKind, Result};
 
@@ -225,6 +225,10 @@ impl Replay<'_> {
         let stream = self.streams.iter().find(|stream| stream.name() == letter.stream).ok_or_else(|| {
             Error::config("the source no longer offers the stream of this dead letter").with("stream", &letter.stream)
         })?;
+        let lacking = pipeline.sink.lacking(stream).await?;
+        if lacking != Altered::default() {
+            return Err(unready(lacking).with("stream", stream.name()).with("target", pipeline.sink.name()));
+        }
         pipeline.sink.prepare(stream).await?;
         let changes = changes(pipeline, stream, letter)?;
         let mut expect = Vec::new();
@@ -267,6 +271,15 @@ impl Replay<'_> {
     fn at_store(&self, doing: &'static str) -> Errand<'_> {
         Errand { run: None, scope: Some(&self.scope), doing, on: STATE_STORE }
     }
+}
+
+/// A run tells which columns it changes, and which rows lack a value then; a replay has nobody to tell.
+fn unready(lacking: Altered) -> Error {
+    let named = |columns: Vec<String>, what| (!columns.is_empty()).then(|| format!("{} {what}", columns.join(", ")));
+    let lacking = [named(lacking.added, "not there"), named(lacking.widened, "too narrow")];
+    let columns = lacking.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    Error::new(ErrorKind::Schema, format!("a replay changes no columns, and the target is not ready: {columns}"))
+        .with_remedy("run the pipeline once, which makes the target ready and says what it changed; then replay")
 }
 
 /// When the last letter came that holds the whole row of a key, where no version tells which of two is newer.

@@ -14,7 +14,7 @@ use super::targets;
 use super::unfilled::Unfilled;
 use super::waiting::{Errand, with_retries};
 use crate::event::Event;
-use crate::model::{Feed, Lane, Partition, Scope};
+use crate::model::{Feed, Field, Lane, Partition, Scope, StreamSpec};
 use crate::source::Listing;
 use crate::state::{RunId, RunStatus};
 use crate::{Error, Result};
@@ -145,9 +145,13 @@ async fn feeds(inner: &Inner, pipeline: &Pipeline, run: &RunId) -> Result<Vec<Fe
             if let Some(declared) = pipeline.streams.iter().find(|declared| declared.name() == stream.name())
                 && declared != stream
             {
-                return Err(Error::config(
-                    "the pipeline and the source declare this stream differently: give both the same declaration",
-                )
+                let what = match differing(declared, stream) {
+                    Some(column) => format!("differently, as in column {column:?}"),
+                    None => "differently".to_owned(),
+                };
+                return Err(Error::config(format!(
+                    "the pipeline and the source declare this stream {what}: give both the same declaration"
+                ))
                 .with("stream", stream.name())
                 .with("pipeline", &pipeline.name));
             }
@@ -195,4 +199,13 @@ fn worst(scopes: &[ScopeReport], cancelled: bool) -> RunStatus {
         () if has(RunStatus::Held) => RunStatus::Held,
         () => RunStatus::Completed,
     }
+}
+
+/// The first column that is not the same in two declarations of a stream; none, where they differ in something else.
+fn differing<'a>(one: &'a StreamSpec, other: &'a StreamSpec) -> Option<&'a str> {
+    let only_in = |a: &'a StreamSpec, b: &StreamSpec| {
+        let has = |field: &Field| b.schema().fields().contains(field);
+        a.schema().fields().iter().find(|field| !has(field)).map(Field::name)
+    };
+    only_in(one, other).or_else(|| only_in(other, one))
 }

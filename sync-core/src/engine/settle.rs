@@ -79,6 +79,7 @@ impl ScopeRun<'_> {
                     self.inner.tell(&Event::Applied {
                         run: self.run.clone(),
                         scope: self.scope.clone(),
+                        dry_run: self.options.dry_run,
                         seq: self.checkpoint.seq,
                         tally,
                     });

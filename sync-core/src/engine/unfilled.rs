@@ -49,11 +49,10 @@ impl Watch {
     /// Notes the values of some rows. Once every column has had one, this costs nothing.
     pub(super) fn note(&mut self, stream: &StreamSpec, changes: &Changes) {
         let Some(seen) = self.streams.iter_mut().find(|seen| seen.stream.name() == stream.name()) else { return };
-        seen.rows += changes.len() as u64;
-        let is_empty = |column: &usize| {
-            changes.iter().all(|change| change.op() == Op::Delete || change.row().at(*column).is_null())
-        };
-        seen.columns.retain(is_empty);
+        // A delete has no values to miss.
+        let rows = || changes.iter().filter(|change| change.op() != Op::Delete);
+        seen.rows += rows().count() as u64;
+        seen.columns.retain(|column| rows().all(|change| change.row().at(*column).is_null()));
     }
 
     /// The streams that have such columns. A stream of which no row came shows nothing.

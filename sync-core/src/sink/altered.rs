@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::model::StreamSpec;
 
-/// What [`Sink::prepare`](super::Sink::prepare) changed in a target that was there.
+/// What [`Sink::prepare`](super::Sink::prepare) changed in a target that was there. A sink gives the plain names of columns; a run's
+/// report puts their stream before them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Altered {
     /// Columns that were added, be they newly declared or gone from it: rows that it holds have no value in them.

@@ -59,6 +59,9 @@ async fn mysql(url: &str) -> Result<SqlStore> {
     let options: sqlx::mysql::MySqlConnectOptions = url.parse().map_err(|_| Error::config(FORM))?;
     MYSQL.check(url)?;
     // The store's clock and texts rest on these, whatever the address says of them.
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(Error::config("the address of the state store ends without the name of a database"));
+    }
     let options = options.timezone(String::from("+00:00")).charset("utf8mb4").set_names(true);
     let name = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
     SqlStore::opened(("database", name), async { crate::driver::mysql::open(options).await.map(Database::MySql) }).await

@@ -83,7 +83,8 @@ pub(crate) fn from_sql(what: &'static str, cause: sqlx::Error) -> Error {
             None => error.message().to_owned(),
         },
         sqlx::Error::PoolTimedOut => "the database gave no connection or lock in time".to_owned(),
-        sqlx::Error::Tls(said) if cfg!(not(feature = "tls")) => {
+        // A server without it says so in the same error.
+        sqlx::Error::Tls(said) if said.to_string().contains("without TLS support") => {
             format!("{said}: enable the feature `tls` of sync-store-sql")
         }
         other => other.to_string(),

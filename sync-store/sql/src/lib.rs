@@ -111,7 +111,8 @@ impl SqlStore {
     /// none.
     ///
     /// # Errors
-    /// `Config` when the address has no form that this program was built for, or names no database; `Unavailable`,
+    /// `Config` when the address has no form that this program was built for, or names no database (PostgreSQL then takes the
+    /// one that is called like the account); `Unavailable`,
     /// `Unauthorized` or `Forbidden` when the database cannot be opened; `Schema` when a newer release has changed its
     /// tables. The address is not repeated, since it may hold a password.
     pub async fn connect(url: &str) -> Result<Self> {

@@ -145,7 +145,10 @@ impl Target<'_> {
                 )));
             }
             None => {
-                return Err(self.differs("the target is no plain table: a view keeps no rows of its own".to_owned()));
+                return Err(self.differs(
+                    "the target is no plain table: a view keeps no rows of its own; name the table behind it"
+                        .to_owned(),
+                ));
             }
         }
         self.check_key(connection, &table).await?;
@@ -235,6 +238,11 @@ impl Target<'_> {
         }
         for column in table.columns.iter().filter(|column| wanted.contains(&column.name)) {
             let Some(collation) = &column.collation else { continue };
+            let field = self.stream.schema().fields().iter().find(|field| field.name() == column.name);
+            if field.is_some_and(|field| self.wider(field, column, table).is_err()) {
+                // No text belongs there: that is said when its columns are looked at.
+                continue;
+            }
             if column.charset.as_deref() == Some("utf8mb4") && is_exact(connection, collation).await? {
                 continue;
             }

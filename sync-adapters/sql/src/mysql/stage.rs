@@ -103,6 +103,10 @@ pub(crate) async fn make(
         };
         let next = match (step, place.clone()) {
             (Step::Stage(_), None) => {
+                if !made {
+                    // Once, since the sweep would take the stages that this unit has made and not entered.
+                    make_entries(session, temporary).await?;
+                }
                 made = true;
                 let place = create(session, server, &id, stream, temporary).await?;
                 places.by_step.push(Some(place.clone()));
@@ -149,6 +153,26 @@ async fn entry(connection: &mut MySqlConnection, id: &str, lock: &str) -> Result
     }
 }
 
+fn kind(temporary: bool) -> &'static str {
+    if temporary { "TEMPORARY TABLE" } else { "TABLE" }
+}
+
+/// Makes the table of entries where there is none, and takes away what a crash has left.
+async fn make_entries(session: &mut Session, temporary: bool) -> Result<()> {
+    let entries = format!(
+        "CREATE {} IF NOT EXISTS _sync_stage (
+            id    char(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+            place varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL UNIQUE
+        ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4",
+        kind(temporary)
+    );
+    // A temporary one would hide the real one, and with it what is staged.
+    if !temporary || !entries_exist(session).await? {
+        run(session, entries, "the stages cannot be entered anywhere").await?;
+    }
+    if temporary { Ok(()) } else { sweep(session).await }
+}
+
 async fn create(
     session: &mut Session,
     server: Server,
@@ -157,27 +181,13 @@ async fn create(
     temporary: bool,
 ) -> Result<Place> {
     let what = "the stage cannot be created";
-    let kind = if temporary { "TEMPORARY TABLE" } else { "TABLE" };
-    let entries = format!(
-        "CREATE {kind} IF NOT EXISTS _sync_stage (
-            id    char(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-            place varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL UNIQUE
-        ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4"
-    );
-    // A temporary one would hide the real one, and with it what is staged.
-    if !temporary || !entries_exist(session).await? {
-        run(session, entries, what).await?;
-    }
     let unique: String = sqlx::query_scalar("SELECT lower(hex(uuid_short()))")
         .fetch_one(&mut **session)
         .await
         .map_err(|cause| failed(what, cause))?;
     let place = Place { name: format!("{PREFIX}{id}_{unique}"), is_new: true };
-    if !temporary {
-        sweep(session).await?;
-        if !lock(session, &place.name).await? {
-            return Err(Error::unavailable("the lock of a new stage is not free"));
-        }
+    if !temporary && !lock(session, &place.name).await? {
+        return Err(Error::unavailable("the lock of a new stage is not free"));
     }
     let plan = Plan::of(stream, server)?;
     let fields = stream.schema().fields().iter().zip(&plan.types);
@@ -193,7 +203,8 @@ async fn create(
         parts.push(format!("INDEX {BY_KEY} ({})", key(stream)?));
     }
     let create = format!(
-        "CREATE {kind} {} ({}) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {}",
+        "CREATE {} {} ({}) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {}",
+        kind(temporary),
         place.table()?,
         parts.join(", "),
         server.exact

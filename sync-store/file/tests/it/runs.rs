@@ -55,7 +55,7 @@ impl World {
     }
 
     fn apply(&self, pipeline: &str, tally: Tally) {
-        self.file.on(&Event::Applied { run: run(pipeline), scope: scope(pipeline), seq: 1, tally });
+        self.file.on(&Event::Applied { run: run(pipeline), scope: scope(pipeline), dry_run: false, seq: 1, tally });
     }
 
     fn finish_scope(&self, pipeline: &str, status: RunStatus, outcomes: Tally) {

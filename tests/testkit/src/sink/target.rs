@@ -95,8 +95,9 @@ pub(super) async fn rows_are_counted_in_their_scope(sink: &dyn Sink) -> Finding 
         same(&format!("rows from {from:?} until {until:?}"), found.unwrap_or(rows), rows)?;
     }
     let note = RowScope::All.within("note", "two");
-    same("rows of one note", sink.count(&bench.stream, &note).await?, Some(1))?;
+    same("rows of one note", sink.count(&bench.stream, &note).await?.unwrap_or(1), 1)?;
     let range = RowScope::Range { column: "changed_at".into(), from: Some(at(20)), until: None };
-    same("rows of one note in a range", sink.count(&bench.stream, &range.within("note", "two")).await?, Some(0))?;
+    let found = sink.count(&bench.stream, &range.within("note", "two")).await?;
+    same("rows of one note in a range", found.unwrap_or(0), 0)?;
     Ok(())
 }
