@@ -3,6 +3,7 @@
 mod changed;
 mod dry;
 mod letters;
+mod odd_targets;
 mod rehearsed;
 mod sources;
 mod swept;
