@@ -1,6 +1,7 @@
 //! Tables, letters and listings under attack: at once, from several sides, and while things break.
 
 mod changed;
+mod cut_off;
 mod dry;
 mod letters;
 mod odd_targets;
