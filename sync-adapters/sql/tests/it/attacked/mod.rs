@@ -8,5 +8,6 @@ mod odd_targets;
 mod rehearsed;
 mod sources;
 mod swept;
+mod together;
 mod waits;
 mod walked;

@@ -1,0 +1,72 @@
+//! Several streams of one feed, whose stages are made together.
+
+use std::sync::Arc;
+
+use sync_core::memory::{FirstLoad, MemorySource, MemoryStore};
+use sync_core::source::Listing;
+use sync_core::state::RunStatus;
+use sync_core::{Feed, RunOptions, StreamSpec, SystemClock};
+use sync_testkit::fault::FaultPlan;
+
+use super::dry::{There, run};
+
+fn source() -> MemorySource {
+    let stream = |name: &str| Arc::new(StreamSpec::new(name).key(["id"]).int("n"));
+    let feed = Feed::new("all", [stream("orders"), stream("lines")]);
+    let source = MemorySource::new([feed]).page(7).first_load(FirstLoad::Scattered).listing(Listing::Rows);
+    for id in 1..=30_i64 {
+        source.upsert("orders", vec![id.into(), 1.into()]);
+        source.upsert("lines", vec![id.into(), 1.into()]);
+    }
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_of_a_feed_with_two_streams_comes_to_its_end() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let sink = there.sink().await;
+        run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, false).await.completed().unwrap();
+        source.upsert("orders", vec![31.into(), 1.into()]);
+        for _ in 0..3 {
+            let report = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile(), &none, false).await;
+            if report.status != RunStatus::Completed {
+                wrong.push(format!("{}: {:?}", there.name(), report.scopes[0].error));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sorted_first_load_of_a_feed_with_two_streams_comes_to_its_end() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let sink = there.sink().await;
+        for _ in 0..2 {
+            let report = run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true).await;
+            if report.status != RunStatus::Completed {
+                wrong.push(format!("{}: {:?}", there.name(), report.scopes[0].error));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The dry run foretells what the real run does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_reconcile_of_two_streams_says_what_the_real_one_says() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let sink = there.sink().await;
+        let dry = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile().dry_run(), &none, false).await;
+        let real = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile(), &none, false).await;
+        if (dry.status, dry.ledger()) != (real.status, real.ledger()) {
+            wrong.push(format!("{}: {dry} and then {real}", there.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
