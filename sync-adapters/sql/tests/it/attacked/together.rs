@@ -11,10 +11,14 @@ use sync_testkit::fault::FaultPlan;
 use super::dry::{There, run};
 
 fn source() -> MemorySource {
+    rows(30)
+}
+
+fn rows(most: i64) -> MemorySource {
     let stream = |name: &str| Arc::new(StreamSpec::new(name).key(["id"]).int("n"));
     let feed = Feed::new("all", [stream("orders"), stream("lines")]);
     let source = MemorySource::new([feed]).page(7).first_load(FirstLoad::Scattered).listing(Listing::Rows);
-    for id in 1..=30_i64 {
+    for id in 1..=most {
         source.upsert("orders", vec![id.into(), 1.into()]);
         source.upsert("lines", vec![id.into(), 1.into()]);
     }
@@ -44,6 +48,22 @@ async fn a_sorted_first_load_of_a_feed_with_two_streams_comes_to_its_end() {
     let mut wrong = Vec::new();
     for there in There::all().await {
         let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let sink = there.sink().await;
+        for _ in 0..2 {
+            let report = run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true).await;
+            if report.status != RunStatus::Completed {
+                wrong.push(format!("{}: {:?}", there.name(), report.scopes[0].error));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sorted_first_load_of_few_rows_of_two_streams_comes_to_its_end() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (source, store, none) = (rows(3), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
         let sink = there.sink().await;
         for _ in 0..2 {
             let report = run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true).await;
