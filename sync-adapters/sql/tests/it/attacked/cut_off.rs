@@ -363,7 +363,16 @@ async fn a_dry_run_with_a_policy_over_a_column_that_is_too_narrow_says_what_the_
 
 /// Whoever watches a first load with dry runs disturbs nobody and is not disturbed.
 #[tokio::test(flavor = "multi_thread")]
-async fn dry_runs_beside_real_ones_disturb_nobody() {
+async fn a_dry_run_beside_a_real_one_ends_as_a_dry_run_should() {
+    beside(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_run_beside_dry_ones_is_not_disturbed() {
+    beside(false).await;
+}
+
+async fn beside(dry: bool) {
     let mut odd = Vec::new();
     for server in BOTH {
         let database = server.database().await;
@@ -409,13 +418,13 @@ async fn dry_runs_beside_real_ones_disturb_nobody() {
             for (place, report) in reals.iter().enumerate() {
                 let outcomes = format!("{:?}", report.ledger().outcomes);
                 let expected = if place == 0 { "{\"created\": 400}" } else { "{\"unchanged\": 400}" };
-                if report.status != RunStatus::Completed || outcomes != expected {
+                if !dry && (report.status != RunStatus::Completed || outcomes != expected) {
                     odd.push(format!("{server:?} round {rounds} real {place}: {report} {:?}", report.scopes[0].error));
                 }
             }
             for (report, took) in &watched {
                 dries += 1;
-                if report.status != RunStatus::Completed && !report.scopes[0].error.as_ref().is_some_and(|error| error.to_string().contains("has not come to its end")) || report.ledger().count(Outcome::Rejected) > 0 || *took > Duration::from_secs(5) {
+                if dry && report.status != RunStatus::Completed && !report.scopes[0].error.as_ref().is_some_and(|error| error.to_string().contains("has not come to its end")) || dry && report.ledger().count(Outcome::Rejected) > 0 || dry && *took > Duration::from_secs(5) {
                     odd.push(format!("{server:?} round {rounds} dry after {took:?}: {:?} {:?} {:?}", report.status, report.ledger().outcomes, report.scopes[0].error.as_ref().map(|error| format!("{:?} {error:#}", error.kind()))));
                 }
             }
@@ -424,4 +433,44 @@ async fn dry_runs_beside_real_ones_disturb_nobody() {
     }
     odd.truncate(15);
     assert!(odd.is_empty(), "{}", odd.join("\n"));
+}
+
+/// Somebody widens a column by hand while the process lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_somebody_widens_between_two_runs_stops_no_run() {
+    let mut wrong = Vec::new();
+    for server in BOTH {
+        for merges in [false, true] {
+            let database = server.database().await;
+            database.client("CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, price numeric(12,2), theirs int)").await.unwrap();
+            let there = There::Server(server, database);
+            let source = MemorySource::of([StreamSpec::new("orders").key(["id"]).int("n").version("n").decimal("price", 12, 2)]).page(7).feeding(Feeding::Log).listing(Listing::Rows);
+            let put = |n: i64| (1..=30_i64).for_each(|id| source.upsert("orders", vec![id.into(), n.into(), sync_core::Value::Null]));
+            let (store, sink) = (MemoryStore::new(Arc::new(SystemClock::new())), there.sink().await);
+            let go = async |options: RunOptions| {
+                let mut pipeline = Pipeline::new("shop", source.clone(), Arc::clone(&sink));
+                if merges {
+                    pipeline = pipeline.policy(FieldMerge::new());
+                }
+                let engine = Engine::builder(store.clone()).owner("one").unit_rows(10).retry(super::dry::quick()).pipeline(pipeline).build().unwrap();
+                engine.run_with("shop", options).await.unwrap()
+            };
+            for n in 1..4 {
+                put(n);
+                go(RunOptions::incremental()).await.completed().unwrap();
+            }
+            let wider = ["numeric(14,2)", "numeric(16,2)", "numeric(18,2)"];
+            for (n, wider) in (4..).zip(wider) {
+                there.tell("", &format!("ALTER TABLE orders ALTER price TYPE {wider}"), &format!("ALTER TABLE orders MODIFY price {wider}")).await;
+                put(n);
+                for (what, options) in [("incremental", RunOptions::incremental()), ("reconcile", RunOptions::reconcile())] {
+                    let report = go(options).await;
+                    if report.status != RunStatus::Completed {
+                        wrong.push(format!("{server:?} merges {merges} {wider} {what}: {:?}", report.scopes[0].error.as_ref().map(ToString::to_string)));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
