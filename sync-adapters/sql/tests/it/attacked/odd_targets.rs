@@ -177,3 +177,42 @@ async fn a_dry_run_that_is_dropped_at_any_moment_leaves_nothing() {
         assert_eq!(again.ledger().count(sync_core::model::Outcome::Unchanged), 30, "{}: {again}", there.name());
     }
 }
+
+/// A table that lacks nothing is rehearsed on itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_uses_up_no_automatic_number() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        there
+            .tell(
+                "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, n INTEGER, note TEXT, late TEXT)",
+                "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text, late text, a bigserial)",
+                "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4, late longtext CHARACTER SET utf8mb4, a int NOT NULL AUTO_INCREMENT UNIQUE)",
+            )
+            .await;
+        let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let dry = run(there.sink().await, &source, &store, RunOptions::incremental().dry_run(), &none, false).await;
+        assert!(dry.scopes[0].error.is_none(), "{dry}");
+        let next = match &there {
+            There::Server(Server::Postgres, database) => database.client("SELECT nextval('orders_a_seq')").await.unwrap(),
+            There::Server(Server::MariaDb, database) => database.client("INSERT INTO orders (id) VALUES (1000); SELECT a FROM orders").await.unwrap(),
+            There::File(_) => "1".to_owned(),
+        };
+        if next != "1" {
+            wrong.push(format!("{}: the next number is {next}", there.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a trigger writes into a table without transactions cannot be taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_leaves_nothing_in_a_table_that_knows_no_transactions() {
+    let there = mariadb().await;
+    let There::Server(_, database) = &there else { unreachable!() };
+    database.client("CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note longtext CHARACTER SET utf8mb4, late longtext CHARACTER SET utf8mb4); CREATE TABLE audit (id bigint) ENGINE=Aria; CREATE TRIGGER noted AFTER INSERT ON orders FOR EACH ROW INSERT INTO audit VALUES (NEW.id)").await.unwrap();
+    let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+    let dry = run(there.sink().await, &source, &store, RunOptions::incremental().dry_run(), &none, false).await;
+    let left = database.client("SELECT count(*) FROM audit").await.unwrap();
+    assert_eq!(left, "0", "{dry} {:?}", dry.scopes[0].error);
+}
