@@ -52,6 +52,16 @@ impl There {
         }
     }
 
+    pub(super) async fn count(&self, sql: &str) -> String {
+        match self {
+            Self::Server(_, database) => database.client(sql).await.unwrap_or_else(|error| error.to_string()),
+            Self::File(_) => Connection::open(self.file().unwrap())
+                .unwrap()
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .map_or_else(|error| error.to_string(), |count| count.to_string()),
+        }
+    }
+
     /// All there is, in words.
     pub(super) async fn catalog(&self) -> String {
         match self {

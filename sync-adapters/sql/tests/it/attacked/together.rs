@@ -90,3 +90,34 @@ async fn a_dry_reconcile_of_two_streams_says_what_the_real_one_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A source that lists keys alone, and a target that is not there yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_reconcile_by_keys_of_a_target_that_is_not_there_says_what_the_real_one_says() {
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        for followed in [false, true] {
+            let stream = StreamSpec::new("alone").key(["id"]).int("n");
+            let source = MemorySource::of([stream]).page(7).listing(Listing::Keys).first_load(FirstLoad::Scattered);
+            let (store, none) = (MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+            let sink = there.sink().await;
+            if followed {
+                source.upsert("alone", vec![1.into(), 1.into()]);
+                run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true).await.completed().unwrap();
+            }
+            (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
+            let dry = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile().dry_run(), &none, true).await;
+            let real = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile(), &none, true).await;
+            if (dry.status, dry.ledger()) != (real.status, real.ledger()) {
+                wrong.push(format!("{} followed {followed}: {:?} and then {:?}", there.name(), dry.ledger(), real.ledger()));
+            }
+            if !followed {
+                let hollow = there.count("SELECT count(*) FROM alone WHERE n IS NULL").await;
+                if hollow != "0" {
+                    wrong.push(format!("{}: {hollow} rows that have a key alone", there.name()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
