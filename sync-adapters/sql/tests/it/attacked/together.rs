@@ -121,3 +121,38 @@ async fn a_dry_reconcile_by_keys_of_a_target_that_is_not_there_says_what_the_rea
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// With the settings that everybody has: SQLite is loaded in order by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_by_keys_into_an_empty_target_makes_no_row_that_has_a_key_alone() {
+    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")]).page(7).listing(Listing::Keys).first_load(FirstLoad::Scattered);
+    (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (store, none) = (MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        let real = run(there.sink().await, &source, &store, RunOptions::reconcile(), &none, false).await;
+        let hollow = there.count("SELECT count(*) FROM alone WHERE n IS NULL").await;
+        if hollow != "0" {
+            wrong.push(format!("{}: {hollow} {real}", there.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_into_an_empty_target_leaves_no_stage() {
+    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")]).page(7).listing(Listing::Rows).first_load(FirstLoad::Scattered);
+    (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
+    let mut wrong = Vec::new();
+    for there in There::all().await {
+        let (store, none) = (MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+        for _ in 0..2 {
+            let real = run(there.sink().await, &source, &store, RunOptions::reconcile(), &none, true).await;
+            real.completed().unwrap();
+        }
+        if there.catalog().await.contains("_sync_stage_") {
+            wrong.push(format!("{}: a stage is left", there.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
