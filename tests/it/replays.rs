@@ -286,3 +286,34 @@ async fn letters_of_several_partitions_are_all_reached_page_by_page() {
     }
     assert_eq!(world.ids(), (1..=9).collect::<Vec<_>>());
 }
+
+/// Whoever changes a table says so, and a replay has no report to say it in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_a_table_that_lacks_a_column_to_a_run_and_loses_no_letter() {
+    let world = World::prepared(
+        "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT CHECK (note <> 'bad'));",
+    )
+    .await;
+    let script = Script::of(&versioned());
+    script.then(vec![page(&versioned(), &[row(1, 1, "bad"), row(2, 1, "fine")], at(1))]);
+    world.run(world.pipeline(script), RunOptions::incremental()).await.completed().unwrap();
+    world
+        .plain()
+        .execute_batch(
+            "DROP TABLE orders; CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, version INTEGER, note TEXT)",
+        )
+        .unwrap();
+
+    let grown = Arc::new(StreamSpec::clone(&versioned()).text("colour"));
+    let script = Script::of(&grown);
+    let engine = world.engine(world.pipeline(script.clone()));
+    let refused = engine.replay("shop", LetterQuery::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("colour not there"), "{refused}");
+    assert_eq!(world.texts("SELECT name FROM pragma_table_info('orders')"), ["id", "version", "note"]);
+
+    script.then(vec![page(&grown, &[], at(2))]);
+    let told = world.run(world.pipeline(script), RunOptions::incremental()).await;
+    assert_eq!(told.scopes[0].altered.added, ["orders.colour"], "{told}");
+    let ledger = engine.replay("shop", LetterQuery::default()).await.unwrap();
+    assert_eq!(world.ids(), [1], "{ledger:?}");
+}

@@ -149,13 +149,22 @@ async fn attempt_scope(
             }
         }
     };
+    let began_at = options.dry_run.then(|| checkpoint.clone());
     let mut scope_run =
         ScopeRun::new(inner, pipeline, options, run, scope.clone(), feed, known, lease.clone(), home, checkpoint);
     if scope_run.checkpoint.cursor.is_none() {
         // Read from the beginning, no row is late, whatever an earlier reading has shown.
         scope_run.frontier_before = None;
     }
-    let ended = guarded(inner, options, lease.as_ref(), &mut scope_run).await;
+    let mut ended = guarded(inner, options, lease.as_ref(), &mut scope_run).await;
+    if let Some(began_at) = began_at
+        && ended
+            .as_ref()
+            .map_or_else(|error| error.kind() != ErrorKind::Cancelled, |_| !scope_run.books.ledger.balances())
+        && read_checkpoint(inner, pipeline, Some(run), scope, home).await.is_ok_and(|now| now != began_at)
+    {
+        ended = Err(overtaken().with("scope", scope));
+    }
     let (status, error) = match &ended {
         Ok(Ending::Done) if scope_run.books.ledger.balances() => (RunStatus::Completed, None),
         Ok(Ending::Done) => (RunStatus::Failed, Some("the ledger does not balance".to_owned())),
@@ -191,6 +200,15 @@ async fn attempt_scope(
     }
     *books = std::mem::take(&mut scope_run.books);
     ended
+}
+
+/// A dry run holds no lease: what it found out while somebody else wrote is true neither of what was nor of what is.
+fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "another run went on with this scope while this one rehearsed, and nothing can be said",
+    )
+    .with_remedy("run dry again when the other one has ended")
 }
 
 /// The longest a source may ask to be left alone; retries cut what is longer to an hour.

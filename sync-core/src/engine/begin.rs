@@ -32,6 +32,7 @@ impl ScopeRun<'_> {
         self.stays = self.options.new_only && !empty;
         self.may_sort = empty
             && !self.options.dry_run
+            && matches!(self.options.mode, Mode::Incremental | Mode::Full)
             && self.checkpoint.stage.is_none()
             && self.sorts_first_load()
             && self.pipeline.source.capabilities().order != RowOrder::Key

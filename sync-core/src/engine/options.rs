@@ -98,7 +98,9 @@ impl RunOptions {
         self
     }
 
-    /// Finds out what a run would do, by the same path, and leaves no trace. Rows that come twice in different pages
+    /// Finds out what a run would do, by the same path, and leaves no row, no position and no letter. What a
+    /// database does not take back with a transaction stays: automatic numbers go on, and a trigger may write elsewhere. A
+    /// dry run holds no lease; beside a real one of the same scope it says so and ends. Rows that come twice in different pages
     /// are judged each time against what is stored now. A listing keeps its keys in memory meanwhile.
     #[must_use]
     pub fn dry_run(mut self) -> Self {

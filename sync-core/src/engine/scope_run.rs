@@ -268,7 +268,8 @@ impl<'a> ScopeRun<'a> {
         }
         if self.may_sort && gathered.rows > 0 {
             self.may_sort = false;
-            if !gathered.ascending {
+            // A listing has a stage of its own.
+            if !gathered.ascending && self.checkpoint.stage.is_none() {
                 self.open_stage(RowScope::All, true, false);
             }
         }

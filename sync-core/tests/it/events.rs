@@ -8,7 +8,7 @@ use sync_core::memory::{MemorySink, MemorySource, MemoryStore};
 use sync_core::state::{
     Checkpoint, DeadLetter, Entry, FencingToken, Lease, LetterQuery, RunQuery, RunRecord, RunStatus,
 };
-use sync_core::{Engine, ErrorKind, Pipeline, RunOptions, Scope, StreamSpec, SystemClock, Value};
+use sync_core::{Engine, ErrorKind, Key, Pipeline, RunOptions, Scope, StreamSpec, SystemClock, Value};
 
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<Vec<Event>>>);
@@ -258,4 +258,35 @@ async fn a_column_that_no_row_of_a_first_load_has_a_value_for_is_told_as_data_an
     source.upsert("orders", [2.into(), 2.into(), Value::Null, Value::Null]);
     let second = engine.run("shop").await.unwrap();
     assert!(second.unfilled().is_empty(), "a run of changes shows nothing of the rows that did not change");
+}
+
+#[tokio::test]
+async fn deletes_are_no_rows_without_values() {
+    let stream = StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note");
+    let source = MemorySource::of([stream]).feeding(sync_core::memory::Feeding::Log);
+    for id in 1..=3_i64 {
+        source.upsert("orders", [id.into(), 1.into(), "x".into()]);
+        source.delete("orders", &Key::new([id]));
+    }
+    let (engine, heard) = engine(Pipeline::new("shop", source.clone(), MemorySink::new()));
+    let report = engine.run_with("shop", RunOptions::full()).await.unwrap();
+    assert!(report.ledger().fetched > 0 && report.unfilled().is_empty(), "{report}");
+    assert!(!heard.take().iter().any(|event| matches!(event, Event::Unfilled { .. })));
+}
+
+#[tokio::test]
+async fn a_listener_can_tell_the_units_of_a_dry_run_from_those_that_are_kept() {
+    let source = MemorySource::of([orders()]);
+    source.upsert("orders", [1.into(), 1.into()]);
+    let (engine, heard) = engine(Pipeline::new("shop", source, MemorySink::new()));
+    for dry in [true, false] {
+        let options = if dry { RunOptions::full().dry_run() } else { RunOptions::full() };
+        engine.run_with("shop", options).await.unwrap().completed().unwrap();
+        let applied = |event: &Event| match event {
+            Event::Applied { dry_run, .. } => Some(*dry_run),
+            _ => None,
+        };
+        let told: Vec<bool> = heard.take().iter().filter_map(applied).collect();
+        assert!(!told.is_empty() && told.iter().all(|told| *told == dry), "{told:?}");
+    }
 }

@@ -21,6 +21,7 @@ use super::error::{failed, number};
 use super::pool::Session;
 use super::query::Plan;
 use super::rehearsal::shadow;
+use super::table;
 use crate::classified::changed_meanwhile;
 use crate::ident::{list, quoted};
 use crate::refused::Refused;
@@ -44,6 +45,11 @@ impl Place {
     /// Quoted.
     pub(crate) fn table(&self) -> Result<String> {
         quoted(&self.name)
+    }
+
+    /// Whether there is such a table.
+    pub(crate) async fn exists(&self, connection: &mut MySqlConnection) -> Result<bool> {
+        table::exists(connection, &self.name).await
     }
 }
 
@@ -96,7 +102,7 @@ pub(crate) async fn make(
                     made = true;
                     let columns = column_names(session, &place.name).await?;
                     let columns = list(columns.iter().map(String::as_str))?;
-                    shadow(session, &place.table()?, &columns, &[]).await?;
+                    shadow(session, server, &place.table()?, &columns, &[]).await?;
                 }
                 place
             }

@@ -43,14 +43,14 @@ enum Need {
     Alter { changes: Vec<(String, String)>, altered: Altered },
 }
 
-/// Creates the table, or adds and widens the columns that need it.
+/// Creates the table, or adds and widens the columns that need it, and says whether there was anything to do.
 ///
 /// # Errors
 /// `Schema`, with the exact difference, when the table cannot hold the stream without loss.
-pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<()> {
+pub(crate) async fn prepare(connection: &mut PgConnection, stream: &StreamSpec) -> Result<bool> {
     match standing(connection, stream).await? {
-        Some(_) => Ok(()),
-        None => change(connection, stream, drop).await,
+        Some(_) => Ok(false),
+        None => change(connection, stream, drop).await.map(|()| true),
     }
 }
 

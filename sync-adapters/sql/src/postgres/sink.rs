@@ -40,19 +40,26 @@ impl Sink for Postgres {
     async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
         let mut session = self.sessions.session().await?;
         if unit.intent == Intent::Rehearse {
-            let mut transaction = begin(&mut session).await?;
+            let (mut transaction, mut changed) = (begin(&mut session).await?, false);
             for step in unit.steps {
                 match step {
                     Step::Write(Write { stream, .. }) | Step::Publish(Publish { stream, .. }) => {
-                        schema::prepare(&mut transaction, stream).await?;
+                        changed |= schema::prepare(&mut transaction, stream).await?;
                     }
                     _ => {}
                 }
             }
+            if changed {
+                // The server does not run a statement whose columns are others by now.
+                let forgotten = transaction.clear_cached_statements().await;
+                forgotten.map_err(|cause| failed("statements cannot be given back", cause))?;
+            }
             let report = self.take_steps(&mut transaction, unit.steps, Intent::Rehearse, false).await?;
             deferred::check(&mut transaction, unit.steps).await?;
             transaction.rollback().await.map_err(|cause| failed("the rehearsal cannot be taken back", cause))?;
-            session.keep();
+            if !changed {
+                session.keep();
+            }
             return Ok(report);
         }
         let mut unseen = true;

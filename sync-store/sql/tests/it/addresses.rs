@@ -25,6 +25,17 @@ async fn state_in_memory_is_refused_since_every_connection_would_have_its_own() 
     }
 }
 
+#[cfg(feature = "mysql")]
+#[tokio::test]
+async fn an_address_without_the_name_of_a_database_is_refused_before_anything_is_asked() {
+    for address in ["mysql://sync:hunter2@127.0.0.1:1", "mariadb://sync:hunter2@127.0.0.1:1/"] {
+        let error = SqlStore::connect(address).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("without the name of a database") && !said.contains("hunter2"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_misspelt_parameter_is_refused_with_those_there_are() {
     let addresses = [

@@ -103,13 +103,21 @@ async fn a_dry_reconcile_by_keys_of_a_target_that_is_not_there_says_what_the_rea
             let sink = there.sink().await;
             if followed {
                 source.upsert("alone", vec![1.into(), 1.into()]);
-                run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true).await.completed().unwrap();
+                run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, true)
+                    .await
+                    .completed()
+                    .unwrap();
             }
             (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
             let dry = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile().dry_run(), &none, true).await;
             let real = run(Arc::clone(&sink), &source, &store, RunOptions::reconcile(), &none, true).await;
             if (dry.status, dry.ledger()) != (real.status, real.ledger()) {
-                wrong.push(format!("{} followed {followed}: {:?} and then {:?}", there.name(), dry.ledger(), real.ledger()));
+                wrong.push(format!(
+                    "{} followed {followed}: {:?} and then {:?}",
+                    there.name(),
+                    dry.ledger(),
+                    real.ledger()
+                ));
             }
             if !followed {
                 let hollow = there.count("SELECT count(*) FROM alone WHERE n IS NULL").await;
@@ -125,7 +133,10 @@ async fn a_dry_reconcile_by_keys_of_a_target_that_is_not_there_says_what_the_rea
 /// With the settings that everybody has: SQLite is loaded in order by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_by_keys_into_an_empty_target_makes_no_row_that_has_a_key_alone() {
-    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")]).page(7).listing(Listing::Keys).first_load(FirstLoad::Scattered);
+    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")])
+        .page(7)
+        .listing(Listing::Keys)
+        .first_load(FirstLoad::Scattered);
     (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
     let mut wrong = Vec::new();
     for there in There::all().await {
@@ -141,7 +152,10 @@ async fn a_reconcile_by_keys_into_an_empty_target_makes_no_row_that_has_a_key_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_into_an_empty_target_leaves_no_stage() {
-    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")]).page(7).listing(Listing::Rows).first_load(FirstLoad::Scattered);
+    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")])
+        .page(7)
+        .listing(Listing::Rows)
+        .first_load(FirstLoad::Scattered);
     (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
     let mut wrong = Vec::new();
     for there in There::all().await {
