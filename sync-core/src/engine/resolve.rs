@@ -104,8 +104,13 @@ impl ScopeRun<'_> {
         let keys: Vec<Key> = write.changes.iter().map(|change| change.key(&columns)).collect();
         let looking = self.pipeline.sink.stored(stream, &keys);
         let stored = match watched(self.inner, self.at_sink("write"), looking).await {
-            // A rehearsal may come before there is a table.
-            Err(error) if self.options.dry_run && error.kind() == ErrorKind::Schema => vec![None; keys.len()],
+            Err(error) if self.options.dry_run && error.kind() == ErrorKind::Schema => {
+                if self.pipeline.sink.exists(stream).await? {
+                    return Err(error.with_remedy("a policy looks at the rows that are stored, and the table lacks a column: run in earnest, which adds it and says so, or add it by hand"));
+                }
+                // A rehearsal may come before there is a table.
+                vec![None; keys.len()]
+            }
             stored => stored?,
         };
         if stored.len() != keys.len() {

@@ -88,3 +88,27 @@ impl ScopeRun<'_> {
         whole
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Mark, Rows, Value};
+
+    #[test]
+    fn deletes_are_no_rows_without_values() {
+        let stream = Arc::new(StreamSpec::new("orders").key(["id"]).int("id").text("note"));
+        let feed = Feed::new("orders", [Arc::clone(&stream)]);
+        let changes = |mark: Mark, note: Option<&str>| {
+            let mut rows = Rows::new(Arc::clone(stream.schema()));
+            let note = note.map_or(Value::Null, Value::from);
+            rows.push([Value::from(1), note].iter().map(Value::as_ref)).unwrap();
+            Changes::marked(rows, vec![mark])
+        };
+        let mut watch = Watch::over(&feed, false);
+        watch.note(&stream, &changes(Mark::delete(), None));
+        assert!(watch.found().is_empty(), "only a delete came");
+        watch.note(&stream, &changes(Mark::default(), None));
+        let [found] = watch.found().try_into().unwrap();
+        assert_eq!((found.columns, found.rows), (vec!["note".to_owned()], 1));
+    }
+}

@@ -8,7 +8,7 @@ use sync_core::memory::{MemorySink, MemorySource, MemoryStore};
 use sync_core::state::{
     Checkpoint, DeadLetter, Entry, FencingToken, Lease, LetterQuery, RunQuery, RunRecord, RunStatus,
 };
-use sync_core::{Engine, ErrorKind, Key, Pipeline, RunOptions, Scope, StreamSpec, SystemClock, Value};
+use sync_core::{Engine, ErrorKind, Pipeline, RunOptions, Scope, StreamSpec, SystemClock, Value};
 
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<Vec<Event>>>);
@@ -258,20 +258,6 @@ async fn a_column_that_no_row_of_a_first_load_has_a_value_for_is_told_as_data_an
     source.upsert("orders", [2.into(), 2.into(), Value::Null, Value::Null]);
     let second = engine.run("shop").await.unwrap();
     assert!(second.unfilled().is_empty(), "a run of changes shows nothing of the rows that did not change");
-}
-
-#[tokio::test]
-async fn deletes_are_no_rows_without_values() {
-    let stream = StreamSpec::new("orders").key(["id"]).int("version").version("version").text("note");
-    let source = MemorySource::of([stream]).feeding(sync_core::memory::Feeding::Log);
-    for id in 1..=3_i64 {
-        source.upsert("orders", [id.into(), 1.into(), "x".into()]);
-        source.delete("orders", &Key::new([id]));
-    }
-    let (engine, heard) = engine(Pipeline::new("shop", source.clone(), MemorySink::new()));
-    let report = engine.run_with("shop", RunOptions::full()).await.unwrap();
-    assert!(report.ledger().fetched > 0 && report.unfilled().is_empty(), "{report}");
-    assert!(!heard.take().iter().any(|event| matches!(event, Event::Unfilled { .. })));
 }
 
 #[tokio::test]

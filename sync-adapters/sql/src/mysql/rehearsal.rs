@@ -72,7 +72,7 @@ pub(crate) async fn shadow(
     let what = "no copy of the table can be made to rehearse with";
     run(session, format!("CREATE TEMPORARY TABLE {COPY} LIKE {table}"), what).await.map_err(no_copy)?;
     if !changes.is_empty() {
-        run(session, format!("ALTER TABLE {COPY} {}", changes.join(", ")), "the table cannot be changed").await?;
+        run(session, format!("ALTER TABLE {COPY} {}", changes.join(", ")), what).await.map_err(no_copy)?;
     }
     // Rows that are there are taken as they are, also those that could not come today.
     let checks = if server.is_mariadb() { ", check_constraint_checks = 0" } else { "" };

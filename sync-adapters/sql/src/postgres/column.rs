@@ -46,7 +46,10 @@ pub(crate) fn sent_as(kind: Kind) -> (&'static str, &'static str) {
 pub(crate) fn asked_as(kind: Kind) -> &'static str {
     match kind {
         Kind::UInt | Kind::Decimal { .. } => "::text",
-        Kind::Bool | Kind::Int | Kind::Float | Kind::Text | Kind::Bytes | Kind::Timestamp | Kind::Date => "",
+        // A dry run looks at columns that are still too narrow.
+        Kind::Int => "::bigint",
+        Kind::Float => "::float8",
+        Kind::Bool | Kind::Text | Kind::Bytes | Kind::Timestamp | Kind::Date => "",
         _ => "::text",
     }
 }

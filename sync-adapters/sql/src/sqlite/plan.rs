@@ -42,7 +42,13 @@ impl<'s> Plan<'s> {
             Absent::Mark(column) if stream.schema().index(column).is_none() => Some(quoted(column)?),
             _ => None,
         };
-        let read = mark.as_ref().map_or_else(|| columns.clone(), |mark| format!("{columns}, {mark}"));
+        // With the table before it, a column that is not there is no text in double quotes.
+        let read: Vec<String> = names(stream)
+            .map(quoted)
+            .chain(mark.clone().map(Ok))
+            .map(|column| Ok(format!("{table}.{}", column?)))
+            .collect::<Result<_>>()?;
+        let read = read.join(", ");
         let append = format!("INSERT INTO {table} ({columns}) VALUES ({places})");
         let required = |(column, field): (usize, &Field)| (!field.is_nullable()).then_some(column);
         Ok(Self {

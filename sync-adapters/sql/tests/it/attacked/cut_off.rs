@@ -461,6 +461,24 @@ async fn a_dry_run_with_a_policy_over_a_column_that_is_too_narrow_says_what_the_
     }
 }
 
+/// A policy decides by what is stored, which a table without the column cannot say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_with_a_policy_over_a_table_that_lacks_a_column_says_so() {
+    for there in There::all().await {
+        let made = "CREATE TABLE orders (id bigint NOT NULL PRIMARY KEY, n bigint); INSERT INTO orders VALUES (1, 1)";
+        there.tell(&made.replace("bigint", "INTEGER"), made, made).await;
+        let source = MemorySource::of([StreamSpec::new("orders").key(["id"]).int("n").version("n").text("note")]);
+        source.upsert("orders", vec![1.into(), 2.into(), "note".into()]);
+        let (store, sink) = (MemoryStore::new(Arc::new(SystemClock::new())), there.sink().await);
+        let pipeline = Pipeline::new("shop", source.clone(), sink).policy(FieldMerge::new());
+        let engine = Engine::builder(store).retry(super::dry::quick()).pipeline(pipeline).build().unwrap();
+        let dry = engine.run_with("shop", RunOptions::incremental().dry_run()).await.unwrap();
+        let said = dry.to_string();
+        assert!(said.contains("the table lacks a column"), "{}: {said}", there.name());
+        engine.run("shop").await.unwrap().completed().unwrap();
+    }
+}
+
 /// Whoever watches a first load with dry runs disturbs nobody and is not disturbed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_beside_a_real_one_disturbs_nobody_and_says_nothing_untrue() {
