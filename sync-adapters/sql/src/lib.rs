@@ -86,6 +86,8 @@
 //! Sessions are strict, in UTC and `READ COMMITTED`, whatever the server's defaults. Creating and changing a table commits in
 //! MySQL, so that is done before a unit's transaction begins, and a dry run works on temporary tables: of a table that would be
 //! changed, on a copy, which has neither its foreign keys nor its triggers; of rows that an earlier run has staged, on a copy too.
+//! Of some tables the server makes no temporary copy (partitions, full-text indexes, compressed rows, periods): there a dry run that
+//! would change columns is refused, and of a system-versioned one it does not foretell that the server refuses the change.
 //!
 //! # Changes of tables
 //!

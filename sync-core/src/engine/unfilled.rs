@@ -51,7 +51,7 @@ impl Watch {
         let Some(seen) = self.streams.iter_mut().find(|seen| seen.stream.name() == stream.name()) else { return };
         // A delete has no values to miss.
         let rows = || changes.iter().filter(|change| change.op() != Op::Delete);
-        seen.rows += rows().count() as u64;
+        seen.rows += if changes.is_plain() { changes.len() } else { rows().count() } as u64;
         seen.columns.retain(|column| rows().all(|change| change.row().at(*column).is_null()));
     }
 
