@@ -1,5 +1,6 @@
 //! Tables, letters and listings under attack: at once, from several sides, and while things break.
 
+mod apart;
 mod changed;
 mod cut_off;
 mod dry;

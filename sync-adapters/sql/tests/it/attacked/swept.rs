@@ -4,55 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use rusqlite::Connection;
 use sync_core::memory::{Feeding, FirstLoad, MemorySource, MemoryStore};
-use sync_core::model::RowScope;
 use sync_core::retry::RetryPolicy;
-use sync_core::sink::{Altered, SinkCapabilities, StoredRow, WriteReport, WriteUnit};
 use sync_core::source::Listing;
-use sync_core::state::{Checkpoint, FencingToken, LetterQuery};
-use sync_core::{Engine, Key, Pipeline, Report, Result, RunOptions, Scope, Sink, StreamSpec, SystemClock};
+use sync_core::state::LetterQuery;
+use sync_core::{Engine, Key, Pipeline, Report, Result, RunOptions, Sink, StreamSpec, SystemClock};
 use sync_sql::Sqlite;
 use sync_testkit::fault::{At, Call, Fault, FaultPlan, Faulty};
 
-/// A database that keeps no positions.
-#[derive(Debug)]
-struct Apart(Sqlite);
-
-#[async_trait]
-impl Sink for Apart {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-    fn capabilities(&self) -> SinkCapabilities {
-        let mut capabilities = self.0.capabilities();
-        capabilities.atomic_checkpoint = false;
-        capabilities
-    }
-    async fn apply(&self, unit: &WriteUnit<'_>) -> Result<WriteReport> {
-        assert!(unit.advance.is_none());
-        self.0.apply(unit).await
-    }
-    async fn open(&self, scope: &Scope, token: FencingToken) -> Result<Option<Checkpoint>> {
-        self.0.open(scope, token).await
-    }
-    async fn prepare(&self, stream: &StreamSpec) -> Result<Altered> {
-        self.0.prepare(stream).await
-    }
-    async fn lacking(&self, stream: &StreamSpec) -> Result<Altered> {
-        self.0.lacking(stream).await
-    }
-    async fn exists(&self, stream: &StreamSpec) -> Result<bool> {
-        self.0.exists(stream).await
-    }
-    async fn stored(&self, stream: &StreamSpec, keys: &[Key]) -> Result<Vec<Option<StoredRow>>> {
-        self.0.stored(stream, keys).await
-    }
-    async fn count(&self, stream: &StreamSpec, rows: &RowScope) -> Result<Option<u64>> {
-        self.0.count(stream, rows).await
-    }
-}
+use super::apart::Apart;
 
 async fn run(
     source: &MemorySource,
@@ -63,7 +24,8 @@ async fn run(
     options: RunOptions,
 ) -> Result<Report> {
     let sink = Sqlite::open(file).await.unwrap();
-    let sink: Arc<dyn Sink> = if apart { Arc::new(Apart(sink)) } else { Arc::new(sink) };
+    let sink: Arc<dyn Sink> = Arc::new(sink);
+    let sink = if apart { Arc::new(Apart(sink)) } else { sink };
     let quick = RetryPolicy::new().base(Duration::from_micros(100)).cap(Duration::from_millis(1)).attempts(4);
     let pipeline = Pipeline::new("shop", Faulty::new(source.clone(), plan), Faulty::new(sink, plan))
         .first_load(sync_core::engine::FirstLoad::Sorted);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use sync_core::memory::{FirstLoad, MemorySource, MemoryStore};
+use sync_core::model::Outcome;
 use sync_core::source::Listing;
 use sync_core::state::RunStatus;
-use sync_core::{Feed, RunOptions, StreamSpec, SystemClock};
-use sync_testkit::fault::FaultPlan;
+use sync_core::{ErrorKind, Feed, RunOptions, StreamSpec, SystemClock};
+use sync_testkit::fault::{At, Call, Fault, FaultPlan};
 
 use super::dry::{There, run};
+use crate::faults::Server;
 
 fn source() -> MemorySource {
     rows(30)
@@ -22,6 +24,13 @@ fn rows(most: i64) -> MemorySource {
         source.upsert("orders", vec![id.into(), 1.into()]);
         source.upsert("lines", vec![id.into(), 1.into()]);
     }
+    source
+}
+
+fn alone(listing: Listing) -> MemorySource {
+    let stream = StreamSpec::new("alone").key(["id"]).int("n");
+    let source = MemorySource::of([stream]).page(7).listing(listing).first_load(FirstLoad::Scattered);
+    (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
     source
 }
 
@@ -133,11 +142,7 @@ async fn a_dry_reconcile_by_keys_of_a_target_that_is_not_there_says_what_the_rea
 /// With the settings that everybody has: SQLite is loaded in order by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_by_keys_into_an_empty_target_makes_no_row_that_has_a_key_alone() {
-    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")])
-        .page(7)
-        .listing(Listing::Keys)
-        .first_load(FirstLoad::Scattered);
-    (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
+    let source = alone(Listing::Keys);
     let mut wrong = Vec::new();
     for there in There::all().await {
         let (store, none) = (MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
@@ -152,11 +157,7 @@ async fn a_reconcile_by_keys_into_an_empty_target_makes_no_row_that_has_a_key_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_into_an_empty_target_leaves_no_stage() {
-    let source = MemorySource::of([StreamSpec::new("alone").key(["id"]).int("n")])
-        .page(7)
-        .listing(Listing::Rows)
-        .first_load(FirstLoad::Scattered);
-    (1..=30_i64).for_each(|id| source.upsert("alone", vec![id.into(), 1.into()]));
+    let source = alone(Listing::Rows);
     let mut wrong = Vec::new();
     for there in There::all().await {
         let (store, none) = (MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
@@ -169,4 +170,25 @@ async fn a_reconcile_into_an_empty_target_leaves_no_stage() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// As an earlier release left it, or somebody who tidied up by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_whose_table_is_gone_on_mariadb_keeps_no_later_reconcile_from_its_end() {
+    let there = There::Server(Server::MariaDb, Server::MariaDb.database().await);
+    let (source, store, none) = (source(), MemoryStore::new(Arc::new(SystemClock::new())), FaultPlan::new(1));
+    let sink = there.sink().await;
+    run(Arc::clone(&sink), &source, &store, RunOptions::incremental(), &none, false).await.completed().unwrap();
+    let cut = FaultPlan::new(1).on(Call::Apply, At::From(3), Fault::Refuse(ErrorKind::Forbidden));
+    run(Arc::clone(&sink), &source, &store, RunOptions::reconcile(), &cut, false).await.completed().unwrap_err();
+    let There::Server(_, database) = &there else { unreachable!() };
+    let staged = "SELECT place FROM _sync_stage";
+    let places = database.client(staged).await.unwrap();
+    assert_eq!(places.lines().count(), 2, "{places}");
+    database.client(&format!("DROP TABLE {}", places.lines().next().unwrap())).await.unwrap();
+
+    let report = run(sink, &source, &store, RunOptions::reconcile(), &none, false).await;
+    assert_eq!(report.ledger().count(Outcome::Unchanged), 60, "{report}");
+    report.completed().unwrap();
+    assert_eq!(database.client(staged).await.unwrap(), "");
 }
